@@ -1,0 +1,241 @@
+"""Recurrent Q-learning on whole episodes: IQL, VDN and QMIX, which differ in the mixer alone.
+
+    q_i(t)    the agents' values along the episode, from one recurrent network
+    Q(t)      = mix(q_1(t, u_1(t)), .., q_N(t, u_N(t)); state(t))
+    target(t) = λ-return of the reward and the target network's Q(t+1) under greedy actions
+    loss      = mean over real steps of (target(t) - Q(t))²
+
+IQL has no mixer: each agent has its own return, and the mean is over pairs (step, agent alive at it).
+Tan (1993); Sunehag et al. (2018), arXiv:1706.05296; Rashid et al. (2018), arXiv:1803.11485.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from endmark.episodes import EpisodeBatch, EpisodeSpec
+from endmark.nets import NO_ACTION, QMIXMixer, RecurrentAgent, VDNMixer
+from endmark.targets import lambda_return
+
+Mixing = Literal["iql", "vdn", "qmix"]
+
+
+@dataclass(frozen=True)
+class QLearningConfig:
+    """How to learn."""
+
+    gamma: float = 0.99
+    """Discount of a step's future."""
+    td_lambda: float = 0.6
+    """Mix of n-step returns in the target: 0 is the usual one-step target, 1 the Monte Carlo return."""
+    lr: float = 5e-4
+    """Adam's learning rate."""
+    double_q: bool = True
+    """Choose the target's greedy actions by the online network (van Hasselt et al. 2016)."""
+    target_update: Literal["soft", "hard"] = "soft"
+    """How the target network follows: a little at every update, or all at once now and then."""
+    target_tau: float = 0.01
+    """Soft: the share of the way that the target network goes at every update."""
+    target_period: int = 200
+    """Hard: updates between two copies."""
+    max_grad_norm: float = 10.0
+    """Gradients with a larger norm are scaled down to it."""
+    standardise_reward: bool = False
+    """Subtract the mean of all rewards seen at real steps and divide by their standard deviation."""
+    hidden_size: int = 64
+    """Units of the agents' encoder and GRU."""
+    mixer_embed_size: int = 32
+    """QMIX: units of the mixing layer."""
+    mixer_hyper_size: int = 64
+    """QMIX: hidden units of the networks that make the mixing weights."""
+    last_action: bool = True
+    """Let an agent see what it did at the step before."""
+    agent_id: bool = True
+    """Let an agent see which agent it is, as all share one network."""
+
+    def __post_init__(self) -> None:
+        for name, low, high in [("gamma", 0, 1), ("td_lambda", 0, 1), ("target_tau", 0, 1)]:
+            if not low <= (given := getattr(self, name)) <= high:
+                raise ValueError(f"{name}: given {given}, want {low} to {high}")
+        for name in ("lr", "target_period", "max_grad_norm", "hidden_size", "mixer_embed_size", "mixer_hyper_size"):
+            if not (given := getattr(self, name)) > 0:
+                raise ValueError(f"{name}: given {given}, want more than 0")
+
+
+class QLearner(nn.Module):
+    """Learns Q-values from batches of episodes.
+
+    `loss` is a pure function of parameters, buffers and batch; `update` optimises; `agent` is what acts.
+    """
+
+    def __init__(self, mixing: Mixing, spec: EpisodeSpec, config: QLearningConfig) -> None:
+        super().__init__()
+        self.spec, self.config = spec, config
+        self.agent = RecurrentAgent(
+            spec, hidden_size=config.hidden_size, last_action=config.last_action, agent_id=config.agent_id
+        )
+        self.mixer: VDNMixer | QMIXMixer | None = None
+        if mixing == "vdn":
+            self.mixer = VDNMixer()
+        elif mixing == "qmix":
+            embed_size, hyper_size = config.mixer_embed_size, config.mixer_hyper_size
+            self.mixer = QMIXMixer(spec, embed_size=embed_size, hyper_size=hyper_size)
+        online = [*self.agent.parameters(), *(self.mixer.parameters() if self.mixer else [])]
+        self.target_agent, self.target_mixer = copy.deepcopy(self.agent), copy.deepcopy(self.mixer)
+        target = [*self.target_agent.parameters(), *(self.target_mixer.parameters() if self.target_mixer else [])]
+        self._online, self._target = online, [parameter.requires_grad_(False) for parameter in target]
+        self.reward_moments = RunningMoments()
+        self.optimiser = torch.optim.Adam(online, lr=config.lr, fused=True)
+        self.updates = 0
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are, and batches have to be."""
+        return self._online[0].device
+
+    def loss(self, batch: EpisodeBatch) -> dict[str, Tensor]:
+        """Named scalars: `loss` to minimise, and for the log, without gradient:
+
+        `q_taken` the mean value of the actions taken, `target` the mean return that they should have,
+        `td_error_abs` the mean absolute difference. All over real steps; for IQL over alive agents there.
+        """
+        steps, successors = batch.step_frames, batch.step_frames + 1
+        alive, next_alive = batch.alive[steps], batch.alive[successors]
+        q = self.agent.unroll(batch)  # [F, N, A]
+        q_taken = pick(q[steps], batch.steps("actions"))  # [S, N]
+        with torch.no_grad():
+            next_target_q = self.target_agent.unroll(batch)[successors]
+            chooser = q[successors] if self.config.double_q else next_target_q
+            next_q = pick(next_target_q, greedy(chooser, batch.avail_actions[successors]))  # [S, N]
+        if self.mixer is None or self.target_mixer is None:
+            counted, discount = alive, batch.agent_discount(self.config.gamma)
+        else:
+            # An agent that has left adds nothing to the team. From here on [S].
+            counted, discount = alive.new_ones(batch.n_steps), batch.discount(self.config.gamma)
+            q_taken = self.mixer(torch.where(alive, q_taken, 0.0), batch.state[steps])
+            with torch.no_grad():
+                next_q = self.target_mixer(torch.where(next_alive, next_q, 0.0), batch.state[successors])
+        reward = self._reward(batch)
+        if self.config.standardise_reward:
+            reward = self.reward_moments.standardise(reward)
+        target = lambda_return(reward, discount, next_q, batch.lengths, self.config.td_lambda)
+        td_error = torch.where(counted, target - q_taken, 0.0)
+        return {
+            "loss": td_error.square().sum() / counted.sum(),
+            "q_taken": torch.where(counted, q_taken.detach(), 0.0).sum() / counted.sum(),
+            "target": torch.where(counted, target, 0.0).sum() / counted.sum(),
+            "td_error_abs": td_error.detach().abs().sum() / counted.sum(),
+        }
+
+    def update(self, batch: EpisodeBatch) -> dict[str, Tensor]:
+        """One optimiser step; `loss`'s scalars and `grad_norm`, the gradient's norm before clipping."""
+        if self.config.standardise_reward:
+            reward = self._reward(batch)
+            self.reward_moments.add(reward[batch.alive[batch.step_frames]] if self.mixer is None else reward)
+        metrics = self.loss(batch)
+        self.optimiser.zero_grad()
+        metrics["loss"].backward()  # type: ignore[no-untyped-call]
+        metrics["loss"] = metrics["loss"].detach()
+        metrics["grad_norm"] = nn.utils.clip_grad_norm_(self._online, self.config.max_grad_norm)
+        self.optimiser.step()
+        self.updates += 1
+        self._follow()
+        return metrics
+
+    def _reward(self, batch: EpisodeBatch) -> Float[Tensor, "S *N"]:
+        """Each agent's reward where there is no mixer, else the team's: what the agents get together."""
+        reward = batch.steps("reward")
+        if self.mixer is not None:
+            return reward.sum(-1) if self.spec.reward_per_agent else reward
+        return reward if self.spec.reward_per_agent else reward[:, None].expand(-1, self.spec.n_agents)
+
+    @torch.no_grad()
+    def _follow(self) -> None:
+        """Move the target network towards the online one."""
+        if self.config.target_update == "soft":
+            torch._foreach_lerp_(self._target, self._online, self.config.target_tau)
+        elif self.updates % self.config.target_period == 0:
+            torch._foreach_copy_(self._target, self._online)
+
+
+class RunningMoments(nn.Module):
+    """Mean and variance of everything seen so far (Chan et al. 1979, the parallel form)."""
+
+    count: Tensor
+    mean: Tensor
+    squares: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name in ("count", "mean", "squares"):
+            self.register_buffer(name, torch.zeros((), dtype=torch.float64))
+
+    @torch.no_grad()
+    def add(self, values: Tensor) -> None:
+        """Take in all of `values`."""
+        values = values.double()
+        n, mean = values.numel(), values.mean()
+        total = self.count + n
+        delta = mean - self.mean
+        self.squares += (values - mean).square().sum() + delta.square() * self.count * n / total
+        self.mean += delta * n / total
+        self.count.copy_(total)
+
+    def standardise(self, values: Tensor) -> Tensor:
+        """`values` less the mean, over the standard deviation; unchanged before anything was seen."""
+        std = (self.squares / self.count.clamp(min=1)).sqrt().clamp(min=1e-6)
+        scaled = ((values - self.mean) / std).to(values.dtype)
+        return torch.where(self.count > 0, scaled, values)
+
+
+class EpsilonGreedy:
+    """Acts in K environments at once: each agent greedily, or at random with probability `epsilon`.
+
+    It remembers hidden states and last actions; a row is forgotten where an episode starts.
+    """
+
+    def __init__(self, agent: RecurrentAgent, n_envs: int, generator: torch.Generator, epsilon: float = 0.0) -> None:
+        self.agent, self.generator, self.epsilon = agent, generator, epsilon
+        self.hidden = agent.initial_hidden(n_envs)
+        self.last_actions = torch.full((n_envs, agent.n_agents), NO_ACTION, device=self.hidden.device)
+
+    @torch.no_grad()
+    def act(
+        self, obs: Float[Tensor, "K N ..."], avail_actions: Bool[Tensor, "K N A"], first: Bool[Tensor, "K"]
+    ) -> Int[Tensor, "K N"]:
+        """An action for each agent in each environment; `first` says where an episode starts."""
+        device = self.hidden.device
+        obs, avail_actions, first = obs.to(device), avail_actions.to(device), first.to(device)
+        self.hidden.masked_fill_(first[:, None, None], 0.0)
+        self.last_actions.masked_fill_(first[:, None], NO_ACTION)
+        q, self.hidden = self.agent.step(obs, self.last_actions, self.hidden)
+        actions = greedy(q, avail_actions)
+        if self.epsilon > 0:
+            # Random numbers come from the CPU, so that a seed means the same on every device.
+            explore = torch.rand(actions.shape, generator=self.generator) < self.epsilon
+            random_actions = random_legal(avail_actions.cpu(), self.generator)
+            actions = torch.where(explore.to(device), random_actions.to(device), actions)
+        self.last_actions.copy_(actions)
+        return actions
+
+
+def greedy(q: Float[Tensor, "*rows A"], avail_actions: Bool[Tensor, "*rows A"]) -> Int[Tensor, "*rows"]:
+    """The legal action of the highest value."""
+    return torch.where(avail_actions, q, -torch.inf).argmax(-1)
+
+
+def random_legal(avail_actions: Bool[Tensor, "*rows A"], generator: torch.Generator) -> Int[Tensor, "*rows"]:
+    """A legal action, each equally likely; on the CPU."""
+    noise = torch.rand(avail_actions.shape, generator=generator)
+    return torch.where(avail_actions, noise, -1.0).argmax(-1)
+
+
+def pick(q: Float[Tensor, "*rows A"], actions: Int[Tensor, "*rows"]) -> Float[Tensor, "*rows"]:
+    """The value of each row's action."""
+    return q.gather(-1, actions[..., None])[..., 0]

@@ -1,0 +1,139 @@
+"""The commands. No logic: they wire the pieces together and turn errors into one line and exit status 2."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import itertools
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import tyro
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from tyro.conf import Positional
+
+from endmark.envs import installed
+from endmark.report import TrainingDisplay, learning_curve, summary_table
+from endmark.run import read_metrics
+from endmark.train import TrainConfig, evaluate, greedy_policy, load, random_policy, train
+
+
+@dataclass(frozen=True)
+class TrainCommand:
+    """Train on an environment, with a live display, and leave a run directory behind."""
+
+    config: Annotated[TrainConfig, tyro.conf.arg(name="")]
+    run_dir: Path | None = None
+    """Where to put the run; by default runs/ALGORITHM-ENV-seedSEED-TIME."""
+
+    def __call__(self, console: Console) -> None:
+        """Run the command."""
+        directory = self.run_dir or _run_directory(self.config)
+        with TrainingDisplay(console, self.config.steps) as display:
+            learner, counters = train(self.config, directory, display)
+        if counters.env_steps < self.config.steps:
+            console.print(f"stopped after {counters.env_steps} steps; the checkpoint can be evaluated:")
+            console.print(f"  endmark eval {escape(str(directory))}", soft_wrap=True)
+            return
+        policies = {"trained, greedy": greedy_policy(self.config, learner), "random": random_policy(self.config)}
+        summaries = {
+            name: evaluate(self.config, policy, self.config.final_episodes) for name, policy in policies.items()
+        }
+        console.print(summary_table(f"{self.config.algorithm} on {self.config.env}", summaries))
+        curve = _draw_curve(directory, self.config, {"random": summaries["random"].return_mean})
+        console.print(f"learning curve: {escape(curve)}", soft_wrap=True)
+        console.print(f"run directory:  {escape(str(directory))}", soft_wrap=True)
+
+
+@dataclass(frozen=True)
+class EvalCommand:
+    """Play a run's checkpoint greedily, and say how it does."""
+
+    run_dir: Positional[Path]
+    """What `endmark train` left behind."""
+    episodes: int = 100
+    """Episodes to play, on seeds that training never used."""
+
+    def __call__(self, console: Console) -> None:
+        """Run the command."""
+        if self.episodes < 1:
+            raise ValueError(f"episodes: given {self.episodes}, want at least 1")
+        config, learner = load(self.run_dir)
+        summary = evaluate(config, greedy_policy(config, learner), self.episodes)
+        title = f"{config.algorithm} on {config.env}, after {learner.updates} updates"
+        console.print(summary_table(title, {"trained, greedy": summary}))
+
+
+@dataclass(frozen=True)
+class EnvsCommand:
+    """Show which environments are installed, and how to install the others."""
+
+    def __call__(self, console: Console) -> None:
+        """Run the command."""
+        table = Table("environments", "version", "ids for --env, such as")
+        for family in installed():
+            how = "\n".join(family.examples) if family.is_installed else f"not installed: {family.install}"
+            table.add_row(family.name, family.version or "-", escape(how))
+        console.print(table)
+        console.print("Any discrete Gymnasium id or PettingZoo parallel module of yours works too.")
+
+
+COMMANDS = {"train": TrainCommand, "eval": EvalCommand, "envs": EnvsCommand}
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """The program `endmark`."""
+    console = Console()
+    try:
+        command = _parse(sys.argv[1:] if args is None else args)
+        command(console)
+    except (ValueError, OSError) as error:
+        _fail(" ".join(str(error).split()))
+
+
+def _parse(args: Sequence[str]) -> TrainCommand | EvalCommand | EnvsCommand:
+    """The command that the arguments ask for; tyro's boxed errors become one line."""
+    errors = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(errors):
+            return tyro.extras.subcommand_cli_from_dict(
+                COMMANDS, prog="endmark", args=list(args) or ["--help"], config=[tyro.conf.OmitArgPrefixes]
+            )
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+        box = [line.strip(" │") for line in errors.getvalue().splitlines()]
+        words = itertools.takewhile(lambda line: not line.startswith("──"), box[1:])
+        message = " ".join(" ".join(words).split())
+        _fail(re.sub(r"^Error parsing __tyro\S*: ", "", message) or "these arguments do not fit")
+
+
+def _fail(message: str) -> NoReturn:
+    print(f"endmark: {message}", file=sys.stderr)
+    raise SystemExit(2)
+
+
+def _run_directory(config: TrainConfig) -> Path:
+    env = "".join(c if c.isalnum() or c in "-._" else "-" for c in config.env)
+    return Path("runs") / f"{config.algorithm}-{env}-seed{config.seed}-{datetime.now():%Y%m%d-%H%M%S}"
+
+
+def _draw_curve(directory: Path, config: TrainConfig, levels: dict[str, float]) -> str:
+    points = [
+        (float(line["env_steps"]), float(line["greedy_return"]))
+        for line in read_metrics(directory)
+        if line.get("greedy_return") is not None
+    ]
+    path = directory / "curve.png"
+    try:
+        learning_curve({config.algorithm: [points]}, path, title=config.env, levels=levels)
+    except ImportError:
+        return 'not drawn: pip install "endmark[plot]"'
+    return str(path)

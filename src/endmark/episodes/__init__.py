@@ -1,0 +1,21 @@
+"""Whole episodes of different lengths: what flows through endmark."""
+
+from endmark.episodes.batch import EpisodeBatch
+from endmark.episodes.builder import EpisodeBuilder
+from endmark.episodes.masks import explain_mask, shift_mask, step_mask
+from endmark.episodes.padded import RepairWarning, find_faults
+from endmark.episodes.replay import EpisodeReplay
+from endmark.episodes.spec import EpisodeSpec, Field
+
+__all__ = [
+    "EpisodeBatch",
+    "EpisodeBuilder",
+    "EpisodeReplay",
+    "EpisodeSpec",
+    "Field",
+    "RepairWarning",
+    "explain_mask",
+    "find_faults",
+    "shift_mask",
+    "step_mask",
+]

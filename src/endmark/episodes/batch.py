@@ -1,0 +1,272 @@
+"""`EpisodeBatch`: real frames end to end, no padding."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import InitVar, dataclass, replace
+from functools import cached_property
+from types import MappingProxyType
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Bool, Float, Int, Shaped
+from torch import Tensor
+
+from endmark.episodes import ragged
+from endmark.episodes.padded import pad, unpad
+from endmark.episodes.spec import EpisodeSpec
+
+
+@dataclass(frozen=True, eq=False)
+class EpisodeBatch:
+    """E whole episodes end to end on one axis of frames, F = sum(lengths + 1).
+
+    fields: a tensor for each field of the spec, [F, *field.shape]. Step fields (`actions`, `reward`) are
+        undefined on final frames: read them through `steps(name)`.
+    lengths: [E] int64 on the CPU, the steps of each episode, at least 1.
+    terminated: [E] bool on the device of the fields: True if the MDP ended with the last step, False if
+        the episode was cut off there.
+
+    What is given is validated once, here; ValueError or TypeError names the field, the episode, what was
+    given and what was wanted. `checked=True` skips that for what was validated before.
+    """
+
+    spec: EpisodeSpec
+    fields: Mapping[str, Tensor]
+    lengths: Int[Tensor, "E"]
+    terminated: Bool[Tensor, "E"]
+    checked: InitVar[bool] = False
+
+    def __post_init__(self, checked: bool) -> None:
+        object.__setattr__(self, "fields", MappingProxyType(dict(self.fields)))
+        if not checked:
+            _validate(self)
+
+    # What is stored.
+
+    def __getitem__(self, name: str) -> Shaped[Tensor, "F ..."]:
+        """A field on all frames, [F, ...]."""
+        try:
+            return self.fields[name]
+        except KeyError:
+            raise KeyError(f"no field '{name}'; this batch has {', '.join(self.fields)}") from None
+
+    def steps(self, name: str) -> Shaped[Tensor, "S ..."]:
+        """A field on the frames that carry a step, [S, ...]."""
+        return self[name][self.step_frames]
+
+    @property
+    def obs(self) -> Float[Tensor, "F N ..."]:
+        """What each agent observes at each frame."""
+        return self["obs"]
+
+    @property
+    def avail_actions(self) -> Bool[Tensor, "F N A"]:
+        """Each agent's legal actions at each frame."""
+        return self["avail_actions"]
+
+    @property
+    def alive(self) -> Bool[Tensor, "F N"]:
+        """Whether each agent still takes part at each frame."""
+        return self["alive"]
+
+    @property
+    def state(self) -> Float[Tensor, "F ..."]:
+        """The global state at each frame; all agents' observations side by side where none is stored."""
+        return self["state"] if "state" in self.fields else self.obs.flatten(1)
+
+    @property
+    def truncated(self) -> Bool[Tensor, "E"]:
+        """Whether each episode was cut off, so that its final frame's value counts."""
+        return ~self.terminated
+
+    @property
+    def device(self) -> torch.device:
+        """Where the fields are."""
+        return self.terminated.device
+
+    # Counts and indices.
+
+    @property
+    def n_episodes(self) -> int:
+        """E."""
+        return len(self.lengths)
+
+    @cached_property
+    def n_steps(self) -> int:
+        """S, the steps of all episodes."""
+        return int(self.lengths.sum())
+
+    @property
+    def n_frames(self) -> int:
+        """F = S + E."""
+        return self.n_steps + self.n_episodes
+
+    @cached_property
+    def step_frames(self) -> Int[Tensor, "S"]:
+        """The frames that carry a step; `step_frames + 1` are their successors."""
+        return ragged.step_frames(self.lengths).to(self.device, non_blocking=True)
+
+    @cached_property
+    def first_frames(self) -> Int[Tensor, "E"]:
+        """Each episode's first frame."""
+        return ragged.frame_starts(self.lengths).to(self.device, non_blocking=True)
+
+    @cached_property
+    def last_steps(self) -> Int[Tensor, "E"]:
+        """Each episode's last step, as an index into the S steps."""
+        return (self.lengths.cumsum(0) - 1).to(self.device, non_blocking=True)
+
+    @cached_property
+    def time_major(self) -> ragged.TimeMajor:
+        """The frames in the order in which a recurrence visits them."""
+        order, counts = ragged.time_major(self.lengths)
+        return ragged.TimeMajor(order.to(self.device, non_blocking=True), counts)
+
+    def discount(self, gamma: float) -> Float[Tensor, "S"]:
+        """`gamma` for each step, 0 where the step terminated the MDP."""
+        discount = torch.full((self.n_steps,), gamma, dtype=torch.float32, device=self.device)
+        discount[self.last_steps] = torch.where(self.terminated, 0.0, gamma)
+        return discount
+
+    def agent_discount(self, gamma: float) -> Float[Tensor, "S N"]:
+        """`gamma` for each step and agent, 0 where the step was that agent's last.
+
+        That is where the step terminated the MDP, and where the agent left though others went on.
+        """
+        stays = self.alive[self.step_frames + 1]
+        return torch.where(stays, self.discount(gamma)[:, None], 0.0)
+
+    # In and out.
+
+    @staticmethod
+    def cat(batches: Sequence[EpisodeBatch]) -> EpisodeBatch:
+        """The episodes of several batches in one."""
+        if not batches:
+            raise ValueError("cat: given no batch, want at least one")
+        first = batches[0]
+        for i, batch in enumerate(batches):
+            if batch.spec != first.spec:
+                raise ValueError(f"cat: batch {i} has another spec than batch 0")
+        return EpisodeBatch(
+            first.spec,
+            {name: torch.cat([batch[name] for batch in batches]) for name in first.fields},
+            torch.cat([batch.lengths for batch in batches]),
+            torch.cat([batch.terminated for batch in batches]),
+            checked=True,
+        )
+
+    def split(self) -> list[EpisodeBatch]:
+        """One batch an episode; its fields are views of this one's."""
+        frames = (self.lengths + 1).tolist()
+        parts = {name: torch.split(tensor, frames) for name, tensor in self.fields.items()}
+        return [
+            EpisodeBatch(
+                self.spec,
+                {name: part[e] for name, part in parts.items()},
+                self.lengths[e : e + 1],
+                self.terminated[e : e + 1],
+                checked=True,
+            )
+            for e in range(self.n_episodes)
+        ]
+
+    def to(self, device: torch.device | str) -> EpisodeBatch:
+        """The same episodes on another device; `lengths` stay on the CPU."""
+        fields = {name: tensor.to(device, non_blocking=True) for name, tensor in self.fields.items()}
+        return replace(self, fields=fields, terminated=self.terminated.to(device), checked=True)
+
+    @staticmethod
+    def from_padded(
+        padded: Mapping[str, Any],
+        spec: EpisodeSpec | None = None,
+        *,
+        on_error: Literal["raise", "repair"] = "raise",
+        final_frame: bool = True,
+    ) -> EpisodeBatch:
+        """Episodes from the padded layout of PyMARL and its descendants.
+
+        padded: tensors or arrays (B, T+1, ...) by name, column t holding frame t and step t. `filled` and
+            `terminated` (B, T+1, 1) 0/1 in any dtype, `truncated` if it is stored. `actions` (B, T+1, N, 1)
+            or (B, T+1, N), `reward` (B, T+1, 1), or (B, T+1, N) one an agent. `avail_actions` and `alive`
+            are all ones where they are not stored. `actions_onehot` is derived and so left out.
+        spec: inferred from the shapes if None; further names then become frame fields.
+        on_error: `"raise"` a ValueError that says which episode, which t and which rule (`RULES`) if a row
+            holds anything but one episode; or `"repair"`: keep the real prefix of each row, drop rows that
+            have none, and tell what was cut in a `RepairWarning`.
+        final_frame: False if there is no column for the final frame, so T columns for T steps.
+
+        The steps kept are those of `masks.step_mask`. The last step of an episode that was truncated
+        counts only if the frame that follows it is stored, since its value is part of the target.
+        """
+        return EpisodeBatch(*unpad(padded, spec, on_error=on_error, final_frame=final_frame))
+
+    def to_padded(self, limit: int | None = None) -> dict[str, Tensor]:
+        """The padded layout: every field (E, limit + 1, ...), zeros where nothing is real.
+
+        limit: at least the longest episode, which is the default.
+        Adds `filled` int64, `terminated` and `truncated` uint8 (E, limit + 1, 1), and the exact `mask`
+        (E, limit, 1) bool. `actions` and a shared `reward` have a last axis of one, as PyMARL has it.
+        `from_padded` gives the same episodes back.
+        """
+        return pad(self.spec, self.fields, self.lengths, self.terminated, limit)
+
+
+def _validate(batch: EpisodeBatch) -> None:
+    spec, fields, lengths, terminated = batch.spec, batch.fields, batch.lengths, batch.terminated
+    if not isinstance(lengths, Tensor) or lengths.dtype != torch.int64 or lengths.ndim != 1:
+        raise TypeError(f"lengths: given {_describe(lengths)}, want int64 of shape (E,)")
+    if lengths.device.type != "cpu":
+        raise ValueError(f"lengths: given on {lengths.device}, want on cpu: they are a shape")
+    if len(lengths) == 0:
+        raise ValueError("lengths: given no episode, want at least one")
+    limit = spec.episode_limit
+    for wrong, want in [(lengths < 1, "at least 1"), (lengths > limit, f"at most {limit}")]:
+        if wrong.any():
+            e = int(wrong.nonzero()[0])
+            raise ValueError(f"lengths: episode {e}: given {int(lengths[e])} steps, want {want}")
+    is_bool = isinstance(terminated, Tensor) and terminated.dtype == torch.bool
+    if not is_bool or terminated.shape != lengths.shape:
+        raise TypeError(f"terminated: given {_describe(terminated)}, want bool of shape ({len(lengths)},)")
+    if missing := spec.fields.keys() - fields.keys():
+        raise ValueError(f"field '{min(missing)}': missing; given {', '.join(fields)}")
+    if unknown := fields.keys() - spec.fields.keys():
+        raise ValueError(f"field '{min(unknown)}': not in the spec, which has {', '.join(spec.fields)}")
+    n_frames = batch.n_frames
+    for name, field in spec.fields.items():
+        tensor = fields[name]
+        if not isinstance(tensor, Tensor) or tensor.dtype != field.dtype:
+            raise TypeError(f"field '{name}': given {_describe(tensor)}, want {field.dtype}")
+        if tensor.shape[1:] != field.shape or tensor.shape[:1] != (n_frames,):
+            raise ValueError(
+                f"field '{name}': given shape {tuple(tensor.shape)}, want {(n_frames, *field.shape)}: "
+                f"sum(lengths + 1) = {n_frames} frames of {field.shape}"
+            )
+        if tensor.device != terminated.device:
+            device = terminated.device
+            raise ValueError(f"field '{name}': given on {tensor.device}, want on {device} like terminated")
+    _validate_values(batch)
+
+
+def _validate_values(batch: EpisodeBatch) -> None:
+    actions, reward = batch.steps("actions"), batch.steps("reward")
+    n_actions = batch.spec.n_actions
+    for name, value, wrong, want in [
+        ("reward", reward, ~reward.isfinite(), "a finite number"),
+        ("actions", actions, (actions < 0) | (actions >= n_actions), f"0 <= action < {n_actions}"),
+    ]:
+        if wrong.any():
+            index = tuple(wrong.nonzero()[0].tolist())
+            episode = int(torch.searchsorted(batch.lengths.cumsum(0), index[0], right=True))
+            t = index[0] - int(batch.lengths[:episode].sum())
+            agent = f", agent {index[1]}" if len(index) > 1 else ""
+            given = value[index].item()
+            raise ValueError(
+                f"field '{name}': episode {episode}, step {t}{agent}: given {given}, want {want}"
+            )
+
+
+def _describe(value: object) -> str:
+    if isinstance(value, Tensor):
+        return f"{value.dtype} of shape {tuple(value.shape)}"
+    return type(value).__name__

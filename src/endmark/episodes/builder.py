@@ -1,0 +1,75 @@
+"""`EpisodeBuilder`: the frames of one running episode, in preallocated arrays."""
+
+from __future__ import annotations
+
+from collections.abc import KeysView, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from endmark.episodes.batch import EpisodeBatch
+from endmark.episodes.spec import EpisodeSpec
+
+
+class EpisodeBuilder:
+    """Collects one episode at a time: `begin`, `add` for every step, `finish`.
+
+    The arrays are allocated once, for the longest episode that the spec allows.
+    """
+
+    def __init__(self, spec: EpisodeSpec) -> None:
+        self.spec = spec
+        self.length = 0
+        self._running = False
+        self._arrays: dict[str, npt.NDArray[Any]] = {
+            name: torch.zeros((spec.episode_limit + 1, *field.shape), dtype=field.dtype).numpy()
+            for name, field in spec.fields.items()
+        }
+        self._frame_fields = spec.frame_fields.keys()
+        self._step_fields = spec.step_fields.keys()
+
+    def begin(self, **frame: npt.ArrayLike | None) -> None:
+        """Start an episode at its first frame, given by its frame fields. A running one is dropped."""
+        self.length = 0
+        self._running = False  # a frame that is refused begins nothing
+        self._write(0, self._frame_fields, frame)
+        self._running = True
+
+    def add(self, step: Mapping[str, npt.ArrayLike], **frame: npt.ArrayLike | None) -> None:
+        """One step, given by its step fields, and the frame that followed."""
+        if not self._running:
+            raise RuntimeError("add: no episode is running; call begin first")
+        if self.length == (limit := self.spec.episode_limit):
+            raise ValueError(f"add: step {self.length}: want at most {limit} steps an episode")
+        self._write(self.length, self._step_fields, step)
+        self._write(self.length + 1, self._frame_fields, frame)
+        self.length += 1
+
+    def finish(self, *, terminated: bool) -> EpisodeBatch:
+        """The episode as a batch of one, validated; its tensors are its own.
+
+        terminated: whether the MDP ended; False for an episode that was cut off.
+        """
+        if not self._running or self.length == 0:
+            raise RuntimeError("finish: no episode with a step is running")
+        self._running = False
+        n_frames = self.length + 1
+        for name in self._step_fields:
+            self._arrays[name][self.length] = 0  # undefined there; nothing of an earlier episode stays
+        return EpisodeBatch(
+            self.spec,
+            {name: torch.from_numpy(array[:n_frames].copy()) for name, array in self._arrays.items()},
+            torch.tensor([self.length]),
+            torch.tensor([terminated]),
+        )
+
+    def _write(self, at: int, names: KeysView[str], values: Mapping[str, npt.ArrayLike | None]) -> None:
+        for name in names:
+            value = values.get(name)
+            array = self._arrays[name]
+            if value is None or np.shape(value) != array.shape[1:]:
+                given = "nothing" if value is None else f"shape {np.shape(value)}"
+                raise ValueError(f"field '{name}', frame {at}: given {given}, want shape {array.shape[1:]}")
+            array[at] = value

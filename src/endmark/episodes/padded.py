@@ -1,0 +1,267 @@
+"""The border: padded tensors in (`unpad`), padded tensors out (`pad`). Nowhere else is there padding.
+
+The padded layout is that of PyMARL and its descendants: every field (B, T+1, ...), column t holds frame
+t and, if there is one, step t; `filled` and `terminated` (B, T+1, 1) say what is real.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Int, Shaped
+from torch import Tensor
+from torch.nn.functional import pad as pad_tensor
+
+from endmark.episodes import ragged
+from endmark.episodes.masks import as_flags, step_mask
+from endmark.episodes.spec import EpisodeSpec, Field
+
+Rule = Literal["empty", "stale", "second", "gap", "outside", "both", "unseen"]
+RULES: dict[Rule, str] = {
+    "empty": "the row holds no step: nothing is filled, or a first frame alone",
+    "stale": "filled after the end of the episode",
+    "second": "the row goes on after the episode's end with another one",
+    "gap": "filled, though an earlier frame of the row is not",
+    "outside": "terminated where there is no step",
+    "both": "terminated and truncated at once",
+    "unseen": "truncated, but the frame that follows the step is not filled, so its value is unknown",
+}
+_FLAGS = ("filled", "terminated", "truncated", "mask")
+_DERIVED = ("actions_onehot",)
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing in a padded row that is no part of an episode.
+
+    row, t: where it starts. rule: a key of `RULES`. kept: the real steps of the row, which `repair` keeps.
+    """
+
+    row: int
+    t: int
+    rule: Rule
+    kept: int
+
+    def __str__(self) -> str:
+        return f"episode {self.row}, t {self.t}: {RULES[self.rule]} ({self.rule}); real steps: {self.kept}"
+
+
+class RepairWarning(UserWarning):
+    """`from_padded(..., on_error="repair")` cut something; `faults` tells what."""
+
+    def __init__(self, faults: list[Fault]) -> None:
+        super().__init__(_summary(faults, "cut"))
+        self.faults = faults
+
+
+def find_faults(filled: Any, terminated: Any, truncated: Any = None) -> list[Fault]:
+    """For each row of padded flags (B, T+1, 1) the first thing that is no part of the one episode it may hold.
+
+    A row with an early truncation, or whose terminated episode lacks its final frame, has no fault.
+    """
+    return _read_flags(filled, terminated, truncated)[2]
+
+
+def unpad(
+    padded: Mapping[str, Any],
+    spec: EpisodeSpec | None,
+    *,
+    on_error: Literal["raise", "repair"],
+    final_frame: bool,
+) -> tuple[EpisodeSpec, dict[str, Tensor], Int[Tensor, "E"], Bool[Tensor, "E"]]:
+    """Spec, ragged fields, lengths and terminated flags from padded tensors or arrays.
+
+    See `EpisodeBatch.from_padded`, which is this function's front.
+    """
+    if on_error not in ("raise", "repair"):
+        raise ValueError(f"on_error: given {on_error!r}, want 'raise' or 'repair'")
+    for name in ("filled", "terminated"):
+        if name not in padded:
+            raise ValueError(f"field '{name}': missing; given {', '.join(padded) or 'nothing'}")
+    tensors = {name: _tensor(name, value) for name, value in padded.items() if name not in _DERIVED}
+    if not final_frame:  # one column more, not filled: that is what "the final frame is not stored" looks like
+        tensors = {name: _append_column(tensor) for name, tensor in tensors.items()}
+    filled, terminated = tensors["filled"], tensors["terminated"]
+    lengths, ended, faults = _read_flags(filled, terminated, tensors.get("truncated"))
+    if faults and on_error == "raise":
+        raise ValueError(_summary(faults, "found"))
+    if faults:
+        warnings.warn(RepairWarning(faults), stacklevel=4)
+    rows = torch.nonzero(lengths)[:, 0]  # rows that hold no step are left out
+    if len(rows) == 0:
+        raise ValueError("filled: given no episode with a step, want at least one")
+    for name, tensor in tensors.items():
+        if tensor.shape[:2] != filled.shape[:2]:
+            raise ValueError(
+                f"field '{name}': given shape {tuple(tensor.shape)}, want {tuple(filled.shape[:2])} + (...) like filled"
+            )
+    spec = spec or _infer_spec(tensors)
+    lengths, ended = lengths[rows], ended[rows]
+
+    # Gather: row and time of every ragged frame. A final frame that was not stored repeats the one before;
+    # only a terminated step may lack it, so nothing ever reads its value.
+    times = ragged.ramp(lengths + 1)
+    rows_of_frames = rows.repeat_interleave(lengths + 1)
+    stored = as_flags("filled", filled)[..., 0].cpu()[rows_of_frames, times]
+    times = torch.where(stored, times, times - 1)
+    final = torch.ones(len(times), dtype=torch.bool)
+    final[ragged.step_frames(lengths)] = False
+    device = filled.device
+    index = rows_of_frames.to(device), times.to(device)
+    fields = {}
+    for name, field in spec.fields.items():
+        fields[name] = _gather(name, field, tensors.get(name), index, spec)
+        if field.per == "step":
+            fields[name][final.to(device)] = 0
+    return spec, fields, lengths, ended.to(device)
+
+
+def pad(
+    spec: EpisodeSpec,
+    fields: Mapping[str, Tensor],
+    lengths: Int[Tensor, "E"],
+    terminated: Bool[Tensor, "E"],
+    limit: int | None,
+) -> dict[str, Tensor]:
+    """Padded tensors from ragged ones; see `EpisodeBatch.to_padded`, which is this function's front."""
+    longest = int(lengths.max())
+    limit = longest if limit is None else limit
+    if limit < longest:
+        raise ValueError(f"limit: given {limit}, want at least {longest}, the longest episode of the batch")
+    device, n_episodes = terminated.device, len(lengths)
+    times = ragged.ramp(lengths + 1).to(device)
+    rows = torch.arange(n_episodes).repeat_interleave(lengths + 1).to(device)
+    steps = ragged.step_frames(lengths).to(device)
+    padded: dict[str, Tensor] = {}
+    for name, field in spec.fields.items():
+        keep = steps if field.per == "step" else slice(None)
+        tensor = torch.zeros((n_episodes, limit + 1, *field.shape), dtype=field.dtype, device=device)
+        tensor[rows[keep], times[keep]] = fields[name][keep]
+        padded[name] = tensor.unsqueeze(-1) if _has_trailing_one(name, field) else tensor
+    flags = torch.zeros((4, n_episodes, limit + 1, 1), dtype=torch.bool, device=device)
+    filled, ended, cut, mask = flags.unbind()
+    filled[rows, times] = True
+    mask[rows[steps], times[steps]] = True
+    last = torch.arange(n_episodes, device=device), (lengths - 1).to(device)
+    ended[last] = terminated[:, None]
+    cut[last] = ~terminated[:, None]
+    # Integer flags, as the code that takes them computes `1 - terminated`.
+    return padded | {
+        "filled": filled.long(),
+        "terminated": ended.to(torch.uint8),
+        "truncated": cut.to(torch.uint8),
+        "mask": mask[:, :-1],
+    }
+
+
+def _read_flags(filled: Any, terminated: Any, truncated: Any) -> tuple[Tensor, Tensor, list[Fault]]:
+    """Real steps of each row, whether they end in a termination, and the first fault of each row; on the CPU."""
+    frames, ends = as_flags("filled", filled).cpu(), as_flags("terminated", terminated).cpu()
+    cuts = torch.zeros_like(ends) if truncated is None else as_flags("truncated", truncated).cpu()
+    # A row that goes on after a cut: the frame after the cut step may be the next episode's first, so it is
+    # not taken for the step's successor.
+    goes_on = torch.zeros_like(cuts)
+    goes_on[:, :-2] = cuts[:, :-2] & frames[:, 2:]
+    own_frames = frames & (goes_on.cumsum(1) - goes_on.long() == 0)
+    lengths = step_mask(own_frames, ends)[..., 0].sum(1)
+    frames, ends, cuts, goes_on = frames[..., 0], ends[..., 0], cuts[..., 0], goes_on[..., 0]
+
+    column, length = torch.arange(frames.shape[1]), lengths[:, None]
+    ended = (ends & (column == length - 1)).any(1)
+    extra_frame = frames & (column > length)
+    extra_end = ends & (column != length - 1)
+    extra_cut = cuts & ((column != length - 1) | ended[:, None])
+    extra = extra_frame | extra_end | extra_cut
+    faults = []
+    for row in torch.nonzero(extra.any(1) | (lengths == 0))[:, 0].tolist():
+        t = int(extra[row].long().argmax())
+        rule: Rule
+        if lengths[row] == 0:
+            t, rule = 0, "empty"
+        elif goes_on[row, : t + 1].any():
+            rule = "second"
+        elif extra_frame[row, t] and not ended[row]:
+            rule = "gap"
+        elif extra_frame[row, t]:
+            rule = "second" if (extra_end | extra_cut)[row].any() else "stale"
+        elif extra_end[row, t]:
+            rule = "outside"
+        else:
+            rule = "both" if t < lengths[row] else "unseen"
+        faults.append(Fault(row, t, rule, int(lengths[row])))
+    return lengths, ended, faults
+
+
+def _summary(faults: list[Fault], verb: str) -> str:
+    shown = "\n  ".join(str(fault) for fault in faults[:5])
+    more = f"\n  and {len(faults) - 5} more" if len(faults) > 5 else ""
+    hint = ""
+    if verb == "found":
+        hint = "\non_error='repair' keeps the real steps of each row"
+        if any(fault.rule == "outside" for fault in faults):
+            hint += "; final_frame=False is for arrays that have no column for the final frame"
+    return f"{verb} in the padded batch:\n  {shown}{more}{hint}"
+
+
+def _infer_spec(tensors: Mapping[str, Tensor]) -> EpisodeSpec:
+    """A spec that fits padded tensors; needs `obs` and `avail_actions` to know agents and actions."""
+    for name in ("obs", "avail_actions", "actions", "reward"):
+        if name not in tensors:
+            raise ValueError(f"field '{name}': missing, and no spec is given that could stand in for it")
+    avail, obs = tensors["avail_actions"], tensors["obs"]
+    if avail.ndim != 4:
+        raise ValueError(f"field 'avail_actions': given shape {tuple(avail.shape)}, want (B, T+1, N, A)")
+    n_agents, n_actions = avail.shape[2:]
+    standard = {"obs", "avail_actions", "alive", "state", "actions", "reward", *_FLAGS}
+    return EpisodeSpec.of(
+        n_agents=n_agents,
+        n_actions=n_actions,
+        episode_limit=avail.shape[1] - 1,
+        obs_shape=tuple(obs.shape[3:]),
+        state_shape=tuple(tensors["state"].shape[2:]) if "state" in tensors else None,
+        reward_per_agent=n_agents > 1 and tuple(tensors["reward"].shape[2:]) == (n_agents,),
+        extra={k: Field(tuple(v.shape[2:]), v.dtype) for k, v in tensors.items() if k not in standard},
+    )
+
+
+def _gather(
+    name: str, field: Field, tensor: Tensor | None, index: tuple[Tensor, Tensor], spec: EpisodeSpec
+) -> Shaped[Tensor, "F ..."]:
+    if tensor is None:
+        if name in ("avail_actions", "alive"):  # not stored by everybody: all legal, all alive
+            return torch.ones((len(index[0]), *field.shape), dtype=torch.bool, device=index[0].device)
+        raise ValueError(f"field '{name}': missing, though the spec has it")
+    ragged_field = tensor[index]
+    if tuple(tensor.shape[2:]) == (*field.shape, 1):
+        ragged_field = ragged_field.squeeze(-1)
+    elif tuple(tensor.shape[2:]) != field.shape:
+        want = ("B", "T+1", *field.shape)
+        raise ValueError(f"field '{name}': given shape {tuple(tensor.shape)}, want ({', '.join(map(str, want))})")
+    if not field.dtype.is_floating_point and ragged_field.dtype.is_floating_point:
+        if name == "actions":
+            ragged_field = ragged_field.nan_to_num()  # a final frame may hold anything
+        if (ragged_field != ragged_field.round()).any():
+            raise TypeError(f"field '{name}': given {tensor.dtype} with fractions, want {field.dtype}")
+    return ragged_field.to(field.dtype)
+
+
+def _has_trailing_one(name: str, field: Field) -> bool:
+    return name == "actions" or (name == "reward" and field.shape == ())
+
+
+def _tensor(name: str, value: Any) -> Tensor:
+    tensor = torch.from_numpy(np.ascontiguousarray(value)) if isinstance(value, np.ndarray) else value
+    if not isinstance(tensor, Tensor):
+        raise TypeError(f"field '{name}': given {type(value).__name__}, want a tensor or an array")
+    if tensor.ndim < 2:
+        raise ValueError(f"field '{name}': given shape {tuple(tensor.shape)}, want (B, T+1, ...)")
+    return tensor
+
+
+def _append_column(tensor: Tensor) -> Tensor:
+    return pad_tensor(tensor, (0, 0) * (tensor.ndim - 2) + (0, 1))

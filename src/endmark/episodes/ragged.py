@@ -1,0 +1,62 @@
+"""Index arithmetic of the ragged layout: frames of all episodes end to end on one axis.
+
+An episode with L steps has L+1 frames. `lengths` [E] int64 counts the steps of each episode and lives
+on the CPU: it is a shape, and reading a shape must not wait for a GPU.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+
+def ramp(counts: Int[Tensor, "E"]) -> Int[Tensor, "_"]:
+    """0, 1, .. count-1 for each count, end to end."""
+    starts = counts.cumsum(0) - counts
+    return torch.arange(int(counts.sum())) - starts.repeat_interleave(counts)
+
+
+def frame_starts(lengths: Int[Tensor, "E"]) -> Int[Tensor, "E"]:
+    """The first frame of each episode."""
+    frames = lengths + 1
+    return frames.cumsum(0) - frames
+
+
+def step_frames(lengths: Int[Tensor, "E"]) -> Int[Tensor, "S"]:
+    """The frames that carry a step: all but each episode's final one."""
+    steps = torch.arange(int(lengths.sum()))
+    episodes_before = torch.arange(len(lengths)).repeat_interleave(lengths)
+    return steps + episodes_before  # each episode before this one holds one frame that is no step
+
+
+def steps_left(lengths: Int[Tensor, "E"]) -> Int[Tensor, "S"]:
+    """How many steps follow within the episode: L-1 at its first step, 0 at its last."""
+    return lengths.repeat_interleave(lengths) - 1 - ramp(lengths)
+
+
+class TimeMajor(NamedTuple):
+    """The ragged frames in the order in which a recurrence visits them.
+
+    order: [F] position in the ragged layout of the i-th frame in time-major order: first frame 0 of
+        every episode, the longest episode first, then frame 1 of every episode that has one, and so on.
+    counts: for each time, how many episodes have a frame then; never increasing.
+    """
+
+    order: Int[Tensor, "F"]
+    counts: list[int]
+
+
+def time_major(lengths: Int[Tensor, "E"]) -> TimeMajor:
+    """Sort ragged frames by (time, episodes from long to short)."""
+    frames = lengths + 1
+    rank = torch.empty_like(frames)
+    rank[torch.argsort(frames, descending=True, stable=True)] = torch.arange(len(frames))
+    time = ramp(frames)
+    counts = torch.bincount(time)
+    position = (counts.cumsum(0) - counts)[time] + rank.repeat_interleave(frames)
+    order = torch.empty_like(position)
+    order[position] = torch.arange(len(position))
+    return TimeMajor(order, counts.tolist())

@@ -1,0 +1,128 @@
+"""What an episode holds: the name, shape and dtype of every field."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Literal
+
+import torch
+
+Per = Literal["frame", "step"]
+RESERVED = frozenset({"filled", "terminated", "truncated", "mask", "actions_onehot"})
+
+
+@dataclass(frozen=True)
+class Field:
+    """One named tensor of an episode.
+
+    shape: of a single frame, so `(n_agents, 5)` for five numbers an agent.
+    per: `"frame"` if it is seen at every frame, `"step"` if it comes with an action, and so is
+        undefined on an episode's final frame.
+    """
+
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+    per: Per = "frame"
+
+
+@dataclass(frozen=True)
+class EpisodeSpec:
+    """Shapes and dtypes of all fields, the number of agents and actions, and the longest episode.
+
+    A learner is built from this and nothing else; it never sees an environment. Use `EpisodeSpec.of`,
+    which fills in the standard fields:
+
+    | field | shape of a frame | dtype | per |
+    |---|---|---|---|
+    | `obs` | (N, *obs_shape) | float32 | frame |
+    | `avail_actions` | (N, A) | bool | frame |
+    | `alive` | (N,) | bool | frame |
+    | `state` (optional) | state_shape | float32 | frame |
+    | `actions` | (N,) | int64 | step |
+    | `reward` | () shared, or (N,) for each agent | float32 | step |
+
+    episode_limit: the most steps an episode can have.
+    """
+
+    n_agents: int
+    n_actions: int
+    episode_limit: int
+    fields: Mapping[str, Field]
+
+    @staticmethod
+    def of(
+        *,
+        n_agents: int,
+        n_actions: int,
+        episode_limit: int,
+        obs_shape: tuple[int, ...],
+        state_shape: tuple[int, ...] | None = None,
+        reward_per_agent: bool = False,
+        extra: Mapping[str, Field] | None = None,
+    ) -> EpisodeSpec:
+        """The standard fields, and `extra` ones of your own."""
+        agents = (n_agents,)
+        fields = {
+            "obs": Field((*agents, *obs_shape), torch.float32),
+            "avail_actions": Field((n_agents, n_actions), torch.bool),
+            "alive": Field(agents, torch.bool),
+            "actions": Field(agents, torch.int64, per="step"),
+            "reward": Field(agents if reward_per_agent else (), torch.float32, per="step"),
+        }
+        if state_shape is not None:
+            fields["state"] = Field(tuple(state_shape), torch.float32)
+        for name, field in (extra or {}).items():
+            if name in fields:
+                raise ValueError(f"extra field '{name}': this name is taken by a standard field")
+            fields[name] = field
+        return EpisodeSpec(n_agents, n_actions, episode_limit, fields)
+
+    def __post_init__(self) -> None:
+        for name in ("n_agents", "n_actions", "episode_limit"):
+            if (given := getattr(self, name)) < 1:
+                raise ValueError(f"{name}: given {given}, want at least 1")
+        if taken := RESERVED & self.fields.keys():
+            raise ValueError(f"field '{min(taken)}': this name has a meaning of its own in the padded layout")
+        n, a = self.n_agents, self.n_actions
+        standard = {
+            "avail_actions": Field((n, a), torch.bool),
+            "alive": Field((n,), torch.bool),
+            "actions": Field((n,), torch.int64, per="step"),
+        }
+        for name, want in standard.items():
+            if self.fields.get(name) != want:
+                raise ValueError(f"field '{name}': given {self.fields.get(name)}, want {want}")
+        if "obs" not in self.fields or self.fields["obs"].shape[:1] != (n,):
+            raise ValueError(f"field 'obs': given {self.fields.get('obs')}, want shape ({n}, ...)")
+        if "reward" not in self.fields or self.fields["reward"].shape not in [(), (n,)]:
+            raise ValueError(f"field 'reward': given {self.fields.get('reward')}, want shape () or ({n},)")
+        object.__setattr__(self, "fields", MappingProxyType(dict(self.fields)))
+
+    @property
+    def reward_per_agent(self) -> bool:
+        """Whether each agent has a reward of its own, rather than one for the team."""
+        return self.fields["reward"].shape != ()
+
+    @property
+    def frame_fields(self) -> dict[str, Field]:
+        """The fields seen at every frame, the final one included."""
+        return {name: field for name, field in self.fields.items() if field.per == "frame"}
+
+    @property
+    def step_fields(self) -> dict[str, Field]:
+        """The fields that come with an action."""
+        return {name: field for name, field in self.fields.items() if field.per == "step"}
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, EpisodeSpec):
+            return NotImplemented
+        return self._key() == other._key()
+
+    def __hash__(self) -> int:
+        return hash(self._key())
+
+    def _key(self) -> tuple[Any, ...]:
+        fields = tuple((name, self.fields[name]) for name in sorted(self.fields))
+        return self.n_agents, self.n_actions, self.episode_limit, fields

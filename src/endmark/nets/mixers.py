@@ -1,0 +1,54 @@
+"""Mixers: the team's value from the agents' values, for centralised training."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from endmark.episodes import EpisodeSpec
+
+
+class VDNMixer(nn.Module):
+    """Q_tot = sum of the agents' values (Sunehag et al. 2018, arXiv:1706.05296). Has no parameters."""
+
+    def forward(self, values: Float[Tensor, "S N"], state: Float[Tensor, "S ..."]) -> Float[Tensor, "S"]:  # noqa: ARG002
+        """The team's value at each step."""
+        return values.sum(-1)
+
+
+class QMIXMixer(nn.Module):
+    """Q_tot monotone in each agent's value, by weights that a hypernetwork makes from the state.
+
+        Q_tot = |W_2(s)|ᵀ elu(|W_1(s)| q + b_1(s)) + b_2(s)
+
+    Rashid et al. (2018), arXiv:1803.11485, figure 2.
+    """
+
+    def __init__(self, spec: EpisodeSpec, *, embed_size: int, hyper_size: int) -> None:
+        super().__init__()
+        state_size = state_numel(spec)
+        self.n_agents, self.embed_size = spec.n_agents, embed_size
+
+        def hypernetwork(n_outputs: int) -> nn.Sequential:
+            layers = nn.Linear(state_size, hyper_size), nn.ReLU(), nn.Linear(hyper_size, n_outputs)
+            return nn.Sequential(*layers)
+
+        self.weight_1 = hypernetwork(spec.n_agents * embed_size)
+        self.weight_2 = hypernetwork(embed_size)
+        self.bias_1 = nn.Linear(state_size, embed_size)
+        self.bias_2 = nn.Sequential(nn.Linear(state_size, embed_size), nn.ReLU(), nn.Linear(embed_size, 1))
+
+    def forward(self, values: Float[Tensor, "S N"], state: Float[Tensor, "S ..."]) -> Float[Tensor, "S"]:
+        """The team's value at each step."""
+        state = state.reshape(len(state), -1)
+        weight_1 = self.weight_1(state).abs().view(-1, self.n_agents, self.embed_size)
+        hidden = torch.nn.functional.elu((values[:, :, None] * weight_1).sum(1) + self.bias_1(state))
+        weight_2 = self.weight_2(state).abs()
+        mixed: Tensor = (hidden * weight_2).sum(-1) + self.bias_2(state)[:, 0]
+        return mixed
+
+
+def state_numel(spec: EpisodeSpec) -> int:
+    """Numbers in a frame's global state; all agents' observations side by side where there is none."""
+    return torch.Size(spec.fields["state" if "state" in spec.fields else "obs"].shape).numel()

@@ -1,0 +1,87 @@
+"""What a person sees in the terminal."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from endmark.rollout import Summary
+from endmark.run import Counters
+
+
+class TrainingDisplay:
+    """Live progress of a training run; plain lines now and then where the output is no terminal.
+
+    plain_every: seconds between two plain lines.
+    """
+
+    def __init__(self, console: Console, total_steps: int, *, plain_every: float = 5.0) -> None:
+        self._console, self._total, self._plain_every = console, total_steps, plain_every
+        self._begin = time.monotonic()
+        self._next_line = self._begin + plain_every
+        self._progress = Progress(
+            TextColumn("[bold]training"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("steps  {task.fields[episodes]} episodes  {task.fields[updates]} updates"),
+            TextColumn("[cyan]greedy {task.fields[greedy]}"),
+            TextColumn("{task.fields[speed]:.0f} steps/s"),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._task = self._progress.add_task("training", total=total_steps, episodes=0, updates=0, greedy="-", speed=0.0)
+
+    def __call__(self, counters: Counters, greedy_return: float | None) -> None:
+        """Show where the run is."""
+        elapsed = time.monotonic() - self._begin
+        speed = counters.env_steps / max(elapsed, 1e-9)
+        greedy = "-" if greedy_return is None else f"{greedy_return:.3f}"
+        self._progress.update(
+            self._task,
+            completed=min(counters.env_steps, self._total),
+            episodes=counters.episodes,
+            updates=counters.updates,
+            greedy=greedy,
+            speed=speed,
+        )
+        now = time.monotonic()
+        if self._console.is_terminal or (now < self._next_line and counters.env_steps < self._total):
+            return
+        self._next_line = now + self._plain_every
+        left = max(0.0, (self._total - counters.env_steps) / speed) if speed else 0.0
+        self._console.print(
+            f"{counters.env_steps}/{self._total} steps  {counters.episodes} episodes  {counters.updates} updates  "
+            f"greedy {greedy}  {speed:.0f} steps/s  {left:.0f} s left",
+            highlight=False,
+            soft_wrap=True,
+        )
+
+    def __enter__(self) -> TrainingDisplay:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+
+def summary_table(title: str, summaries: Mapping[str, Summary]) -> Table:
+    """Returns, lengths and ends, one row a policy."""
+    table = Table(title=title, title_justify="left")
+    table.add_column("policy")
+    for column in ("episodes", "return", "95 % interval", "length", "terminated", "truncated"):
+        table.add_column(column, justify="right")
+    for name, s in summaries.items():
+        interval = f"{s.return_low:.3f} to {s.return_high:.3f}" if s.episodes > 1 else "one episode"
+        table.add_row(
+            name, str(s.episodes), f"{s.return_mean:.3f}", interval, f"{s.length_mean:.1f}",
+            f"{s.terminated:.0%}", f"{s.truncated:.0%}",
+        )  # fmt: skip
+    return table

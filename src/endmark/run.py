@@ -1,0 +1,138 @@
+"""A run directory: what a run leaves behind, readable at every moment, also after a kill.
+
+    config.json           how the run was made: `endmark train` with this makes it again
+    metrics.jsonl         one JSON object a line; keys in `endmark.train`
+    events.out.tfevents.* the same for TensorBoard, where it is installed
+    weights.safetensors   the last checkpoint's tensors; its metadata holds the counters
+    curve.svg, curve.png  the learning curve, at the end
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import json
+import math
+import os
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from endmark import __version__
+
+CONFIG, METRICS, WEIGHTS = "config.json", "metrics.jsonl", "weights.safetensors"
+
+
+class Counters(NamedTuple):
+    """How far a run is."""
+
+    env_steps: int = 0
+    episodes: int = 0
+    updates: int = 0
+
+
+class RunError(ValueError):
+    """A run directory that is not one, or holds what cannot be read; the message says what to do."""
+
+
+class Run:
+    """Writes a run directory. A context manager: leaving it closes the files."""
+
+    def __init__(self, directory: Path, config: Any) -> None:
+        if (directory / CONFIG).exists():
+            raise RunError(f"{directory} holds a run already; choose another --run-dir, or delete it")
+        directory.mkdir(parents=True, exist_ok=True)
+        self.directory = directory
+        made_with = {"endmark": __version__, "torch": torch.__version__}
+        _replace(directory / CONFIG, json.dumps(dataclasses.asdict(config) | {"made_with": made_with}, indent=2))
+        self._metrics = (directory / METRICS).open("a", encoding="utf-8")
+        self._begin = time.monotonic()
+        self._tensorboard = None
+        if importlib.util.find_spec("tensorboard"):
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._tensorboard = SummaryWriter(str(directory))  # type: ignore[no-untyped-call]
+
+    def log(self, counters: Counters, metrics: Mapping[str, float]) -> None:
+        """One line of `metrics.jsonl`, written through at once: counters, `seconds` since the start, metrics.
+
+        A number that is not finite becomes null: JSON has no NaN.
+        """
+        numbers = {name: value if math.isfinite(value) else None for name, value in metrics.items()}
+        line = {**counters._asdict(), "seconds": round(time.monotonic() - self._begin, 3), **numbers}
+        self._metrics.write(json.dumps(line) + "\n")
+        self._metrics.flush()
+        if self._tensorboard is not None:
+            for name, value in metrics.items():
+                self._tensorboard.add_scalar(name, value, counters.env_steps)  # type: ignore[no-untyped-call]
+
+    def checkpoint(self, counters: Counters, tensors: Mapping[str, Tensor]) -> None:
+        """Replace the checkpoint: the old one stays until the new one is complete."""
+        path = self.directory / WEIGHTS
+        unfinished = path.with_suffix(".unfinished")
+        metadata = {name: str(count) for name, count in counters._asdict().items()}
+        copies = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        safetensors.torch.save_file(copies, unfinished, metadata=metadata)
+        os.replace(unfinished, path)
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._metrics.close()
+        if self._tensorboard is not None:
+            self._tensorboard.close()  # type: ignore[no-untyped-call]
+
+
+def read_config(directory: Path) -> dict[str, Any]:
+    """The run's configuration, as a nested dictionary."""
+    path = directory / CONFIG
+    if not path.is_file():
+        raise RunError(f"{directory} is no run directory: it has no {CONFIG}")
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise RunError(f"{path} is no JSON: {error}") from None
+    if not isinstance(config, dict):
+        raise RunError(f"{path}: given {type(config).__name__}, want an object")
+    config.pop("made_with", None)
+    return config
+
+
+def read_metrics(directory: Path) -> Iterator[dict[str, float | None]]:
+    """The lines of `metrics.jsonl`; a last line that a kill cut short is left out."""
+    path = directory / METRICS
+    if not path.is_file():
+        raise RunError(f"{directory} is no run directory: it has no {METRICS}")
+    with path.open(encoding="utf-8") as lines:
+        for line in lines:
+            if line.endswith("\n"):
+                yield json.loads(line)
+
+
+def read_checkpoint(directory: Path) -> tuple[Counters, dict[str, Tensor]]:
+    """The last checkpoint: how far it is, and its tensors, on the CPU."""
+    path = directory / WEIGHTS
+    if not path.is_file():
+        raise RunError(f"{directory} holds no checkpoint: it has no {WEIGHTS}")
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            counters = Counters(**{name: int(count) for name, count in (file.metadata() or {}).items()})
+            return counters, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (safetensors.SafetensorError, TypeError, ValueError) as error:
+        raise RunError(f"{path} cannot be read: {error}") from None
+
+
+def _replace(path: Path, text: str) -> None:
+    unfinished = path.with_suffix(".unfinished")
+    unfinished.write_text(text + "\n", encoding="utf-8")
+    os.replace(unfinished, path)
