@@ -7,7 +7,7 @@ import io
 import itertools
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -42,9 +42,10 @@ class TrainCommand:
             console.print(f"stopped after {counters.env_steps} steps; the checkpoint can be evaluated:")
             console.print(f"  endmark eval {escape(str(directory))}", soft_wrap=True)
             return
-        policies = {"trained, greedy": greedy_policy(self.config, learner), "random": random_policy(self.config)}
+        config, episodes = self.config, self.config.final_episodes
         summaries = {
-            name: evaluate(self.config, policy, self.config.final_episodes) for name, policy in policies.items()
+            "greedy": evaluate(config, greedy_policy(config, learner), episodes),
+            "random": evaluate(config, random_policy(config), episodes),
         }
         console.print(summary_table(f"{self.config.algorithm} on {self.config.env}", summaries))
         curve = _draw_curve(directory, self.config, {"random": summaries["random"].return_mean})
@@ -68,7 +69,7 @@ class EvalCommand:
         config, learner = load(self.run_dir)
         summary = evaluate(config, greedy_policy(config, learner), self.episodes)
         title = f"{config.algorithm} on {config.env}, after {learner.updates} updates"
-        console.print(summary_table(title, {"trained, greedy": summary}))
+        console.print(summary_table(title, {"greedy": summary}))
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,12 @@ class EnvsCommand:
         console.print("Any discrete Gymnasium id or PettingZoo parallel module of yours works too.")
 
 
-COMMANDS = {"train": TrainCommand, "eval": EvalCommand, "envs": EnvsCommand}
+Command = TrainCommand | EvalCommand | EnvsCommand
+COMMANDS: dict[str, Callable[..., Command]] = {
+    "train": TrainCommand,
+    "eval": EvalCommand,
+    "envs": EnvsCommand,
+}
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -98,14 +104,15 @@ def main(args: Sequence[str] | None = None) -> None:
         _fail(" ".join(str(error).split()))
 
 
-def _parse(args: Sequence[str]) -> TrainCommand | EvalCommand | EnvsCommand:
+def _parse(args: Sequence[str]) -> Command:
     """The command that the arguments ask for; tyro's boxed errors become one line."""
     errors = io.StringIO()
     try:
         with contextlib.redirect_stderr(errors):
-            return tyro.extras.subcommand_cli_from_dict(
+            command: Command = tyro.extras.subcommand_cli_from_dict(
                 COMMANDS, prog="endmark", args=list(args) or ["--help"], config=[tyro.conf.OmitArgPrefixes]
             )
+            return command
     except SystemExit as stop:
         if not stop.code:
             raise
@@ -127,9 +134,10 @@ def _run_directory(config: TrainConfig) -> Path:
 
 def _draw_curve(directory: Path, config: TrainConfig, levels: dict[str, float]) -> str:
     points = [
-        (float(line["env_steps"]), float(line["greedy_return"]))
+        (env_steps, greedy_return)
         for line in read_metrics(directory)
-        if line.get("greedy_return") is not None
+        if (env_steps := line["env_steps"]) is not None
+        and (greedy_return := line.get("greedy_return")) is not None
     ]
     path = directory / "curve.png"
     try:

@@ -1,10 +1,10 @@
 """A run directory: what a run leaves behind, readable at every moment, also after a kill.
 
-    config.json           how the run was made: `endmark train` with this makes it again
-    metrics.jsonl         one JSON object a line; keys in `endmark.train`
-    events.out.tfevents.* the same for TensorBoard, where it is installed
-    weights.safetensors   the last checkpoint's tensors; its metadata holds the counters
-    curve.svg, curve.png  the learning curve, at the end
+config.json           how the run was made: `endmark train` with this makes it again
+metrics.jsonl         one JSON object a line; keys in `endmark.train`
+events.out.tfevents.* the same for TensorBoard, where it is installed
+weights.safetensors   the last checkpoint's tensors; its metadata holds the counters
+curve.svg, curve.png  the learning curve, at the end
 """
 
 from __future__ import annotations
@@ -51,14 +51,16 @@ class Run:
         directory.mkdir(parents=True, exist_ok=True)
         self.directory = directory
         made_with = {"endmark": __version__, "torch": torch.__version__}
-        _replace(directory / CONFIG, json.dumps(dataclasses.asdict(config) | {"made_with": made_with}, indent=2))
+        _replace(
+            directory / CONFIG, json.dumps(dataclasses.asdict(config) | {"made_with": made_with}, indent=2)
+        )
         self._metrics = (directory / METRICS).open("a", encoding="utf-8")
         self._begin = time.monotonic()
         self._tensorboard = None
         if importlib.util.find_spec("tensorboard"):
             from torch.utils.tensorboard import SummaryWriter
 
-            self._tensorboard = SummaryWriter(str(directory))  # type: ignore[no-untyped-call]
+            self._tensorboard = SummaryWriter(str(directory))
 
     def log(self, counters: Counters, metrics: Mapping[str, float]) -> None:
         """One line of `metrics.jsonl`, written through at once: counters, `seconds` since the start, metrics.
@@ -71,7 +73,7 @@ class Run:
         self._metrics.flush()
         if self._tensorboard is not None:
             for name, value in metrics.items():
-                self._tensorboard.add_scalar(name, value, counters.env_steps)  # type: ignore[no-untyped-call]
+                self._tensorboard.add_scalar(name, value, counters.env_steps)
 
     def checkpoint(self, counters: Counters, tensors: Mapping[str, Tensor]) -> None:
         """Replace the checkpoint: the old one stays until the new one is complete."""
@@ -90,7 +92,7 @@ class Run:
     ) -> None:
         self._metrics.close()
         if self._tensorboard is not None:
-            self._tensorboard.close()  # type: ignore[no-untyped-call]
+            self._tensorboard.close()
 
 
 def read_config(directory: Path) -> dict[str, Any]:

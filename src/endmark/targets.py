@@ -22,7 +22,7 @@ from torch import Tensor
 from endmark.episodes import ragged
 
 Steps = Float[Tensor, "S *rest"]
-Lengths = Int[Tensor, "E"]
+Lengths = Int[Tensor, " E"]
 
 
 def lambda_return(

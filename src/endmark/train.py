@@ -26,7 +26,16 @@ from tyro.conf import Positional
 from endmark.algorithms import EpsilonGreedy, QLearner, QLearningConfig
 from endmark.envs import Environment, make
 from endmark.episodes import EpisodeReplay, EpisodeSpec
-from endmark.rollout import Policy, RandomPolicy, Rollout, Summary, episode_returns, episode_seeds, play, summarise
+from endmark.rollout import (
+    Policy,
+    RandomPolicy,
+    Rollout,
+    Summary,
+    episode_returns,
+    episode_seeds,
+    play,
+    summarise,
+)
 from endmark.run import Counters, Run, RunError, read_checkpoint, read_config
 
 # What an episode's seed is drawn from, besides the run's seed.
@@ -78,8 +87,8 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         for name in (
-            "steps", "n_envs", "batch_size", "episodes_per_update", "replay_frames", "log_every", "eval_every",
-            "eval_episodes", "final_episodes", "threads",
+            "steps", "n_envs", "batch_size", "episodes_per_update", "replay_frames", "log_every",
+            "eval_every", "eval_episodes", "final_episodes", "threads",
         ):  # fmt: skip
             if (given := getattr(self, name)) < 1:
                 raise ValueError(f"{name}: given {given}, want at least 1")
@@ -120,7 +129,7 @@ def train(config: TrainConfig, directory: Path, observe: Observer) -> tuple[QLea
             policy.epsilon = config.epsilon(rollout.env_steps)
             for episode in rollout.collect(policy):
                 replay.add(episode)
-                meters.add({"episode_return": sum(episode_returns(episode)), "episode_length": episode.n_steps})
+                meters.add({"episode_return": episode_returns(episode)[0], "episode_length": episode.n_steps})
                 episodes_waiting += 1
                 if episodes_waiting >= config.episodes_per_update and len(replay) >= config.batch_size:
                     batch = replay.sample(config.batch_size, generator)
@@ -160,7 +169,9 @@ def load(directory: Path) -> tuple[TrainConfig, QLearner]:
         learner.load_state_dict(tensors)
     except RuntimeError as error:
         problem = " ".join(str(error).split())
-        raise RunError(f"{directory / 'weights.safetensors'} does not fit the run's config: {problem}") from None
+        raise RunError(
+            f"{directory / 'weights.safetensors'} does not fit the run's config: {problem}"
+        ) from None
     learner.updates = counters.updates
     return config, learner
 

@@ -63,7 +63,14 @@ class QLearningConfig:
         for name, low, high in [("gamma", 0, 1), ("td_lambda", 0, 1), ("target_tau", 0, 1)]:
             if not low <= (given := getattr(self, name)) <= high:
                 raise ValueError(f"{name}: given {given}, want {low} to {high}")
-        for name in ("lr", "target_period", "max_grad_norm", "hidden_size", "mixer_embed_size", "mixer_hyper_size"):
+        for name in (
+            "lr",
+            "target_period",
+            "max_grad_norm",
+            "hidden_size",
+            "mixer_embed_size",
+            "mixer_hyper_size",
+        ):
             if not (given := getattr(self, name)) > 0:
                 raise ValueError(f"{name}: given {given}, want more than 0")
 
@@ -86,12 +93,15 @@ class QLearner(nn.Module):
         elif mixing == "qmix":
             embed_size, hyper_size = config.mixer_embed_size, config.mixer_hyper_size
             self.mixer = QMIXMixer(spec, embed_size=embed_size, hyper_size=hyper_size)
-        online = [*self.agent.parameters(), *(self.mixer.parameters() if self.mixer else [])]
+        self._online: list[Tensor] = list(self.parameters())
         self.target_agent, self.target_mixer = copy.deepcopy(self.agent), copy.deepcopy(self.mixer)
-        target = [*self.target_agent.parameters(), *(self.target_mixer.parameters() if self.target_mixer else [])]
-        self._online, self._target = online, [parameter.requires_grad_(False) for parameter in target]
+        self._target: list[Tensor] = list(self.target_agent.parameters())
+        if self.target_mixer is not None:
+            self._target += self.target_mixer.parameters()
+        for parameter in self._target:
+            parameter.requires_grad_(False)
         self.reward_moments = RunningMoments()
-        self.optimiser = torch.optim.Adam(online, lr=config.lr, fused=True)
+        self.optimiser = torch.optim.Adam(self._online, lr=config.lr, fused=True)
         self.updates = 0
 
     @property
@@ -200,8 +210,8 @@ class EpsilonGreedy:
     It remembers hidden states and last actions; a row is forgotten where an episode starts.
     """
 
-    def __init__(self, agent: RecurrentAgent, n_envs: int, generator: torch.Generator, epsilon: float = 0.0) -> None:
-        self.agent, self.generator, self.epsilon = agent, generator, epsilon
+    def __init__(self, agent: RecurrentAgent, n_envs: int, generator: torch.Generator) -> None:
+        self.agent, self.generator, self.epsilon = agent, generator, 0.0
         self.hidden = agent.initial_hidden(n_envs)
         self.last_actions = torch.full((n_envs, agent.n_agents), NO_ACTION, device=self.hidden.device)
 

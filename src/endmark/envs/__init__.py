@@ -1,12 +1,12 @@
 """Environments: the protocol, adapters for Gymnasium and PettingZoo, and a conformance check."""
 
-from .check import CheckReport, check
-from .errors import EnvError
-from .families import Family, installed
-from .gym_adapter import GymAdapter
-from .make import make
-from .pettingzoo_adapter import PettingZooAdapter
-from .protocol import Environment, Frame, Step
+from endmark.envs.check import CheckReport, check
+from endmark.envs.errors import EnvError
+from endmark.envs.families import Family, installed
+from endmark.envs.gym_adapter import GymAdapter
+from endmark.envs.make import make
+from endmark.envs.pettingzoo_adapter import PettingZooAdapter
+from endmark.envs.protocol import Environment, Frame, Step
 
 __all__ = [
     "CheckReport",

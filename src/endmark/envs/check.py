@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from endmark.envs.errors import EnvError
+from endmark.envs.protocol import Environment, Frame, Step
 from endmark.episodes import EpisodeSpec
 from endmark.episodes.spec import Field
-
-from .errors import EnvError
-from .protocol import Environment, Frame, Step
 
 Actions = npt.NDArray[np.int64]
 
@@ -44,7 +43,7 @@ class _Episode:
 
 
 def check(
-    env: Any,  # noqa: ANN401 - whether it is an Environment is the question
+    env: Any,
     *,
     episodes: int = 3,
     seed: int = 0,
@@ -220,7 +219,7 @@ def _check_same(given: Frame | Step, want: Frame | Step, where: str, why: str) -
             )
 
 
-def _first(where: Any) -> tuple[int, ...]:  # noqa: ANN401 - an array or numpy's own bool
+def _first(where: Any) -> tuple[int, ...]:
     """The first place that is True."""
     return tuple(int(i) for i in np.argwhere(where)[0])
 

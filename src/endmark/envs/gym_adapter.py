@@ -9,12 +9,11 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
 
+from endmark.envs.errors import EnvError
+from endmark.envs.limits import own_limit, shortest
+from endmark.envs.protocol import Frame, Step
+from endmark.envs.spaces import Team
 from endmark.episodes import EpisodeSpec
-
-from .errors import EnvError
-from .limits import own_limit, shortest
-from .protocol import Frame, Step
-from .spaces import Team
 
 
 class GymAdapter:
@@ -87,7 +86,7 @@ class GymAdapter:
         """Free what the environment holds."""
         self._env.close()
 
-    def _frame(self, seen: Any, info: dict[str, Any]) -> Frame:  # noqa: ANN401 - whatever the space says
+    def _frame(self, seen: Any, info: dict[str, Any]) -> Frame:
         team, single = self._team, self._single
         for agent, of_agent in enumerate((seen,) if single else seen):
             team.see(agent, of_agent)

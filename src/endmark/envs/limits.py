@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from .errors import EnvError
+from endmark.envs.errors import EnvError
 
 
 class OwnLimit(NamedTuple):

@@ -12,11 +12,11 @@ from typing import Any
 
 import gymnasium as gym
 
-from .errors import EnvError
-from .families import FAMILIES, how_to_install
-from .gym_adapter import GymAdapter
-from .pettingzoo_adapter import PettingZooAdapter
-from .protocol import Environment
+from endmark.envs.errors import EnvError
+from endmark.envs.families import FAMILIES, how_to_install
+from endmark.envs.gym_adapter import GymAdapter
+from endmark.envs.pettingzoo_adapter import PettingZooAdapter
+from endmark.envs.protocol import Environment
 
 MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 

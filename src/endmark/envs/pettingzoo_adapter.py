@@ -9,12 +9,11 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
 
+from endmark.envs.errors import EnvError
+from endmark.envs.limits import shortest
+from endmark.envs.protocol import Frame, Step
+from endmark.envs.spaces import Team
 from endmark.episodes import EpisodeSpec
-
-from .errors import EnvError
-from .limits import shortest
-from .protocol import Frame, Step
-from .spaces import Team
 
 # Where PettingZoo environments keep their step limit. There is no rule, only custom.
 LIMIT_NAMES = ("max_cycles", "max_steps", "max_episode_steps", "episode_limit")
@@ -40,7 +39,7 @@ class PettingZooAdapter:
         found under one of `LIMIT_NAMES`.
     """
 
-    def __init__(self, env: Any, *, episode_limit: int | None = None) -> None:  # noqa: ANN401 - PettingZoo is an extra
+    def __init__(self, env: Any, *, episode_limit: int | None = None) -> None:
         self._env = env
         self._name = str(getattr(env, "metadata", {}).get("name", type(env).__name__))
         self._agents: list[Any] = list(getattr(env, "possible_agents", ()))

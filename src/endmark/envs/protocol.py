@@ -30,14 +30,14 @@ class Step(NamedTuple):
     """What came of the agents' actions.
 
     frame: what is seen next, also after the last step.
-    reward: [] or [N] float32, shared or one an agent, as the spec says.
+    reward: float32, shared, or [N] float32, one an agent, as the spec says.
     terminated: the MDP ended; nothing follows, nothing is bootstrapped.
     truncated: the episode was cut off here; what follows still has a value. Never both: an episode that
         ends at the very step where it would have been cut has terminated.
     """
 
     frame: Frame
-    reward: npt.NDArray[np.float32]
+    reward: npt.NDArray[np.float32] | np.float32
     terminated: bool = False
     truncated: bool = False
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
 
-from .errors import EnvError
+from endmark.envs.errors import EnvError
 
 Row = npt.NDArray[np.float32]
 Writer = Callable[[Row, Any], None]

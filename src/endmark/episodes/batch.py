@@ -33,8 +33,8 @@ class EpisodeBatch:
 
     spec: EpisodeSpec
     fields: Mapping[str, Tensor]
-    lengths: Int[Tensor, "E"]
-    terminated: Bool[Tensor, "E"]
+    lengths: Int[Tensor, " E"]
+    terminated: Bool[Tensor, " E"]
     checked: InitVar[bool] = False
 
     def __post_init__(self, checked: bool) -> None:
@@ -76,7 +76,7 @@ class EpisodeBatch:
         return self["state"] if "state" in self.fields else self.obs.flatten(1)
 
     @property
-    def truncated(self) -> Bool[Tensor, "E"]:
+    def truncated(self) -> Bool[Tensor, " E"]:
         """Whether each episode was cut off, so that its final frame's value counts."""
         return ~self.terminated
 
@@ -103,17 +103,17 @@ class EpisodeBatch:
         return self.n_steps + self.n_episodes
 
     @cached_property
-    def step_frames(self) -> Int[Tensor, "S"]:
+    def step_frames(self) -> Int[Tensor, " S"]:
         """The frames that carry a step; `step_frames + 1` are their successors."""
         return ragged.step_frames(self.lengths).to(self.device, non_blocking=True)
 
     @cached_property
-    def first_frames(self) -> Int[Tensor, "E"]:
+    def first_frames(self) -> Int[Tensor, " E"]:
         """Each episode's first frame."""
         return ragged.frame_starts(self.lengths).to(self.device, non_blocking=True)
 
     @cached_property
-    def last_steps(self) -> Int[Tensor, "E"]:
+    def last_steps(self) -> Int[Tensor, " E"]:
         """Each episode's last step, as an index into the S steps."""
         return (self.lengths.cumsum(0) - 1).to(self.device, non_blocking=True)
 
@@ -123,7 +123,7 @@ class EpisodeBatch:
         order, counts = ragged.time_major(self.lengths)
         return ragged.TimeMajor(order.to(self.device, non_blocking=True), counts)
 
-    def discount(self, gamma: float) -> Float[Tensor, "S"]:
+    def discount(self, gamma: float) -> Float[Tensor, " S"]:
         """`gamma` for each step, 0 where the step terminated the MDP."""
         discount = torch.full((self.n_steps,), gamma, dtype=torch.float32, device=self.device)
         discount[self.last_steps] = torch.where(self.terminated, 0.0, gamma)

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -117,7 +117,7 @@ def explain_mask(filled: Flags, terminated: Flags) -> MaskExplanation:
     return MaskExplanation(has_frame, ends, shift, exact, tuple(differences))
 
 
-def as_flags(name: str, flags: Any) -> Bool[Tensor, "B T_plus_1 1"]:
+def as_flags(name: str, flags: object) -> Bool[Tensor, "B T_plus_1 1"]:
     """`flags` as a new bool tensor; ValueError for a wrong shape or a value other than 0 and 1."""
     tensor = as_tensor(name, flags)
     if tensor.ndim != 3 or tensor.shape[2] != 1 or tensor.shape[1] < 1:
@@ -130,7 +130,7 @@ def as_flags(name: str, flags: Any) -> Bool[Tensor, "B T_plus_1 1"]:
     return flagged
 
 
-def as_tensor(name: str, value: Any) -> Tensor:
+def as_tensor(name: str, value: object) -> Tensor:
     """A tensor as it is; an array as a tensor, copied if torch cannot share it."""
     if isinstance(value, np.ndarray):
         return torch.from_numpy(np.require(value, requirements=["C_CONTIGUOUS", "WRITEABLE"]))

@@ -11,15 +11,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from jaxtyping import Bool, Int, Shaped
 from torch import Tensor
 from torch.nn.functional import pad as pad_tensor
 
 from endmark.episodes import ragged
-from endmark.episodes.masks import as_flags, step_mask
-from endmark.episodes.spec import EpisodeSpec, Field
+from endmark.episodes.masks import as_flags, as_tensor, step_mask
+from endmark.episodes.spec import DERIVED, FLAGS, EpisodeSpec, Field
 
 Rule = Literal["empty", "stale", "second", "gap", "outside", "both", "unseen"]
 RULES: dict[Rule, str] = {
@@ -27,12 +26,10 @@ RULES: dict[Rule, str] = {
     "stale": "filled after the end of the episode",
     "second": "the row goes on after the episode's end with another one",
     "gap": "filled, though an earlier frame of the row is not",
-    "outside": "terminated where there is no step",
+    "outside": "terminated or truncated where there is no step",
     "both": "terminated and truncated at once",
     "unseen": "truncated, but the frame that follows the step is not filled, so its value is unknown",
 }
-_FLAGS = ("filled", "terminated", "truncated", "mask")
-_DERIVED = ("actions_onehot",)
 
 
 @dataclass(frozen=True)
@@ -59,8 +56,8 @@ class RepairWarning(UserWarning):
         self.faults = faults
 
 
-def find_faults(filled: Any, terminated: Any, truncated: Any = None) -> list[Fault]:
-    """For each row of padded flags (B, T+1, 1) the first thing that is no part of the one episode it may hold.
+def find_faults(filled: object, terminated: object, truncated: object = None) -> list[Fault]:
+    """For each row of padded flags (B, T+1, 1) the first thing that is no part of its one episode.
 
     A row with an early truncation, or whose terminated episode lacks its final frame, has no fault.
     """
@@ -73,7 +70,7 @@ def unpad(
     *,
     on_error: Literal["raise", "repair"],
     final_frame: bool,
-) -> tuple[EpisodeSpec, dict[str, Tensor], Int[Tensor, "E"], Bool[Tensor, "E"]]:
+) -> tuple[EpisodeSpec, dict[str, Tensor], Int[Tensor, " E"], Bool[Tensor, " E"]]:
     """Spec, ragged fields, lengths and terminated flags from padded tensors or arrays.
 
     See `EpisodeBatch.from_padded`, which is this function's front.
@@ -83,23 +80,25 @@ def unpad(
     for name in ("filled", "terminated"):
         if name not in padded:
             raise ValueError(f"field '{name}': missing; given {', '.join(padded) or 'nothing'}")
-    tensors = {name: _tensor(name, value) for name, value in padded.items() if name not in _DERIVED}
-    if not final_frame:  # one column more, not filled: that is what "the final frame is not stored" looks like
+    used = padded.keys() - DERIVED if spec is None else padded.keys() & {*FLAGS, *spec.fields}
+    tensors = {name: _tensor(name, value) for name, value in padded.items() if name in used}
+    columns = tuple(tensors["filled"].shape[:2])
+    for name, tensor in tensors.items():
+        if tensor.shape[:2] != columns:
+            raise ValueError(
+                f"field '{name}': given shape {tuple(tensor.shape)}, want {columns} + (...) like filled"
+            )
+    if not final_frame:  # one column more, not filled: what "the final frame is not stored" looks like
         tensors = {name: _append_column(tensor) for name, tensor in tensors.items()}
     filled, terminated = tensors["filled"], tensors["terminated"]
     lengths, ended, faults = _read_flags(filled, terminated, tensors.get("truncated"))
     if faults and on_error == "raise":
         raise ValueError(_summary(faults, "found"))
     if faults:
-        warnings.warn(RepairWarning(faults), stacklevel=4)
+        warnings.warn(RepairWarning(faults), stacklevel=3)
     rows = torch.nonzero(lengths)[:, 0]  # rows that hold no step are left out
     if len(rows) == 0:
         raise ValueError("filled: given no episode with a step, want at least one")
-    for name, tensor in tensors.items():
-        if tensor.shape[:2] != filled.shape[:2]:
-            raise ValueError(
-                f"field '{name}': given shape {tuple(tensor.shape)}, want {tuple(filled.shape[:2])} + (...) like filled"
-            )
     spec = spec or _infer_spec(tensors)
     lengths, ended = lengths[rows], ended[rows]
 
@@ -113,19 +112,18 @@ def unpad(
     final[ragged.step_frames(lengths)] = False
     device = filled.device
     index = rows_of_frames.to(device), times.to(device)
-    fields = {}
-    for name, field in spec.fields.items():
-        fields[name] = _gather(name, field, tensors.get(name), index, spec)
-        if field.per == "step":
-            fields[name][final.to(device)] = 0
+    final = final.to(device)
+    fields = {
+        name: _gather(name, field, tensors.get(name), index, final) for name, field in spec.fields.items()
+    }
     return spec, fields, lengths, ended.to(device)
 
 
 def pad(
     spec: EpisodeSpec,
     fields: Mapping[str, Tensor],
-    lengths: Int[Tensor, "E"],
-    terminated: Bool[Tensor, "E"],
+    lengths: Int[Tensor, " E"],
+    terminated: Bool[Tensor, " E"],
     limit: int | None,
 ) -> dict[str, Tensor]:
     """Padded tensors from ragged ones; see `EpisodeBatch.to_padded`, which is this function's front."""
@@ -159,14 +157,20 @@ def pad(
     }
 
 
-def _read_flags(filled: Any, terminated: Any, truncated: Any) -> tuple[Tensor, Tensor, list[Fault]]:
-    """Real steps of each row, whether they end in a termination, and the first fault of each row; on the CPU."""
+def _read_flags(filled: object, terminated: object, truncated: object) -> tuple[Tensor, Tensor, list[Fault]]:
+    """Real steps of each row, whether the last one terminated, the first fault of each row; on the CPU."""
     frames, ends = as_flags("filled", filled).cpu(), as_flags("terminated", terminated).cpu()
     cuts = torch.zeros_like(ends) if truncated is None else as_flags("truncated", truncated).cpu()
+    for name, flags in [("terminated", ends), ("truncated", cuts)]:
+        if flags.shape != frames.shape:
+            raise ValueError(
+                f"{name}: given shape {tuple(flags.shape)}, want {tuple(frames.shape)} like filled"
+            )
     # A row that goes on after a cut: the frame after the cut step may be the next episode's first, so it is
     # not taken for the step's successor.
     goes_on = torch.zeros_like(cuts)
-    goes_on[:, :-2] = cuts[:, :-2] & frames[:, 2:]
+    goes_on[:, :-1] = cuts[:, :-1] & frames[:, 1:] & ends[:, 1:]
+    goes_on[:, :-2] |= cuts[:, :-2] & frames[:, 2:]
     own_frames = frames & (goes_on.cumsum(1) - goes_on.long() == 0)
     lengths = step_mask(own_frames, ends)[..., 0].sum(1)
     frames, ends, cuts, goes_on = frames[..., 0], ends[..., 0], cuts[..., 0], goes_on[..., 0]
@@ -181,7 +185,7 @@ def _read_flags(filled: Any, terminated: Any, truncated: Any) -> tuple[Tensor, T
     for row in torch.nonzero(extra.any(1) | (lengths == 0))[:, 0].tolist():
         t = int(extra[row].long().argmax())
         rule: Rule
-        if lengths[row] == 0:
+        if lengths[row] == 0 and not goes_on[row, 0]:
             t, rule = 0, "empty"
         elif goes_on[row, : t + 1].any():
             rule = "second"
@@ -189,10 +193,12 @@ def _read_flags(filled: Any, terminated: Any, truncated: Any) -> tuple[Tensor, T
             rule = "gap"
         elif extra_frame[row, t]:
             rule = "second" if (extra_end | extra_cut)[row].any() else "stale"
-        elif extra_end[row, t]:
+        elif extra_end[row, t] or not frames[row, t]:
             rule = "outside"
+        elif ended[row]:
+            rule = "both" if t < lengths[row] else "outside"
         else:
-            rule = "both" if t < lengths[row] else "unseen"
+            rule = "unseen"
         faults.append(Fault(row, t, rule, int(lengths[row])))
     return lengths, ended, faults
 
@@ -217,7 +223,7 @@ def _infer_spec(tensors: Mapping[str, Tensor]) -> EpisodeSpec:
     if avail.ndim != 4:
         raise ValueError(f"field 'avail_actions': given shape {tuple(avail.shape)}, want (B, T+1, N, A)")
     n_agents, n_actions = avail.shape[2:]
-    standard = {"obs", "avail_actions", "alive", "state", "actions", "reward", *_FLAGS}
+    standard = {"obs", "avail_actions", "alive", "state", "actions", "reward", *FLAGS}
     return EpisodeSpec.of(
         n_agents=n_agents,
         n_actions=n_actions,
@@ -230,7 +236,7 @@ def _infer_spec(tensors: Mapping[str, Tensor]) -> EpisodeSpec:
 
 
 def _gather(
-    name: str, field: Field, tensor: Tensor | None, index: tuple[Tensor, Tensor], spec: EpisodeSpec
+    name: str, field: Field, tensor: Tensor | None, index: tuple[Tensor, Tensor], final: Tensor
 ) -> Shaped[Tensor, "F ..."]:
     if tensor is None:
         if name in ("avail_actions", "alive"):  # not stored by everybody: all legal, all alive
@@ -240,24 +246,34 @@ def _gather(
     if tuple(tensor.shape[2:]) == (*field.shape, 1):
         ragged_field = ragged_field.squeeze(-1)
     elif tuple(tensor.shape[2:]) != field.shape:
-        want = ("B", "T+1", *field.shape)
-        raise ValueError(f"field '{name}': given shape {tuple(tensor.shape)}, want ({', '.join(map(str, want))})")
-    if not field.dtype.is_floating_point and ragged_field.dtype.is_floating_point:
-        if name == "actions":
-            ragged_field = ragged_field.nan_to_num()  # a final frame may hold anything
-        if (ragged_field != ragged_field.round()).any():
-            raise TypeError(f"field '{name}': given {tensor.dtype} with fractions, want {field.dtype}")
+        want = ", ".join(map(str, ("B", "T+1", *field.shape)))
+        raise ValueError(f"field '{name}': given shape {tuple(tensor.shape)}, want ({want})")
+    if field.per == "step":
+        ragged_field[final] = 0  # undefined there
+    wrong = _cannot_be(field.dtype, ragged_field)
+    if wrong.any():
+        first = wrong.nonzero()[0]
+        row, t = (int(axis[first[0]]) for axis in index)
+        given = ragged_field[tuple(first)].item()
+        raise ValueError(f"field '{name}': row {row}, t {t}: given {given}, want {field.dtype}")
     return ragged_field.to(field.dtype)
+
+
+def _cannot_be(dtype: torch.dtype, value: Tensor) -> Tensor:
+    """Where `value` would be lost in `dtype`: fractions and NaN as integers, all but 0 and 1 as flags."""
+    if dtype == torch.bool:
+        return (value != 0) & (value != 1)
+    if value.is_floating_point() and not dtype.is_floating_point:
+        return ~value.isfinite() | (value != value.round())
+    return torch.zeros_like(value, dtype=torch.bool)
 
 
 def _has_trailing_one(name: str, field: Field) -> bool:
     return name == "actions" or (name == "reward" and field.shape == ())
 
 
-def _tensor(name: str, value: Any) -> Tensor:
-    tensor = torch.from_numpy(np.ascontiguousarray(value)) if isinstance(value, np.ndarray) else value
-    if not isinstance(tensor, Tensor):
-        raise TypeError(f"field '{name}': given {type(value).__name__}, want a tensor or an array")
+def _tensor(name: str, value: object) -> Tensor:
+    tensor = as_tensor(f"field '{name}'", value)
     if tensor.ndim < 2:
         raise ValueError(f"field '{name}': given shape {tuple(tensor.shape)}, want (B, T+1, ...)")
     return tensor

@@ -13,26 +13,26 @@ from jaxtyping import Int
 from torch import Tensor
 
 
-def ramp(counts: Int[Tensor, "E"]) -> Int[Tensor, "_"]:
+def ramp(counts: Int[Tensor, " E"]) -> Int[Tensor, " _"]:
     """0, 1, .. count-1 for each count, end to end."""
     starts = counts.cumsum(0) - counts
     return torch.arange(int(counts.sum())) - starts.repeat_interleave(counts)
 
 
-def frame_starts(lengths: Int[Tensor, "E"]) -> Int[Tensor, "E"]:
+def frame_starts(lengths: Int[Tensor, " E"]) -> Int[Tensor, " E"]:
     """The first frame of each episode."""
     frames = lengths + 1
     return frames.cumsum(0) - frames
 
 
-def step_frames(lengths: Int[Tensor, "E"]) -> Int[Tensor, "S"]:
+def step_frames(lengths: Int[Tensor, " E"]) -> Int[Tensor, " S"]:
     """The frames that carry a step: all but each episode's final one."""
     steps = torch.arange(int(lengths.sum()))
     episodes_before = torch.arange(len(lengths)).repeat_interleave(lengths)
     return steps + episodes_before  # each episode before this one holds one frame that is no step
 
 
-def steps_left(lengths: Int[Tensor, "E"]) -> Int[Tensor, "S"]:
+def steps_left(lengths: Int[Tensor, " E"]) -> Int[Tensor, " S"]:
     """How many steps follow within the episode: L-1 at its first step, 0 at its last."""
     return lengths.repeat_interleave(lengths) - 1 - ramp(lengths)
 
@@ -45,11 +45,11 @@ class TimeMajor(NamedTuple):
     counts: for each time, how many episodes have a frame then; never increasing.
     """
 
-    order: Int[Tensor, "F"]
+    order: Int[Tensor, " F"]
     counts: list[int]
 
 
-def time_major(lengths: Int[Tensor, "E"]) -> TimeMajor:
+def time_major(lengths: Int[Tensor, " E"]) -> TimeMajor:
     """Sort ragged frames by (time, episodes from long to short)."""
     frames = lengths + 1
     rank = torch.empty_like(frames)

@@ -10,7 +10,8 @@ from typing import Any, Literal
 import torch
 
 Per = Literal["frame", "step"]
-RESERVED = frozenset({"filled", "terminated", "truncated", "mask", "actions_onehot"})
+FLAGS = ("filled", "terminated", "truncated")
+DERIVED = ("mask", "actions_onehot")  # from other fields of the padded layout
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ class EpisodeSpec:
         for name in ("n_agents", "n_actions", "episode_limit"):
             if (given := getattr(self, name)) < 1:
                 raise ValueError(f"{name}: given {given}, want at least 1")
-        if taken := RESERVED & self.fields.keys():
+        if taken := self.fields.keys() & {*FLAGS, *DERIVED}:
             raise ValueError(f"field '{min(taken)}': this name has a meaning of its own in the padded layout")
         n, a = self.n_agents, self.n_actions
         standard = {

@@ -36,7 +36,7 @@ def gru_unroll(cell: nn.GRUCell, x: Float[Tensor, "F N I"], packing: TimeMajor) 
 
 
 def gru_unroll_naive(
-    cell: nn.GRUCell, x: Float[Tensor, "F N I"], lengths: Int[Tensor, "E"]
+    cell: nn.GRUCell, x: Float[Tensor, "F N I"], lengths: Int[Tensor, " E"]
 ) -> Float[Tensor, "F N H"]:
     """The same, one episode and one frame after the other: what every faster way is tested against."""
     episodes = []
@@ -57,7 +57,12 @@ class _PackedGRU(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, gates: Tensor, weight: Tensor, bias: Tensor, order: Tensor, counts: list[int]
+        ctx: Any,
+        gates: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        order: Tensor,
+        counts: list[int],
     ) -> Float[Tensor, "F N H"]:
         n_frames, n_sequences, three_h = gates.shape
         size = three_h // 3
@@ -91,7 +96,10 @@ class _PackedGRU(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
+    def backward(
+        ctx: Any,
+        grad: Tensor,
+    ) -> tuple[Tensor, Tensor, Tensor, None, None]:
         gates, hidden, hidden_n, weight, order = ctx.saved_tensors
         n_frames, n_sequences, size = grad.shape
         rows: list[int] = ctx.rows

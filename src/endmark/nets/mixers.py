@@ -12,7 +12,7 @@ from endmark.episodes import EpisodeSpec
 class VDNMixer(nn.Module):
     """Q_tot = sum of the agents' values (Sunehag et al. 2018, arXiv:1706.05296). Has no parameters."""
 
-    def forward(self, values: Float[Tensor, "S N"], state: Float[Tensor, "S ..."]) -> Float[Tensor, "S"]:  # noqa: ARG002
+    def forward(self, values: Float[Tensor, "S N"], state: Float[Tensor, "S ..."]) -> Float[Tensor, " S"]:  # noqa: ARG002
         """The team's value at each step."""
         return values.sum(-1)
 
@@ -39,7 +39,7 @@ class QMIXMixer(nn.Module):
         self.bias_1 = nn.Linear(state_size, embed_size)
         self.bias_2 = nn.Sequential(nn.Linear(state_size, embed_size), nn.ReLU(), nn.Linear(embed_size, 1))
 
-    def forward(self, values: Float[Tensor, "S N"], state: Float[Tensor, "S ..."]) -> Float[Tensor, "S"]:
+    def forward(self, values: Float[Tensor, "S N"], state: Float[Tensor, "S ..."]) -> Float[Tensor, " S"]:
         """The team's value at each step."""
         state = state.reshape(len(state), -1)
         weight_1 = self.weight_1(state).abs().view(-1, self.n_agents, self.embed_size)

@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from types import TracebackType
 
+from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -35,7 +36,9 @@ class TrainingDisplay:
             console=console,
             disable=not console.is_terminal,
         )
-        self._task = self._progress.add_task("training", total=total_steps, episodes=0, updates=0, greedy="-", speed=0.0)
+        self._task = self._progress.add_task(
+            "training", total=total_steps, episodes=0, updates=0, greedy="-", speed=0.0
+        )
 
     def __call__(self, counters: Counters, greedy_return: float | None) -> None:
         """Show where the run is."""
@@ -56,8 +59,8 @@ class TrainingDisplay:
         self._next_line = now + self._plain_every
         left = max(0.0, (self._total - counters.env_steps) / speed) if speed else 0.0
         self._console.print(
-            f"{counters.env_steps}/{self._total} steps  {counters.episodes} episodes  {counters.updates} updates  "
-            f"greedy {greedy}  {speed:.0f} steps/s  {left:.0f} s left",
+            f"{counters.env_steps}/{self._total} steps  {counters.episodes} episodes  "
+            f"{counters.updates} updates  greedy {greedy}  {speed:.0f} steps/s  {left:.0f} s left",
             highlight=False,
             soft_wrap=True,
         )
@@ -73,15 +76,14 @@ class TrainingDisplay:
 
 
 def summary_table(title: str, summaries: Mapping[str, Summary]) -> Table:
-    """Returns, lengths and ends, one row a policy."""
-    table = Table(title=title, title_justify="left")
+    """Returns, lengths and ends of episodes, one row a policy."""
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
     table.add_column("policy")
-    for column in ("episodes", "return", "95 % interval", "length", "terminated", "truncated"):
+    for column in ("return", "95 % interval", "steps", "terminated", "truncated", "episodes"):
         table.add_column(column, justify="right")
     for name, s in summaries.items():
         interval = f"{s.return_low:.3f} to {s.return_high:.3f}" if s.episodes > 1 else "one episode"
-        table.add_row(
-            name, str(s.episodes), f"{s.return_mean:.3f}", interval, f"{s.length_mean:.1f}",
-            f"{s.terminated:.0%}", f"{s.truncated:.0%}",
-        )  # fmt: skip
+        ends = f"{s.terminated:.0%}", f"{s.truncated:.0%}"
+        returns = f"{s.return_mean:.3f}", interval
+        table.add_row(name, *returns, f"{s.length_mean:.1f}", *ends, str(s.episodes))
     return table

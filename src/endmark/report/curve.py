@@ -33,14 +33,21 @@ def learning_curve(
         several = len(curves) > 1
         for curve in curves:
             steps, returns = zip(*curve, strict=True)
-            axes.plot(steps, returns, color=colour, alpha=0.35 if several else 1.0, linewidth=1.0 if several else 2.0)
+            axes.plot(
+                steps,
+                returns,
+                color=colour,
+                alpha=0.35 if several else 1.0,
+                linewidth=1.0 if several else 2.0,
+            )
         if several:
             # Evaluations come at the first episode end after each multiple, so points are matched by rank.
             points = list(zip(*curves, strict=False))
-            steps = [sum(p[0] for p in point) / len(point) for point in points]
-            returns = [sum(p[1] for p in point) / len(point) for point in points]
-            axes.plot(steps, returns, color=colour, linewidth=2.2)
-        axes.plot([], [], color=colour, linewidth=2.2, label=f"{label} ({len(curves)} seeds)" if several else label)
+            means = [tuple(sum(axis) / len(point) for axis in zip(*point, strict=True)) for point in points]
+            axes.plot(*zip(*means, strict=True), color=colour, linewidth=2.2)
+        axes.plot(
+            [], [], color=colour, linewidth=2.2, label=f"{label} ({len(curves)} seeds)" if several else label
+        )
     for label, level in (levels or {}).items():
         axes.axhline(level, color="#777777", linewidth=1.0, linestyle="--")
         axes.annotate(label, (1.0, level), xycoords=("axes fraction", "data"), xytext=(-4, 3),

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from endmark.episodes import EpisodeBatch
 
@@ -30,7 +31,7 @@ def episode_returns(batch: EpisodeBatch) -> list[float]:
     """The team's undiscounted return of each episode."""
     reward = batch.steps("reward")
     team = reward.sum(-1) if batch.spec.reward_per_agent else reward
-    return [float(episode.double().sum()) for episode in team.split(batch.lengths.tolist())]
+    return [float(episode.sum()) for episode in torch.split(team.double(), batch.lengths.tolist())]
 
 
 def summarise(batch: EpisodeBatch) -> Summary:

@@ -1,0 +1,52 @@
+# `make train` and `make test` need Python >= 3.10 and nothing else: they make their own environment.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+SEED ?= 0
+TRAIN_STEPS ?= 90000
+RUN_DIR ?= runs/lbf-qmix-seed$(SEED)
+# The README's demonstration. What differs from the defaults, and why: docs/decisions/0006-demonstration.md
+LBF := --env lbforaging:Foraging-5x5-2p-1f-v3 --gamma 0.95 --td-lambda 0.9 --lr 1e-3 \
+       --epsilon-steps 50000 --replay-frames 30000
+
+.PHONY: train test lint types contracts unit seeds clean
+
+train: $(VENV)/installed
+	rm -rf $(RUN_DIR)
+	$(BIN)/endmark train qmix $(LBF) --steps $(TRAIN_STEPS) --seed $(SEED) --run-dir $(RUN_DIR)
+
+test: lint types contracts unit
+
+lint: $(VENV)/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/installed-dev
+	$(BIN)/mypy
+
+contracts: $(VENV)/installed-dev
+	$(BIN)/lint-imports
+
+unit: $(VENV)/installed-dev
+	$(BIN)/python -m pytest
+
+# The three runs of the README's table and picture.
+seeds: $(VENV)/installed
+	for seed in 0 1 2; do $(MAKE) train SEED=$$seed || exit 1; done
+	$(BIN)/python docs/pictures/learning_curve.py runs/lbf-qmix-seed0 runs/lbf-qmix-seed1 runs/lbf-qmix-seed2
+
+# torch comes first and from the constraints, so that nothing later asks for another one.
+$(VENV)/installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit("endmark needs Python >= 3.10" if sys.version_info < (3, 10) else 0)'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch==2.13.0
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[all]"
+	touch $@
+
+$(VENV)/installed-dev: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group dev
+	touch $@
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,5 @@
+"""`python -m endmark` is the program `endmark`."""
+
+from endmark.cli import main
+
+main()

@@ -1,0 +1,308 @@
+"""`check` lets a sound environment pass, and names what is wrong with a broken one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from endmark.envs import EnvError, Environment, Frame, Step, check
+from endmark.episodes import EpisodeSpec
+
+Actions = npt.NDArray[np.int64]
+
+
+class Sound:
+    """Two agents and three actions; agent 1 may leave; an episode ends after 2 to 4 steps, in either way."""
+
+    reward_per_agent = False
+
+    def __init__(self) -> None:
+        self.rng = np.random.default_rng()
+        self.spec: Any = EpisodeSpec.of(
+            n_agents=2,
+            n_actions=3,
+            episode_limit=4,
+            obs_shape=(2,),
+            state_shape=(3,),
+            reward_per_agent=self.reward_per_agent,
+        )
+
+    def reset(self, seed: int | None = None) -> Frame:
+        if seed is not None:
+            self.rng = np.random.default_rng(seed)
+        self.t = 0
+        self.length = int(self.rng.integers(2, 5))
+        self.terminates = bool(self.rng.integers(2))
+        self.place = self.rng.normal(size=(2, 2)).astype(np.float32)
+        self.alive = np.array([True, True])
+        return self.frame()
+
+    def frame(self) -> Frame:
+        obs = np.where(self.alive[:, None], self.place, np.float32(0))
+        avail = np.array([[True, False, True], [True, True, False]])
+        return Frame(obs, avail, self.alive, np.append(self.place[0], np.float32(self.t)))
+
+    def move(self, actions: Actions) -> None:
+        self.place[self.alive] += actions[self.alive, None].astype(np.float32)
+
+    def step(self, actions: Actions) -> Step:
+        self.t += 1
+        self.move(actions)
+        if actions[0] == 2 and self.t < self.length:
+            self.alive[1] = False
+        ends = self.t == self.length
+        return Step(
+            self.frame(),
+            self.reward(),
+            terminated=ends and self.terminates,
+            truncated=ends and not self.terminates,
+        )
+
+    def reward(self) -> npt.NDArray[np.float32]:
+        return np.asarray(1.0, np.float32)
+
+    def close(self) -> None:
+        pass
+
+
+def test_a_sound_environment_passes_and_is_summed_up() -> None:
+    env = Sound()
+    assert isinstance(env, Environment)
+    report = check(env, episodes=20, seed=1)
+    assert report.episodes == 20 == report.terminated + report.truncated
+    assert report.terminated > 0
+    assert report.truncated > 0
+    assert 40 <= report.steps <= 80
+    assert report.mean_length == report.steps / 20 == report.mean_return
+    assert check(env, episodes=20, seed=1) == report
+
+
+def test_a_reward_for_each_agent_is_summed_over_agents() -> None:
+    class Each(Sound):
+        reward_per_agent = True
+
+        def reward(self) -> npt.NDArray[np.float32]:
+            return np.array([1.0, 2.0], np.float32)
+
+    report = check(Each(), episodes=1)
+    assert 2 <= report.steps <= 4
+    assert report.mean_return == 3.0 * report.steps
+
+
+def test_arrays_may_be_reused() -> None:
+    class Reusing(Sound):
+        def __init__(self) -> None:
+            super().__init__()
+            self.buffer = np.zeros((2, 2), np.float32)
+
+        def frame(self) -> Frame:
+            frame = super().frame()
+            self.buffer[:] = frame.obs
+            return frame._replace(obs=self.buffer)
+
+    assert check(Reusing(), episodes=5).episodes == 5
+
+
+# What breaks the protocol, and the words that tell.
+
+
+class NoClose(Sound):
+    close: Any = None
+
+
+class UnseededReset(Sound):
+    def reset(self) -> Frame:  # type: ignore[override]
+        return super().reset()
+
+
+class IdleStep(Sound):
+    def step(self) -> Step:  # type: ignore[override]
+        return super().step(np.zeros(2, np.int64))
+
+
+class NoSpec(Sound):
+    def __init__(self) -> None:
+        super().__init__()
+        self.spec = {"n_agents": 2}
+
+
+class TupleForFrame(Sound):
+    def frame(self) -> tuple[object, ...]:  # type: ignore[override]
+        return tuple(super().frame())
+
+
+class DoubleObs(Sound):
+    def frame(self) -> Frame:
+        frame = super().frame()
+        return frame._replace(obs=frame.obs.astype(np.float64))
+
+
+class NarrowMask(Sound):
+    def frame(self) -> Frame:
+        frame = super().frame()
+        return frame._replace(avail_actions=frame.avail_actions[:, :2])
+
+
+class NoState(Sound):
+    def frame(self) -> Frame:
+        return super().frame()._replace(state=None)
+
+
+class UnannouncedState(Sound):
+    def __init__(self) -> None:
+        super().__init__()
+        self.spec = EpisodeSpec.of(n_agents=2, n_actions=3, episode_limit=4, obs_shape=(2,))
+
+
+class NanObs(Sound):
+    def move(self, actions: Actions) -> None:
+        self.place[1, 0] = np.nan
+
+
+class InfiniteReward(Sound):
+    def reward(self) -> npt.NDArray[np.float32]:
+        return np.asarray(np.inf, np.float32)
+
+
+class FloatReward(Sound):
+    def reward(self) -> float:  # type: ignore[override]
+        return 1.0
+
+
+class RewardOfWrongShape(Sound):
+    def reward(self) -> npt.NDArray[np.float32]:
+        return np.ones(2, np.float32)
+
+
+class NothingLegal(Sound):
+    def frame(self) -> Frame:
+        frame = super().frame()
+        frame.avail_actions[1] = self.t == 0
+        return frame
+
+
+class Unseeded(Sound):
+    def reset(self, seed: int | None = None) -> Frame:
+        return super().reset()
+
+
+class Drifting(Sound):
+    moves = 0
+
+    def move(self, actions: Actions) -> None:
+        self.moves += 1
+        self.place[0, 1] += self.moves
+
+
+class FickleReward(Sound):
+    paid = 0
+
+    def reward(self) -> npt.NDArray[np.float32]:
+        self.paid += 1
+        return np.asarray(self.paid, np.float32)
+
+
+class EndsTwice(Sound):
+    def step(self, actions: Actions) -> Step:
+        return super().step(actions)._replace(terminated=self.t == 2, truncated=self.t == 2)
+
+
+class IntFlag(Sound):
+    def step(self, actions: Actions) -> Step:
+        return super().step(actions)._replace(terminated=0)  # type: ignore[arg-type]
+
+
+class NeverEnds(Sound):
+    def step(self, actions: Actions) -> Step:
+        return super().step(actions)._replace(terminated=False, truncated=False)
+
+
+class Undead(Sound):
+    def step(self, actions: Actions) -> Step:
+        self.t += 1
+        self.alive[1] = self.t != 1
+        return Step(self.frame(), self.reward(), truncated=self.t == 4)
+
+
+class SeeingDead(Sound):
+    def frame(self) -> Frame:
+        self.alive[1] = False
+        return super().frame()._replace(obs=self.place)
+
+
+class DeadCrew(Sound):
+    def move(self, actions: Actions) -> None:
+        self.alive[:] = False
+
+
+class CutWithNobodyThere(Sound):
+    def step(self, actions: Actions) -> Step:
+        self.alive[:] = False
+        return Step(self.frame(), self.reward(), truncated=True)
+
+
+class HearsTheDead(Sound):
+    def move(self, actions: Actions) -> None:
+        self.place[0] += actions[1]
+        self.alive[1] = False
+
+
+BROKEN = [
+    (NoClose, r"a NoClose: given no method 'close', want close\(\)"),
+    (UnseededReset, r"given reset\(\) -> 'Frame', want reset\(seed=None\)"),
+    (IdleStep, r"a IdleStep: given step\(\) -> 'Step', want step\(actions\)"),
+    (NoSpec, r"spec: given a dict, want an EpisodeSpec"),
+    (TupleForFrame, r"episode 0, frame 0: given a tuple, want a Frame"),
+    (DoubleObs, r"episode 0, frame 0, obs: given dtype float64, want dtype float32"),
+    (NarrowMask, r"frame 0, avail_actions: given shape \(2, 2\), want shape \(2, 3\), as in the spec"),
+    (NoState, r"frame 0, state: given None, want a numpy array"),
+    (UnannouncedState, r"frame 0, state: given a ndarray, want None: the spec has no field 'state'"),
+    (NanObs, r"episode 1, frame 1, obs, agent 1, number \[0\]: given nan, want finite numbers"),
+    (InfiniteReward, r"episode 0, step 0, reward: given inf, want finite numbers"),
+    (FloatReward, r"episode 0, step 0, reward: given a float, want a numpy array"),
+    (RewardOfWrongShape, r"episode 0, step 0, reward: given shape \(2,\), want shape \(\)"),
+    (NothingLegal, r"episode 1, frame 1, avail_actions, agent 1: given no legal action, want at least one"),
+    (Unseeded, r"episode 0 played again, frame 0, obs, agent 0.* as the first time: reset\(seed=0\)"),
+    (Drifting, r"episode 0 played again, frame 1, obs, agent 0, number \[1\]: given .* as the first time"),
+    (FickleReward, r"episode 0 played again, step 0, reward: given \d+\.0, want 1\.0 as the first time"),
+    (EndsTwice, r"episode 0, step 1: given terminated and truncated, want one of them"),
+    (IntFlag, r"episode 0, step 0, terminated: given a int, want a bool"),
+    (NeverEnds, r"episode 0, step 3: given an episode that goes on, want an end: spec.episode_limit is 4"),
+    (
+        Undead,
+        r"episode 0, frame 2, alive, agent 1: given True, want False: it had left, and cannot come back",
+    ),
+    (SeeingDead, r"episode 0, frame 0, obs, agent 1: given numbers other than 0, want zeros: it has left"),
+    (DeadCrew, r"episode 0, frame 1, alive: given False for everybody, want somebody alive"),
+    (CutWithNobodyThere, r"episode 0, frame 1, alive: given False for everybody, want somebody alive"),
+    (HearsTheDead, r"frame 2, obs, agent 0.*whatever the actions of agents that have left"),
+]
+
+
+@pytest.mark.parametrize(("broken", "words"), BROKEN, ids=[broken.__name__ for broken, _ in BROKEN])
+def test_what_is_wrong_is_named(broken: type[Sound], words: str) -> None:
+    with pytest.raises(EnvError, match=words) as caught:
+        check(broken(), episodes=10)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_terminated_end_needs_no_legal_action_and_nobody_alive() -> None:
+    class Gone(Sound):
+        def step(self, actions: Actions) -> Step:
+            step = super().step(actions)
+            if step.truncated or step.terminated:
+                step.frame.avail_actions[:] = False
+                step.frame.alive[:] = False
+                step.frame.obs[:] = 0
+                return step._replace(terminated=True, truncated=False)
+            return step
+
+    assert check(Gone(), episodes=5).terminated == 5
+
+
+def test_no_episodes_are_no_check() -> None:
+    with pytest.raises(EnvError, match="given 0, want at least 1"):
+        check(Sound(), episodes=0)
