@@ -45,7 +45,7 @@ class TrainCommand:
         config, episodes = self.config, self.config.final_episodes
         summaries = {
             "greedy": evaluate(config, greedy_policy(config, learner), episodes),
-            "random": evaluate(config, random_policy(config), episodes),
+            "random": evaluate(config, random_policy(), episodes),
         }
         console.print(summary_table(f"{self.config.algorithm} on {self.config.env}", summaries))
         curve = _draw_curve(directory, self.config, {"random": summaries["random"].return_mean})

@@ -1,10 +1,11 @@
 """A run directory: what a run leaves behind, readable at every moment, also after a kill.
 
-config.json           how the run was made: `endmark train` with this makes it again
-metrics.jsonl         one JSON object a line; keys in `endmark.train`
-events.out.tfevents.* the same for TensorBoard, where it is installed
-weights.safetensors   the last checkpoint's tensors; its metadata holds the counters
-curve.svg, curve.png  the learning curve, at the end
+config.json            how the run was made
+metrics.jsonl          one JSON object a line; keys in `endmark.train`
+events.out.tfevents.*  the same for TensorBoard, where it is installed
+weights.safetensors    the last checkpoint's tensors; its metadata holds the counters
+replay.safetensors     the replay's episodes, at the end (`endmark.episodes.files`)
+curve.png              the learning curve, at the end
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ from torch import Tensor
 
 from endmark import __version__
 
-CONFIG, METRICS, WEIGHTS = "config.json", "metrics.jsonl", "weights.safetensors"
+CONFIG, METRICS = "config.json", "metrics.jsonl"
+WEIGHTS, REPLAY = "weights.safetensors", "replay.safetensors"
 
 
 class Counters(NamedTuple):

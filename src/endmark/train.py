@@ -26,6 +26,7 @@ from tyro.conf import Positional
 from endmark.algorithms import EpsilonGreedy, QLearner, QLearningConfig
 from endmark.envs import Environment, make
 from endmark.episodes import EpisodeReplay, EpisodeSpec
+from endmark.episodes.files import save_episodes
 from endmark.rollout import (
     Policy,
     RandomPolicy,
@@ -36,9 +37,9 @@ from endmark.rollout import (
     play,
     summarise,
 )
-from endmark.run import Counters, Run, RunError, read_checkpoint, read_config
+from endmark.run import REPLAY, Counters, Run, RunError, read_checkpoint, read_config
 
-# What an episode's seed is drawn from, besides the run's seed.
+# What episode seeds are drawn from. Evaluations play the same episodes in every run, so that runs compare.
 _TRAINING, _EVALUATION, _FINAL = 0, 1, 2
 
 
@@ -80,6 +81,8 @@ class TrainConfig:
     """Episodes of the evaluation at the end, greedy beside random."""
     episode_limit: int | None = None
     """Cut episodes after this many steps; needed only for an environment without a limit of its own."""
+    store_replay: bool = True
+    """Store the replay's episodes at the end, for `endmark inspect`."""
     device: str = "auto"
     """Where the networks are: auto (a GPU if torch sees one), cpu, cuda, cuda:1, ..."""
     threads: int = 1
@@ -120,7 +123,7 @@ def train(config: TrainConfig, directory: Path, observe: Observer) -> tuple[QLea
     learner = make_learner(config, envs[0].spec)
     replay = EpisodeReplay(learner.spec, config.replay_frames)
     policy = EpsilonGreedy(learner.agent, config.n_envs, generator)
-    rollout = Rollout(envs, episode_seeds(config.seed, _TRAINING))
+    rollout = Rollout(envs, episode_seeds(_TRAINING, config.seed))
     meters, log_due, eval_due = _Meters(), _Every(config.log_every), _Every(config.eval_every)
     counters, episodes_waiting, greedy_return = Counters(), 0, None
 
@@ -140,20 +143,22 @@ def train(config: TrainConfig, directory: Path, observe: Observer) -> tuple[QLea
             if log_due(counters.env_steps) or finished:
                 run.log(counters, {"epsilon": policy.epsilon} | meters.pop())
             if eval_due(counters.env_steps) or finished:
-                seeds = itertools.islice(episode_seeds(config.seed, _EVALUATION), config.eval_episodes)
+                seeds = itertools.islice(episode_seeds(_EVALUATION), config.eval_episodes)
                 summary = summarise(play(eval_envs, greedy_policy(config, learner), seeds))
                 greedy_return = summary.return_mean
                 run.log(counters, _greedy_metrics(summary))
                 run.checkpoint(counters, learner.state_dict())
             observe(counters, greedy_return)
         run.checkpoint(counters, learner.state_dict())
+        if config.store_replay and len(replay) > 0:
+            save_episodes(replay.episodes(), directory / REPLAY)
     return learner, counters
 
 
 def evaluate(config: TrainConfig, policy: Policy, episodes: int) -> Summary:
     """How the policy does on the run's environments, on episode seeds that training never used."""
     envs = make_envs(config)
-    return summarise(play(envs, policy, itertools.islice(episode_seeds(config.seed, _FINAL), episodes)))
+    return summarise(play(envs, policy, itertools.islice(episode_seeds(_FINAL), episodes)))
 
 
 def load(directory: Path) -> tuple[TrainConfig, QLearner]:
@@ -202,9 +207,9 @@ def greedy_policy(config: TrainConfig, learner: QLearner) -> Policy:
     return EpsilonGreedy(learner.agent, config.n_envs, torch.Generator())
 
 
-def random_policy(config: TrainConfig) -> Policy:
-    """Every legal action equally likely."""
-    return RandomPolicy(torch.Generator().manual_seed(config.seed))
+def random_policy() -> Policy:
+    """Every legal action equally likely; the same in every run."""
+    return RandomPolicy(torch.Generator().manual_seed(0))
 
 
 @contextmanager

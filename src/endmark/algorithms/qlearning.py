@@ -63,14 +63,8 @@ class QLearningConfig:
         for name, low, high in [("gamma", 0, 1), ("td_lambda", 0, 1), ("target_tau", 0, 1)]:
             if not low <= (given := getattr(self, name)) <= high:
                 raise ValueError(f"{name}: given {given}, want {low} to {high}")
-        for name in (
-            "lr",
-            "target_period",
-            "max_grad_norm",
-            "hidden_size",
-            "mixer_embed_size",
-            "mixer_hyper_size",
-        ):
+        sizes = "hidden_size", "mixer_embed_size", "mixer_hyper_size"
+        for name in ("lr", "target_period", "max_grad_norm", *sizes):
             if not (given := getattr(self, name)) > 0:
                 raise ValueError(f"{name}: given {given}, want more than 0")
 
@@ -217,7 +211,7 @@ class EpsilonGreedy:
 
     @torch.no_grad()
     def act(
-        self, obs: Float[Tensor, "K N ..."], avail_actions: Bool[Tensor, "K N A"], first: Bool[Tensor, "K"]
+        self, obs: Float[Tensor, "K N ..."], avail_actions: Bool[Tensor, "K N A"], first: Bool[Tensor, " K"]
     ) -> Int[Tensor, "K N"]:
         """An action for each agent in each environment; `first` says where an episode starts."""
         device = self.hidden.device

@@ -42,6 +42,10 @@ class EpisodeBatch:
         if not checked:
             _validate(self)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A mapping proxy can be neither copied nor pickled.
+        return EpisodeBatch, (self.spec, dict(self.fields), self.lengths, self.terminated, True)
+
     # What is stored.
 
     def __getitem__(self, name: str) -> Shaped[Tensor, "F ..."]:

@@ -169,8 +169,7 @@ def _read_flags(filled: object, terminated: object, truncated: object) -> tuple[
     # A row that goes on after a cut: the frame after the cut step may be the next episode's first, so it is
     # not taken for the step's successor.
     goes_on = torch.zeros_like(cuts)
-    goes_on[:, :-1] = cuts[:, :-1] & frames[:, 1:] & ends[:, 1:]
-    goes_on[:, :-2] |= cuts[:, :-2] & frames[:, 2:]
+    goes_on[:, :-2] = cuts[:, :-2] & (frames[:, 2:] | (frames[:, 1:-1] & ends[:, 1:-1]))
     own_frames = frames & (goes_on.cumsum(1) - goes_on.long() == 0)
     lengths = step_mask(own_frames, ends)[..., 0].sum(1)
     frames, ends, cuts, goes_on = frames[..., 0], ends[..., 0], cuts[..., 0], goes_on[..., 0]

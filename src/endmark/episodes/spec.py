@@ -124,6 +124,10 @@ class EpisodeSpec:
     def __hash__(self) -> int:
         return hash(self._key())
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A mapping proxy can be neither copied nor pickled, and so neither could a learner or a worker's spec.
+        return EpisodeSpec, (self.n_agents, self.n_actions, self.episode_limit, dict(self.fields))
+
     def _key(self) -> tuple[Any, ...]:
         fields = tuple((name, self.fields[name]) for name in sorted(self.fields))
         return self.n_agents, self.n_actions, self.episode_limit, fields

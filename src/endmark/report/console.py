@@ -77,13 +77,14 @@ class TrainingDisplay:
 
 def summary_table(title: str, summaries: Mapping[str, Summary]) -> Table:
     """Returns, lengths and ends of episodes, one row a policy."""
-    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+    episodes = " and ".join(sorted({str(summary.episodes) for summary in summaries.values()}))
+    table = Table(box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")
+    table.title = f"{title}, {episodes} episodes"
     table.add_column("policy")
-    for column in ("return", "95 % interval", "steps", "terminated", "truncated", "episodes"):
-        table.add_column(column, justify="right")
+    for column in ("return", "95 % interval", "steps", "terminated", "truncated"):
+        table.add_column(column, justify="right", no_wrap=True)
     for name, s in summaries.items():
         interval = f"{s.return_low:.3f} to {s.return_high:.3f}" if s.episodes > 1 else "one episode"
         ends = f"{s.terminated:.0%}", f"{s.truncated:.0%}"
-        returns = f"{s.return_mean:.3f}", interval
-        table.add_row(name, *returns, f"{s.length_mean:.1f}", *ends, str(s.episodes))
+        table.add_row(name, f"{s.return_mean:.3f}", interval, f"{s.length_mean:.1f}", *ends)
     return table

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -14,11 +14,12 @@ from endmark.envs import Environment, Frame
 from endmark.episodes import EpisodeBatch, EpisodeBuilder
 
 
+@runtime_checkable
 class Policy(Protocol):
     """Acts in K environments at once, and remembers what it needs from frame to frame."""
 
     def act(
-        self, obs: Float[Tensor, "K N ..."], avail_actions: Bool[Tensor, "K N A"], first: Bool[Tensor, "K"]
+        self, obs: Float[Tensor, "K N ..."], avail_actions: Bool[Tensor, "K N A"], first: Bool[Tensor, " K"]
     ) -> Int[Tensor, "K N"]:
         """A legal action for each agent; `first` says where an episode starts, so that memory starts anew."""
         ...
@@ -34,7 +35,7 @@ class RandomPolicy:
         self,
         obs: Float[Tensor, "K N ..."],  # noqa: ARG002
         avail_actions: Bool[Tensor, "K N A"],
-        first: Bool[Tensor, "K"],  # noqa: ARG002
+        first: Bool[Tensor, " K"],  # noqa: ARG002
     ) -> Int[Tensor, "K N"]:
         """An action for each agent."""
         noise = torch.rand(avail_actions.shape, generator=self.generator)

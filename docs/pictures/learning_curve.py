@@ -1,0 +1,29 @@
+"""Draw the README's learning curve from run directories, and print its table: `make seeds`."""
+
+import sys
+from pathlib import Path
+
+from endmark.report import learning_curve
+from endmark.run import read_config, read_metrics
+from endmark.train import evaluate, greedy_policy, load, random_policy
+
+directories = [Path(name) for name in sys.argv[1:]]
+curves, rows, random_returns = [], [], []
+for directory in directories:
+    lines = list(read_metrics(directory))
+    curves.append([(line["env_steps"], line["greedy_return"]) for line in lines if "greedy_return" in line])
+    config, learner = load(directory)
+    greedy = evaluate(config, greedy_policy(config, learner), 100)
+    random = evaluate(config, random_policy(), 100)
+    random_returns.append(random.return_mean)
+    rows.append(
+        f"| {config.seed} | {greedy.return_mean:.3f} | {random.return_mean:.3f} | {lines[-1]['seconds']:.0f} s |"
+    )
+config = read_config(directories[0])
+learning_curve(
+    {config["algorithm"].upper(): curves},
+    Path(__file__).with_suffix(".png"),
+    title=config["env"],
+    levels={"random": sum(random_returns) / len(random_returns), "best possible": 1.0},
+)
+print("| seed | greedy return | random return | training |", "|---|---|---|---|", *rows, sep="\n")

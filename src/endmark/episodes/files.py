@@ -1,0 +1,72 @@
+"""Episodes in a file: safetensors, so nothing that is loaded can run."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+
+from endmark.episodes.batch import EpisodeBatch
+from endmark.episodes.spec import EpisodeSpec, Field
+
+FORMAT = "endmark-episodes-1"
+
+
+class FileError(ValueError):
+    """A file that cannot be read as what it should be; the message says which and why, on one line."""
+
+
+def save_episodes(batch: EpisodeBatch, path: Path) -> None:
+    """Write the episodes and their spec; what was at `path` stays until the file is complete."""
+    spec = batch.spec
+    described = {
+        "n_agents": spec.n_agents,
+        "n_actions": spec.n_actions,
+        "episode_limit": spec.episode_limit,
+        "fields": {
+            name: {"shape": field.shape, "dtype": str(field.dtype).removeprefix("torch."), "per": field.per}
+            for name, field in spec.fields.items()
+        },
+    }
+    tensors = {**batch.fields, "lengths": batch.lengths, "terminated": batch.terminated}
+    unfinished = path.with_name(path.name + ".unfinished")
+    safetensors.torch.save_file(
+        {name: tensor.cpu().contiguous() for name, tensor in tensors.items()},
+        unfinished,
+        metadata={"format": FORMAT, "spec": json.dumps(described)},
+    )
+    os.replace(unfinished, path)
+
+
+def load_episodes(path: Path) -> EpisodeBatch:
+    """Episodes that `save_episodes` wrote, validated; FileError if they are not, or are damaged."""
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            if metadata.get("format") != FORMAT:
+                raise FileError(f"{path}: given no format '{FORMAT}', want a file of `save_episodes`")
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        spec = _spec(json.loads(metadata["spec"]))
+        lengths, terminated = tensors.pop("lengths"), tensors.pop("terminated")
+        return EpisodeBatch(spec, tensors, lengths, terminated)
+    except FileError:
+        raise
+    except OSError as error:
+        raise FileError(f"{path}: {error.strerror or error}") from None
+    except (safetensors.SafetensorError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise FileError(f"{path}: damaged: {' '.join(str(error).split())}") from None
+
+
+def _spec(described: dict[str, Any]) -> EpisodeSpec:
+    fields = {}
+    for name, field in described["fields"].items():
+        dtype = getattr(torch, str(field["dtype"]), None)
+        if not isinstance(dtype, torch.dtype):
+            raise ValueError(f"field '{name}': no dtype '{field['dtype']}'")
+        fields[name] = Field(tuple(field["shape"]), dtype, field["per"])
+    return EpisodeSpec(described["n_agents"], described["n_actions"], described["episode_limit"], fields)

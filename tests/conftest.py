@@ -1,0 +1,15 @@
+"""Shapes and types in signatures are checked while the tests run, which needs a hook before any import."""
+
+import pytest
+import torch
+from hypothesis import settings
+from jaxtyping import install_import_hook
+
+install_import_hook("endmark", "beartype.beartype")
+pytest.register_assert_rewrite("helpers")
+
+torch.set_num_threads(1)
+
+# derandomize: the same examples in every run, so that a red test is red for everybody.
+settings.register_profile("endmark", deadline=None, max_examples=40, derandomize=True)
+settings.load_profile("endmark")

@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+from dataclasses import FrozenInstanceError, replace
+from typing import Any
+
+import pytest
+import torch
+from helpers import EXTRA, make_spec
+
+from endmark.episodes import EpisodeSpec, Field
+
+
+def test_standard_fields() -> None:
+    spec = make_spec(n_agents=3, n_actions=4, limit=7)
+    assert dict(spec.fields) == {
+        "obs": Field((3, 5), torch.float32),
+        "avail_actions": Field((3, 4), torch.bool),
+        "alive": Field((3,), torch.bool),
+        "actions": Field((3,), torch.int64, per="step"),
+        "reward": Field((), torch.float32, per="step"),
+        "state": Field((4,), torch.float32),
+    }
+    assert not spec.reward_per_agent
+    assert (spec.n_agents, spec.n_actions, spec.episode_limit) == (3, 4, 7)
+
+
+def test_options() -> None:
+    spec = make_spec(state=False, reward_per_agent=True, extra=True)
+    assert "state" not in spec.fields
+    assert spec.fields["reward"].shape == (3,)
+    assert spec.reward_per_agent
+    assert spec.fields["goal"] == EXTRA["goal"]
+    assert spec.frame_fields.keys() == {"obs", "avail_actions", "alive", "goal"}
+    assert spec.step_fields.keys() == {"actions", "reward", "log_prob"}
+
+
+def test_equal_by_content() -> None:
+    spec = make_spec()
+    same = EpisodeSpec(3, 4, 7, dict(reversed(list(spec.fields.items()))))
+    assert spec == same
+    assert hash(spec) == hash(same)
+    others = [
+        make_spec(n_agents=2),
+        make_spec(n_actions=5),
+        make_spec(limit=8),
+        make_spec(state=False),
+        make_spec(reward_per_agent=True),
+        make_spec(extra=True),
+        make_spec(obs_dtype=torch.float64),
+    ]
+    assert all(spec != other for other in others)
+    assert len({spec, same, *others}) == 1 + len(others)
+    assert spec != "spec"
+
+
+def test_frozen() -> None:
+    fields = dict(make_spec().fields)
+    spec = EpisodeSpec(3, 4, 7, fields)
+    with pytest.raises(FrozenInstanceError):
+        spec.n_agents = 2  # type: ignore[misc]
+    with pytest.raises(TypeError):
+        spec.fields["more"] = Field((), torch.bool)  # type: ignore[index]
+    fields.clear()
+    assert spec == make_spec()
+
+
+@pytest.mark.parametrize("name", ["n_agents", "n_actions", "episode_limit"])
+@pytest.mark.parametrize("given", [0, -1])
+def test_counts_start_at_one(name: str, given: int) -> None:
+    with pytest.raises(ValueError, match=f"{name}: given {given}, want at least 1"):
+        replace(make_spec(), **{name: given})
+
+
+@pytest.mark.parametrize(
+    ("name", "field"),
+    [
+        ("avail_actions", Field((3, 4), torch.uint8)),
+        ("avail_actions", Field((4, 3), torch.bool)),
+        ("alive", Field((2,), torch.bool)),
+        ("alive", Field((3,), torch.bool, per="step")),
+        ("actions", Field((3,), torch.int32, per="step")),
+        ("actions", Field((3, 1), torch.int64, per="step")),
+        ("actions", Field((3,), torch.int64)),
+        ("obs", Field((4, 3), torch.float32)),
+        ("obs", Field((), torch.float32)),
+        ("reward", Field((2,), torch.float32, per="step")),
+        ("avail_actions", None),
+        ("alive", None),
+        ("actions", None),
+        ("obs", None),
+        ("reward", None),
+    ],
+)
+def test_standard_fields_are_what_they_are(name: str, field: Field | None) -> None:
+    fields = dict(make_spec().fields)
+    del fields[name]
+    if field is not None:
+        fields[name] = field
+    with pytest.raises(ValueError, match=f"field '{name}': given .*, want"):
+        EpisodeSpec(3, 4, 7, fields)
+
+
+@pytest.mark.parametrize("name", ["obs", "reward", "state"])
+def test_an_extra_field_may_not_replace_a_standard_one(name: str) -> None:
+    options: dict[str, Any] = {"n_agents": 2, "n_actions": 2, "episode_limit": 3, "obs_shape": (1,)}
+    with pytest.raises(ValueError, match=f"extra field '{name}': this name is taken"):
+        EpisodeSpec.of(**options, state_shape=(2,), extra={name: Field((), torch.float32)})
+
+
+@pytest.mark.parametrize("name", ["filled", "terminated", "truncated", "mask", "actions_onehot"])
+def test_a_field_may_not_have_the_name_of_a_padded_flag(name: str) -> None:
+    """`to_padded` would overwrite it."""
+    with pytest.raises(ValueError, match=f"field '{name}': this name has a meaning of its own"):
+        replace(make_spec(), fields={**make_spec().fields, name: Field((1,), torch.bool)})
