@@ -1,0 +1,10 @@
+"""Does this loss leak? Disturb what must not matter, and report what moved."""
+
+from endmark.audit.case import Case
+from endmark.audit.findings import Finding, Report
+from endmark.audit.hard import CASES, hard_batch
+from endmark.audit.probes import PROBES
+from endmark.audit.run import assert_no_leaks, audit
+from endmark.audit.view import AuditError
+
+__all__ = ["CASES", "PROBES", "AuditError", "Case", "Finding", "Report", "assert_no_leaks", "audit", "hard_batch"]

@@ -1,0 +1,108 @@
+"""`audit`: run the probes on a case, and report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+
+from endmark.audit.case import Case
+from endmark.audit.findings import Finding, Report
+from endmark.audit.hard import CASES
+from endmark.audit.observe import LossSubject, Subject, moved
+from endmark.audit.probes import PROBES, Audit, Skip
+from endmark.audit.view import AuditError, View, view_of
+
+Observe = Callable[[str, int, int], None]
+"""Called before each probe with its name, how many are done, and how many there are."""
+
+
+def audit(
+    case: Case,
+    *,
+    probes: Sequence[str] | None = None,
+    seed: int = 0,
+    quick: bool = False,
+    observe: Observe | None = None,
+) -> Report:
+    """Disturb what must not matter to the case's loss, and report what moved.
+
+    probes: names from `PROBES`, by default all. quick: look at fewer steps one by one.
+    Raises AuditError if the loss or the batch cannot be audited; the message says what to do.
+    """
+    return run_probes(
+        LossSubject(case), view_of(case), case, probes=probes, seed=seed, quick=quick, observe=observe
+    )
+
+
+def assert_no_leaks(case: Case, *, probes: Sequence[str] | None = None, seed: int = 0) -> None:
+    """For a test of yours: AssertionError with the findings if the audit finds a leak."""
+    report = audit(case, probes=probes, seed=seed)
+    assert not report.leaks, "\n".join(f"{f.probe}: {f.what}; repair: {f.repair}" for f in report.leaks)
+
+
+def run_probes(
+    subject: Subject,
+    view: View,
+    case: Case,
+    *,
+    probes: Sequence[str] | None,
+    seed: int,
+    quick: bool,
+    observe: Observe | None,
+) -> Report:
+    """Run the probes on a subject; see `audit`."""
+    names = list(PROBES) if probes is None else list(probes)
+    if unknown := [name for name in names if name not in PROBES]:
+        raise AuditError(f"probe '{unknown[0]}': unknown; there are {', '.join(PROBES)}")
+    if not view.steps.any():
+        raise AuditError("nothing in the batch is real: want at least one step")
+    base = subject.observe(view)
+    if not base["loss"].isfinite().all():
+        raise AuditError(f"the loss of the batch as it is is {float(base['loss'])}: want a finite one")
+    if changes := moved(base, subject.observe(view)):
+        raise AuditError(
+            f"the same batch twice gives two results: {changes[0]} moved. Seed the randomness inside the loss, and "
+            f"keep what it remembers in buffers of the case's modules"
+        )
+    context = Audit(
+        subject, view, base, seed, case.reward, case.bootstraps, case.horizon, budget=6 if quick else 24
+    )
+    findings: list[Finding] = []
+    skipped: dict[str, str] = {}
+    for done, name in enumerate(names):
+        if observe:
+            observe(name, done, len(names))
+        try:
+            findings += PROBES[name](context)
+        except Skip as why:
+            skipped[name] = str(why)
+    if observe:
+        observe("", len(names), len(names))
+    order = {"leak": 0, "coupling": 1, "fragile": 2}
+    findings.sort(key=lambda finding: order[finding.severity])
+    return Report(tuple(findings), tuple(names), skipped, missing_cases(view))
+
+
+def missing_cases(view: View) -> tuple[str, ...]:
+    """The cases of `CASES` that the batch does not contain, so that nothing was tried on them."""
+    if not bool(view.terminal.any() | view.cut.any()):
+        return ()  # sequences without ends
+    lengths = torch.zeros(view.n_episodes, dtype=torch.int64).index_add(
+        0, view.episode[view.steps], torch.ones(int(view.steps.sum()), dtype=torch.int64)
+    )
+    longest = int(lengths.max())
+    of_terminal = torch.zeros(view.n_episodes, dtype=torch.bool)
+    of_terminal[view.episode[view.terminal]] = True
+    full = lengths == longest
+    alive = view.alive
+    present = {
+        "one step": bool((lengths == 1).any()),
+        "full, truncated": bool((full & ~of_terminal).any()),
+        "full, terminated": bool((full & of_terminal).any()),
+        "early, terminated": bool((~full & of_terminal).any()),
+        "early, truncated": bool((~full & ~of_terminal & (lengths > 0)).any()),
+        "an agent left": alive is None or bool((~alive & view.frames[..., None]).any()),
+        "lengths differ": len(set(lengths[~full].tolist())) == int((~full).sum()),
+    }
+    return tuple(CASES[name] for name, there in present.items() if not there)

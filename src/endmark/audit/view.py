@@ -1,0 +1,279 @@
+"""A batch as cells: one a (episode, time), each a step, a final frame, or nothing. Probes disturb cells.
+
+`PaddedView` has cells (B, C), C = T+1 columns; `RaggedView` has them (F,), one a frame. Both hold their own
+copy of the tensors, and know how to hand them to the loss.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from endmark.audit.case import Case
+from endmark.episodes import EpisodeBatch, step_mask
+from endmark.episodes.ragged import ramp
+
+
+class AuditError(ValueError):
+    """The audit cannot run on what it was given; the message says what to do."""
+
+
+class View(Protocol):
+    """What the probes know of a batch.
+
+    frames, steps: the cells that hold a frame, and that carry a step. terminal, cut: the frames after a
+        step that terminated, and after an episode's last step if it was truncated.
+    filled: the cells that claim to hold data; more than `frames` where stale ones are still marked.
+    alive: cells x N, which agents take part; None if that is not known.
+    """
+
+    tensors: dict[str, Tensor]
+    frame_fields: tuple[str, ...]
+    step_fields: tuple[str, ...]
+    frames: Tensor
+    steps: Tensor
+    terminal: Tensor
+    cut: Tensor
+    filled: Tensor
+    alive: Tensor | None
+
+    @property
+    def n_episodes(self) -> int: ...  # noqa: D102
+
+    @property
+    def episode(self) -> Tensor:
+        """Of each cell."""
+        ...
+
+    @property
+    def time(self) -> Tensor:
+        """Of each cell."""
+        ...
+
+    def native(self) -> Any:
+        """A fresh copy of what the loss takes."""
+        ...
+
+    def unpack(self, native: Any) -> Mapping[str, Tensor]:
+        """The tensors in what the loss was given."""
+        ...
+
+    def select(self, episodes: Sequence[int]) -> View:
+        """Some episodes, in this order; one may come twice."""
+        ...
+
+    def with_tensors(self, tensors: Mapping[str, Tensor]) -> View:
+        """The same cells, other content."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class PaddedView:
+    """Padded tensors."""
+
+    tensors: dict[str, Tensor]
+    frame_fields: tuple[str, ...]
+    step_fields: tuple[str, ...]
+    frames: Tensor
+    steps: Tensor
+    terminal: Tensor
+    cut: Tensor
+    filled: Tensor
+    alive: Tensor | None
+    flags: tuple[str, ...]  # the fields that say what is real; 0 everywhere is an empty batch
+
+    @property
+    def n_episodes(self) -> int:  # noqa: D102
+        return len(self.frames)
+
+    @property
+    def episode(self) -> Tensor:  # noqa: D102
+        return torch.arange(self.frames.shape[0])[:, None].expand_as(self.frames)
+
+    @property
+    def time(self) -> Tensor:  # noqa: D102
+        return torch.arange(self.frames.shape[1]).expand_as(self.frames)
+
+    def native(self) -> dict[str, Tensor]:  # noqa: D102
+        return {name: tensor.clone() for name, tensor in self.tensors.items()}
+
+    def unpack(self, native: Any) -> Mapping[str, Tensor]:  # noqa: D102
+        return dict(native)
+
+    def select(self, episodes: Sequence[int]) -> PaddedView:  # noqa: D102
+        rows, n = torch.tensor(list(episodes), dtype=torch.int64), self.n_episodes
+        return self._map(lambda x: x[rows.to(x.device)] if x.ndim and len(x) == n else x)
+
+    def with_tensors(self, tensors: Mapping[str, Tensor]) -> PaddedView:  # noqa: D102
+        return replace(self, tensors={**self.tensors, **tensors})
+
+    def widen(self, columns: int) -> PaddedView:
+        """So many more columns of padding, zeros like the rest."""
+        n, width = self.frames.shape
+
+        def wider(x: Tensor) -> Tensor:
+            # `mask` is one column shorter than the rest.
+            if x.ndim < 2 or x.shape[0] != n or x.shape[1] not in (width, width - 1):
+                return x
+            return functional.pad(x, (0, 0) * (x.ndim - 2) + (0, columns))
+
+        return self._map(wider)
+
+    def emptied(self) -> PaddedView:
+        """The same content, and nothing of it real."""
+        return self.with_tensors({name: torch.zeros_like(self.tensors[name]) for name in self.flags})
+
+    def _map(self, change: Any) -> PaddedView:
+        cells = {
+            name: change(getattr(self, name)) for name in ("frames", "steps", "terminal", "cut", "filled")
+        }
+        alive = None if self.alive is None else change(self.alive)
+        return replace(self, tensors={k: change(v) for k, v in self.tensors.items()}, alive=alive, **cells)
+
+
+@dataclass(frozen=True, eq=False)
+class RaggedView:
+    """An `EpisodeBatch`. All its cells are frames; it cannot be padded."""
+
+    batch: EpisodeBatch
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "tensors", dict(self.batch.fields) | self.tensors)
+
+    @property
+    def frame_fields(self) -> tuple[str, ...]:  # noqa: D102
+        return tuple(self.batch.spec.frame_fields)
+
+    @property
+    def step_fields(self) -> tuple[str, ...]:  # noqa: D102
+        return tuple(self.batch.spec.step_fields)
+
+    @property
+    def frames(self) -> Tensor:  # noqa: D102
+        return torch.ones(self.batch.n_frames, dtype=torch.bool)
+
+    @property
+    def filled(self) -> Tensor:  # noqa: D102
+        return self.frames
+
+    @property
+    def steps(self) -> Tensor:  # noqa: D102
+        return self._cells(self.batch.step_frames.cpu())
+
+    @property
+    def terminal(self) -> Tensor:  # noqa: D102
+        return self._cells(self._final[self.batch.terminated.cpu()])
+
+    @property
+    def cut(self) -> Tensor:  # noqa: D102
+        return self._cells(self._final[self.batch.truncated.cpu()])
+
+    @property
+    def alive(self) -> Tensor | None:  # noqa: D102
+        return self.batch.alive.cpu()
+
+    @property
+    def n_episodes(self) -> int:  # noqa: D102
+        return self.batch.n_episodes
+
+    @property
+    def episode(self) -> Tensor:  # noqa: D102
+        return torch.arange(self.n_episodes).repeat_interleave(self.batch.lengths + 1)
+
+    @property
+    def time(self) -> Tensor:  # noqa: D102
+        return ramp(self.batch.lengths + 1)
+
+    def native(self) -> EpisodeBatch:  # noqa: D102
+        batch, fields = self.batch, {name: tensor.clone() for name, tensor in self.tensors.items()}
+        return EpisodeBatch(batch.spec, fields, batch.lengths.clone(), batch.terminated.clone(), checked=True)
+
+    def unpack(self, native: Any) -> Mapping[str, Tensor]:  # noqa: D102
+        return {**native.fields, "lengths": native.lengths, "terminated": native.terminated}
+
+    def select(self, episodes: Sequence[int]) -> RaggedView:  # noqa: D102
+        parts = self.native().split()
+        return RaggedView(EpisodeBatch.cat([parts[e] for e in episodes]))
+
+    def with_tensors(self, tensors: Mapping[str, Tensor]) -> RaggedView:  # noqa: D102
+        return RaggedView(self.batch, {**self.tensors, **tensors})
+
+    @property
+    def _final(self) -> Tensor:
+        return (self.batch.lengths + 1).cumsum(0) - 1
+
+    def _cells(self, indices: Tensor) -> Tensor:
+        cells = torch.zeros(self.batch.n_frames, dtype=torch.bool)
+        cells[indices] = True
+        return cells
+
+
+def view_of(case: Case) -> PaddedView | RaggedView:
+    """The case's batch as cells; AuditError if nothing in it says what is real."""
+    batch = case.batch
+    if isinstance(batch, EpisodeBatch):
+        return RaggedView(batch)
+    tensors = {name: tensor.detach().clone() for name, tensor in batch.items() if isinstance(tensor, Tensor)}
+    if case.mask or case.lengths:
+        filled = _sequence_mask(case, tensors)
+        steps = filled & (tensors[case.step_mask][:, : filled.shape[1]].cpu() != 0) if case.step_mask else filled
+        nothing = torch.zeros_like(filled)
+        flags = tuple(name for name in (case.mask, case.lengths, case.step_mask) if name)
+        cells = {"frames": filled, "steps": steps, "terminal": nothing, "cut": nothing, "filled": filled}
+    else:
+        cells, flags = _episode_cells(tensors), ("filled", "terminated")
+    shape = cells["frames"].shape
+    fields = {
+        name: tensor for name, tensor in tensors.items() if tensor.shape[:2] == shape and name not in flags
+    }
+    alive = fields["alive"].cpu() != 0 if "alive" in fields else None
+    return PaddedView(
+        tensors=tensors,
+        frame_fields=tuple(name for name in case.frame_fields if name in fields),
+        step_fields=tuple(name for name in case.step_fields if name in fields),
+        alive=alive,
+        flags=flags,
+        **cells,
+    )
+
+
+def _sequence_mask(case: Case, tensors: Mapping[str, Tensor]) -> Tensor:
+    name = case.mask or case.lengths or ""
+    if name not in tensors:
+        raise AuditError(f"field '{name}': missing; the batch has {', '.join(tensors)}")
+    if case.mask:
+        return tensors[name].cpu().flatten(2).any(2) if tensors[name].ndim > 2 else tensors[name].cpu() != 0
+    fields = [tensors[f] for f in (*case.frame_fields, *case.step_fields) if f in tensors]
+    if not fields:
+        raise AuditError("no frame field and no step field is in the batch: name them in the case")
+    return torch.arange(fields[0].shape[1]) < tensors[name].cpu()[:, None]
+
+
+def _episode_cells(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    for name in ("filled", "terminated"):
+        if name not in tensors:
+            raise AuditError(
+                f"the batch has no '{name}': it has {', '.join(tensors)}. Give filled and terminated, or name the "
+                f"field that says what is real in Case(mask=...) or Case(lengths=...)"
+            )
+    filled, terminated = tensors["filled"].cpu(), tensors["terminated"].cpu()
+    exact = step_mask(filled, terminated)[..., 0]
+    steps = functional.pad(exact, (0, 1))
+    length = exact.sum(1, keepdim=True)
+    column = torch.arange(filled.shape[1])
+    final = (column == length) & (length > 0)
+    ended = ((terminated[..., 0] != 0) & (column == length - 1)).any(1, keepdim=True)
+    has_frame = filled[..., 0] != 0
+    return {
+        "frames": steps | (final & has_frame),
+        "steps": steps,
+        "terminal": final & has_frame & ended,
+        "cut": final & has_frame & ~ended,
+        "filled": has_frame,
+    }
