@@ -3,8 +3,22 @@
 from endmark.audit.case import Case
 from endmark.audit.findings import Finding, Report
 from endmark.audit.hard import CASES, hard_batch
+from endmark.audit.learner import audit_learner
 from endmark.audit.probes import PROBES
 from endmark.audit.run import assert_no_leaks, audit
+from endmark.audit.text import report_text
 from endmark.audit.view import AuditError
 
-__all__ = ["CASES", "PROBES", "AuditError", "Case", "Finding", "Report", "assert_no_leaks", "audit", "hard_batch"]
+__all__ = [
+    "CASES",
+    "PROBES",
+    "AuditError",
+    "Case",
+    "Finding",
+    "Report",
+    "assert_no_leaks",
+    "audit",
+    "audit_learner",
+    "hard_batch",
+    "report_text",
+]

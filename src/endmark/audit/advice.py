@@ -48,7 +48,10 @@ _ADVICE: dict[str, tuple[tuple[str, ...], str]] = {
         ),
         "mask = step_mask(filled, terminated)   # the step that terminates is real",
     ),
-    "weight: sum": (("the loss is summed, not averaged",), "loss = torch.where(mask, x, 0).sum() / mask.sum()"),
+    "weight: sum": (
+        ("the loss is summed, not averaged",),
+        "loss = torch.where(mask, x, 0).sum() / mask.sum()",
+    ),
     "weight: twice": (
         ("a denominator that is not the number of real steps", "statistics that depend on the batch's size"),
         "loss = torch.where(mask, x, 0).sum() / mask.sum()",
@@ -91,7 +94,10 @@ _ADVICE: dict[str, tuple[tuple[str, ...], str]] = {
         ("an in-place operation on a view: `.float()` of a float32 tensor is no copy",),
         "mask = filled[:, :-1].float().clone()",
     ),
-    "empty": (("0 / 0: a mean over nothing",), "loss = torch.where(mask, x, 0).sum() / mask.sum().clamp(min=1)"),
+    "empty": (
+        ("0 / 0: a mean over nothing",),
+        "loss = torch.where(mask, x, 0).sum() / mask.sum().clamp(min=1)",
+    ),
     "agents": (
         (
             "a per-agent mask that was dropped, or broadcast over agents",

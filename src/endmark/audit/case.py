@@ -23,7 +23,7 @@ class Case:
         `terminated` (B, T+1, 1); or (B, T, ...) sequences with `mask` or `lengths`, see below.
     modules: networks (and normalisers) whose gradients and buffers are watched.
     frame_fields: what is seen at a frame, such as `obs`. step_fields: what comes with an action, such as
-        `actions` and `reward`. For an `EpisodeBatch` both come from its spec. Fields in neither are left alone.
+        `actions` and `reward`. An `EpisodeBatch` has both in its spec. Fields in neither are left alone.
     mask: the field (B, T) that is not 0 where a sequence holds data, such as `attention_mask`. lengths: the
         field (B,) with each sequence's length, instead. Neither: `filled` and `terminated` are there.
     step_mask: the field (B, T) of the positions that count in the loss, such as `completion_mask`; by

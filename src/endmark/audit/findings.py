@@ -17,7 +17,7 @@ SEVERITIES: dict[Severity, str] = {
 
 @dataclass(frozen=True)
 class Reproducer:
-    """The smallest batch found that still shows it: these rows of the audited batch, these cells disturbed."""
+    """The smallest batch found that still shows it: these episodes of the batch, these cells disturbed."""
 
     seed: int
     episodes: tuple[int, ...]
@@ -26,7 +26,9 @@ class Reproducer:
     def __str__(self) -> str:
         cells = ", ".join(f"(episode {e}, t {t})" for e, t in self.cells[:4])
         more = f" and {len(self.cells) - 4} more" if len(self.cells) > 4 else ""
-        return f"episodes {list(self.episodes)} alone, disturbed at {cells or 'no cell'}{more}; seed {self.seed}"
+        return (
+            f"episodes {list(self.episodes)} alone, disturbed at {cells or 'no cell'}{more}; seed {self.seed}"
+        )
 
 
 @dataclass(frozen=True)

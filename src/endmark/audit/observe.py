@@ -105,7 +105,7 @@ class LossSubject:
             trained = {name: parameter for name, parameter in named if parameter.requires_grad}
             if not scalars["loss"].requires_grad:
                 raise AuditError(
-                    "the loss has no gradient: it must depend on parameters that require one, outside of no_grad"
+                    "the loss has no gradient: it must depend on parameters that require one, not in no_grad"
                 )
             gradients = torch.autograd.grad(scalars["loss"], list(trained.values()), allow_unused=True)
             for name, gradient in zip(trained, gradients, strict=True):
@@ -122,10 +122,12 @@ def read_loss(given: Any) -> tuple[dict[str, Tensor], Tensor | None]:
     named = {"loss": given} if isinstance(given, Tensor) else given
     if not isinstance(named, Mapping) or "loss" not in named:
         raise AuditError(
-            f"the loss returned {type(given).__name__}: want a scalar tensor, or named ones with 'loss' among them"
+            f"the loss returned {type(given).__name__}: want a scalar tensor, or named ones, one of them 'loss'"
         )
     per_step = named.get("per_step")
-    scalars = {name: value for name, value in named.items() if name != "per_step" and isinstance(value, Tensor)}
+    scalars = {
+        name: value for name, value in named.items() if name != "per_step" and isinstance(value, Tensor)
+    }
     for name, value in scalars.items():
         if value.numel() != 1:
             raise AuditError(

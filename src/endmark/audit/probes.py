@@ -27,6 +27,9 @@ from endmark.audit.view import AuditError, PaddedView, View
 
 Region = Callable[[View], Tensor]
 
+COUPLED = 1e-3
+"""A gap between a batch and its halves, relative, above which episodes share something."""
+
 
 class Skip(Exception):
     """This probe has nothing to do on this batch; the message says why."""
@@ -47,6 +50,7 @@ class Audit:
     bootstraps: bool
     horizon: int | None
     budget: int
+    _gap: float | None = None
 
     def generator(self) -> torch.Generator:
         """Always the same numbers."""
@@ -55,6 +59,16 @@ class Audit:
     def changes(self, view: View) -> list[Moved]:
         """What moves if the loss gets this instead of the batch."""
         return moved(self.base, self.subject.observe(view))
+
+    def additivity_gap(self) -> float:
+        """How far the batch's result is from that of its two halves, by the mean that fits best."""
+        if self._gap is None:
+            n = self.view.n_episodes
+            parts = [self.view.select(half) for half in (range(n // 2), range(n // 2, n)) if len(half)]
+            alone = [self.subject.observe(part) for part in parts]
+            counts = _counts(self.view).values()
+            self._gap = min(_gap(self.base, alone, [count(part) for part in parts]) for count in counts)
+        return self._gap
 
     def finding(
         self,
@@ -71,7 +85,9 @@ class Audit:
         """A finding with its cells, its likely causes, and the smallest batch that shows it."""
         causes, repair = advice(topic)
         cells = _where(self.view, region(self.view)) if region else ()
-        reproducer = shrink(self.subject, self.view, disturb, region, self.seed) if disturb and region else None
+        reproducer = (
+            shrink(self.subject, self.view, disturb, region, self.seed) if disturb and region else None
+        )
         return Finding(probe, severity, what, field, cells, tuple(changes[:6]), causes, repair, reproducer)
 
 
@@ -103,7 +119,9 @@ def _poison_one(audit: Audit, field: str, name: str, region: Region) -> Finding 
         changes = audit.changes(disturb(audit.view, None))
         if not changes:
             continue
-        where = {"padding": "in padding", "after the end": "after the end", "final frame": "on final frames"}[name]
+        where = {"padding": "in padding", "after the end": "after the end", "final frame": "on final frames"}[
+            name
+        ]
         if style in broken:
             what = f"{style} in '{field}' {where} gets through, though other values do not"
             return audit.finding("poison", "fragile", what, changes, topic="poison: nan", field=field,
@@ -139,7 +157,11 @@ def weight(audit: Audit) -> Iterator[Finding]:
     """
     view = audit.view
     if audit.reward is not None and audit.reward in view.step_fields:
-        dead = [cell for cell in _spread(view, audit.budget) if not audit.changes(_nudged(view, audit.reward, cell))]
+        dead = [
+            cell
+            for cell in _spread(view, audit.budget)
+            if not audit.changes(_nudged(view, audit.reward, cell))
+        ]
         if dead:
             causes, repair = advice("weight: nothing")
             cells = tuple(_named(view, cell) for cell in dead)
@@ -148,13 +170,15 @@ def weight(audit: Audit) -> Iterator[Finding]:
                 cells, (), causes, repair, Reproducer(audit.seed, tuple(sorted({e for e, _ in cells})), cells[:1]),
             )  # fmt: skip
     everyone = list(range(view.n_episodes))
-    changes = [m for m in audit.changes(view.select(everyone * 2)) if not m.what.startswith(("buffer", "metric"))]
-    if changes:
-        twice = audit.subject.observe(view.select(everyone * 2))["loss"]
-        if relative_change(twice, 2 * audit.base["loss"]) <= tolerance(twice):
-            what = "the loss is a sum: the same batch twice over gives twice the loss, so its scale is the batch's"
+    twice = audit.subject.observe(view.select(everyone * 2))
+    if changes := [change for change in moved(audit.base, twice) if _adds(change.what)]:
+        double = {name: 2 * value for name, value in audit.base.items()}
+        if not any(_adds(change.what) for change in moved(double, twice)):
+            what = "the loss is a sum: the same batch twice over gives twice the loss"
             yield audit.finding("weight", "fragile", what, changes, topic="weight: sum")
-        else:
+        elif (
+            audit.additivity_gap() <= COUPLED
+        ):  # else `company` tells: a standard deviation's n - 1 does this
             what = "the batch twice over gives another loss"
             yield audit.finding("weight", "leak", what, changes, topic="weight: twice")
 
@@ -189,7 +213,7 @@ def bootstrap(audit: Audit) -> Iterator[Finding]:
     if deaf:
         causes, repair = advice("bootstrap: cut")
         what = "the frame after a truncated end does not matter: its value is not bootstrapped from"
-        reproducer = Reproducer(audit.seed, (deaf[0][0],), deaf[:1] and (deaf[0],))
+        reproducer = Reproducer(audit.seed, (deaf[0][0],), (deaf[0],))
         yield Finding("bootstrap", "leak", what, None, tuple(deaf), (), causes, repair, reproducer)
 
 
@@ -210,17 +234,10 @@ def company(audit: Audit) -> Iterator[Finding]:
             what = "the same episodes in another order give another result"
             yield audit.finding("company", "leak", what, changes, topic="company: order")
             return
-    halves = list(range(n // 2)), list(range(n // 2, n))
-    parts = [view.select(half) for half in halves]
-    alone = [audit.subject.observe(part) for part in parts]
-    gaps = {}
-    for name, count in _counts(view).items():
-        weights = [count(part) for part in parts]
-        gaps[name] = _additivity_gap(audit.base, alone, weights)
-    best = min(gaps, key=lambda name: gaps[name])
-    if gaps[best] > 1e3 * tolerance(audit.base["loss"]):
+    if (gap := audit.additivity_gap()) > COUPLED:
         what = "an episode's share of the loss depends on its company: the batch shares statistics"
-        yield audit.finding("company", "coupling", what, [Moved("loss", gaps[best])], topic="company: coupling")
+        changes = [Moved("loss or gradient", gap)]
+        yield audit.finding("company", "coupling", what, changes, topic="company: coupling")
 
 
 def causality(audit: Audit) -> Iterator[Finding]:
@@ -285,7 +302,9 @@ def empty(audit: Audit) -> Iterator[Finding]:
         what = f"a batch of which nothing is real ends in {type(error).__name__}: {_line(error)}"
         yield audit.finding("empty", "fragile", what, [], topic="empty")
         return
-    bad = [Moved(name, float("inf")) for name, value in seen.items() if name == "loss" and not value.isfinite().all()]
+    bad = [
+        Moved(name, float("inf")) for name in ("loss",) if name in seen and not seen[name].isfinite().all()
+    ]
     bad += [
         Moved(name, float(value.abs().max()))
         for name, value in seen.items()
@@ -310,7 +329,12 @@ def agents(audit: Audit) -> Iterator[Finding]:
     for field in (*view.frame_fields, *view.step_fields):
         tensor = view.tensors[field]
         cell_axes = view.frames.ndim
-        if field == "alive" or tensor.ndim <= cell_axes or tensor.shape[cell_axes] != n_agents or n_agents == 1:
+        if (
+            field == "alive"
+            or tensor.ndim <= cell_axes
+            or tensor.shape[cell_axes] != n_agents
+            or n_agents == 1
+        ):
             continue
         region = _dead_steps if field in view.step_fields else _dead
         disturb = _overwrite(field, region, "random", audit.seed)
@@ -410,16 +434,21 @@ def _counts(view: View) -> dict[str, Callable[[View], float]]:
     return counts
 
 
-def _additivity_gap(whole: Observation, parts: list[Observation], weights: list[float]) -> float:
+def _gap(whole: Observation, parts: list[Observation], weights: list[float]) -> float:
     """How far the whole's loss and gradients are from the parts' weighted mean (or sum), relatively."""
     total = 1.0 if weights == [1.0, 1.0] else sum(weights)
     gap = 0.0
     for name, value in whole.items():
-        if name == "loss" or name.startswith("gradient"):
+        if _adds(name):
             zero = torch.zeros_like(value)
             added = sum((part.get(name, zero) * w for part, w in zip(parts, weights, strict=True)), zero)
             gap = max(gap, relative_change(value, added / total))
     return gap
+
+
+def _adds(name: str) -> bool:
+    """Whether this is a sum or a mean over the batch's steps, as the loss is."""
+    return name == "loss" or name.startswith("gradient of")
 
 
 def _cells(mask: Tensor) -> list[tuple[int, ...]]:

@@ -58,12 +58,13 @@ def run_probes(
     if not view.steps.any():
         raise AuditError("nothing in the batch is real: want at least one step")
     base = subject.observe(view)
-    if not base["loss"].isfinite().all():
-        raise AuditError(f"the loss of the batch as it is is {float(base['loss'])}: want a finite one")
+    for name, value in base.items():
+        if name != "per_step" and not value.isfinite().all():
+            raise AuditError(f"{name} is not finite on the batch as it is: want numbers that can be compared")
     if changes := moved(base, subject.observe(view)):
         raise AuditError(
-            f"the same batch twice gives two results: {changes[0]} moved. Seed the randomness inside the loss, and "
-            f"keep what it remembers in buffers of the case's modules"
+            f"the same batch twice gives two results: {changes[0]} moved. Seed the randomness inside the loss, "
+            f"and keep what it remembers in buffers of the case's modules"
         )
     context = Audit(
         subject, view, base, seed, case.reward, case.bootstraps, case.horizon, budget=6 if quick else 24

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 
 import torch
@@ -22,6 +23,14 @@ def shrink(
     subject: Subject, view: View, disturb: Disturbance, region: Callable[[View], Tensor], seed: int
 ) -> Reproducer:
     """Leave out episodes while the finding stays, then cells."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a loss that is given less than it is used to
+        return _shrink(subject, view, disturb, region, seed)
+
+
+def _shrink(
+    subject: Subject, view: View, disturb: Disturbance, region: Callable[[View], Tensor], seed: int
+) -> Reproducer:
     looks = 0
 
     def shows(episodes: list[int], cell: tuple[int, ...] | None = None) -> bool:

@@ -1,14 +1,16 @@
 """A batch as cells: one a (episode, time), each a step, a final frame, or nothing. Probes disturb cells.
 
 `PaddedView` has cells (B, C), C = T+1 columns; `RaggedView` has them (F,), one a frame. Both hold their own
-copy of the tensors, and know how to hand them to the loss.
+copy of the tensors, and share these methods: `native` makes a fresh copy of what the loss takes, and `unpack`
+gives the tensors in one; `select` some episodes, in this order, one perhaps twice; `with_tensors` the same
+cells with other content; `episode` and `time` of each cell.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,13 +25,15 @@ class AuditError(ValueError):
     """The audit cannot run on what it was given; the message says what to do."""
 
 
-class View(Protocol):
-    """What the probes know of a batch.
+@dataclass(frozen=True, eq=False)
+class PaddedView:
+    """Padded tensors, (B, C, ...).
 
     frames, steps: the cells that hold a frame, and that carry a step. terminal, cut: the frames after a
         step that terminated, and after an episode's last step if it was truncated.
     filled: the cells that claim to hold data; more than `frames` where stale ones are still marked.
     alive: cells x N, which agents take part; None if that is not known.
+    flags: the fields that say what is real; 0 everywhere is an empty batch.
     """
 
     tensors: dict[str, Tensor]
@@ -41,51 +45,7 @@ class View(Protocol):
     cut: Tensor
     filled: Tensor
     alive: Tensor | None
-
-    @property
-    def n_episodes(self) -> int: ...  # noqa: D102
-
-    @property
-    def episode(self) -> Tensor:
-        """Of each cell."""
-        ...
-
-    @property
-    def time(self) -> Tensor:
-        """Of each cell."""
-        ...
-
-    def native(self) -> Any:
-        """A fresh copy of what the loss takes."""
-        ...
-
-    def unpack(self, native: Any) -> Mapping[str, Tensor]:
-        """The tensors in what the loss was given."""
-        ...
-
-    def select(self, episodes: Sequence[int]) -> View:
-        """Some episodes, in this order; one may come twice."""
-        ...
-
-    def with_tensors(self, tensors: Mapping[str, Tensor]) -> View:
-        """The same cells, other content."""
-        ...
-
-
-@dataclass(frozen=True, eq=False)
-class PaddedView:
-    """Padded tensors."""
-
-    tensors: dict[str, Tensor]
-    frame_fields: tuple[str, ...]
-    step_fields: tuple[str, ...]
-    frames: Tensor
-    steps: Tensor
-    terminal: Tensor
-    cut: Tensor
-    filled: Tensor
-    alive: Tensor | None
-    flags: tuple[str, ...]  # the fields that say what is real; 0 everywhere is an empty batch
+    flags: tuple[str, ...]
 
     @property
     def n_episodes(self) -> int:  # noqa: D102
@@ -214,7 +174,10 @@ class RaggedView:
         return cells
 
 
-def view_of(case: Case) -> PaddedView | RaggedView:
+View = PaddedView | RaggedView
+
+
+def view_of(case: Case) -> View:
     """The case's batch as cells; AuditError if nothing in it says what is real."""
     batch = case.batch
     if isinstance(batch, EpisodeBatch):
@@ -222,7 +185,9 @@ def view_of(case: Case) -> PaddedView | RaggedView:
     tensors = {name: tensor.detach().clone() for name, tensor in batch.items() if isinstance(tensor, Tensor)}
     if case.mask or case.lengths:
         filled = _sequence_mask(case, tensors)
-        steps = filled & (tensors[case.step_mask][:, : filled.shape[1]].cpu() != 0) if case.step_mask else filled
+        steps = (
+            filled & (tensors[case.step_mask][:, : filled.shape[1]].cpu() != 0) if case.step_mask else filled
+        )
         nothing = torch.zeros_like(filled)
         flags = tuple(name for name in (case.mask, case.lengths, case.step_mask) if name)
         cells = {"frames": filled, "steps": steps, "terminal": nothing, "cut": nothing, "filled": filled}
@@ -259,8 +224,8 @@ def _episode_cells(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     for name in ("filled", "terminated"):
         if name not in tensors:
             raise AuditError(
-                f"the batch has no '{name}': it has {', '.join(tensors)}. Give filled and terminated, or name the "
-                f"field that says what is real in Case(mask=...) or Case(lengths=...)"
+                f"the batch has no '{name}': it has {', '.join(tensors)}. Give filled and terminated, or name "
+                f"the field that says what is real in Case(mask=...) or Case(lengths=...)"
             )
     filled, terminated = tensors["filled"].cpu(), tensors["terminated"].cpu()
     exact = step_mask(filled, terminated)[..., 0]
