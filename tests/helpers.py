@@ -130,7 +130,7 @@ def random_batch(
 
 
 @st.composite
-def batches(draw: st.DrawFn, *, max_episodes: int = 5, **spec_options: Any) -> EpisodeBatch:
+def batches(draw: st.DrawFn, /, *, max_episodes: int = 5, **spec_options: Any) -> EpisodeBatch:
     """Any ragged batch: the ends shrink, the content comes from a seed."""
     options: dict[str, Any] = {
         "n_agents": draw(st.integers(1, 3)),

@@ -71,7 +71,8 @@ class Scripted:
 
     def step(self, actions: npt.NDArray[np.int64]) -> Step:
         log, legal = self.logs[-1], self._frame.avail_actions
-        assert not (log.terminated or log.truncated), "stepped after the end"
+        assert not log.terminated, "stepped after the end"
+        assert not log.truncated, "stepped after the end"
         assert actions.shape == (2,)
         assert actions.dtype == np.int64
         assert all(legal[n, actions[n]] for n in range(2) if self._frame.alive[n]), "an illegal action"

@@ -16,9 +16,8 @@ for directory in directories:
     greedy = evaluate(config, greedy_policy(config, learner), 100)
     random = evaluate(config, random_policy(), 100)
     random_returns.append(random.return_mean)
-    rows.append(
-        f"| {config.seed} | {greedy.return_mean:.3f} | {random.return_mean:.3f} | {lines[-1]['seconds']:.0f} s |"
-    )
+    returns = f"{greedy.return_mean:.3f} | {random.return_mean:.3f}"
+    rows.append(f"| {config.seed} | {returns} | {lines[-1]['seconds']:.0f} s |")
 config = read_config(directories[0])
 learning_curve(
     {config["algorithm"].upper(): curves},

@@ -117,10 +117,17 @@ def read_metrics(directory: Path) -> Iterator[dict[str, float | None]]:
     path = directory / METRICS
     if not path.is_file():
         raise RunError(f"{directory} is no run directory: it has no {METRICS}")
-    with path.open(encoding="utf-8") as lines:
-        for line in lines:
-            if line.endswith("\n"):
-                yield json.loads(line)
+    with path.open("rb") as lines:
+        for number, line in enumerate(lines, 1):
+            if not line.endswith(b"\n"):
+                return
+            try:
+                metrics = json.loads(line)
+            except ValueError as error:
+                raise RunError(f"{path}, line {number} is no JSON: {error}") from None
+            if not isinstance(metrics, dict):
+                raise RunError(f"{path}, line {number}: given {type(metrics).__name__}, want an object")
+            yield metrics
 
 
 def read_checkpoint(directory: Path) -> tuple[Counters, dict[str, Tensor]]:

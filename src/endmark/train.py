@@ -95,9 +95,10 @@ class TrainConfig:
         ):  # fmt: skip
             if (given := getattr(self, name)) < 1:
                 raise ValueError(f"{name}: given {given}, want at least 1")
-        for name in ("seed", "epsilon_steps"):
-            if (given := getattr(self, name)) < 0:
-                raise ValueError(f"{name}: given {given}, want at least 0")
+        if self.epsilon_steps < 0:
+            raise ValueError(f"epsilon_steps: given {self.epsilon_steps}, want at least 0")
+        if not 0 <= self.seed < 2**63:
+            raise ValueError(f"seed: given {self.seed}, want 0 <= seed < 2**63")
         for name in ("epsilon_start", "epsilon_end"):
             if not 0 <= (given := getattr(self, name)) <= 1:
                 raise ValueError(f"{name}: given {given}, want 0 to 1")
@@ -197,7 +198,9 @@ def make_learner(config: TrainConfig, spec: EpisodeSpec) -> QLearner:
         )
     name = ("cuda" if torch.cuda.is_available() else "cpu") if config.device == "auto" else config.device
     try:
-        return QLearner(config.algorithm, spec, config.learner).to(torch.device(name))
+        device = torch.device(name)
+        torch.zeros(1, device=device).cpu()  # some devices hold no numbers, such as meta
+        return QLearner(config.algorithm, spec, config.learner).to(device)
     except (RuntimeError, AssertionError) as error:
         raise ValueError(f"device: given '{name}': {str(error).splitlines()[0]}") from None
 

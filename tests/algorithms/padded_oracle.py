@@ -48,7 +48,7 @@ def padded_loss(learner: QLearner, padded: Mapping[str, Tensor]) -> Tensor:
         # An agent that has left is worth nothing to the team.
         chosen = torch.where(alive[:, :-1], chosen, 0.0)
         target_max = torch.where(alive[:, 1:], target_max, 0.0)
-        state = padded["state"] if "state" in padded else obs
+        state = padded.get("state", obs)
         state = state.reshape(n_rows, n_columns, -1)
         if mixing == "vdn":
             chosen = chosen.sum(dim=2, keepdim=True)
@@ -87,7 +87,8 @@ def unroll(agent: RecurrentAgent, obs: Tensor, actions: Tensor) -> Tensor:
             inputs.append(torch.zeros_like(onehot[:, t]) if t == 0 else onehot[:, t - 1])
         if agent.agent_id:
             inputs.append(torch.eye(n_agents, dtype=obs.dtype).unsqueeze(0).expand(n_rows, -1, -1))
-        x = functional.relu(agent.encoder(torch.cat([i.reshape(n_rows * n_agents, -1) for i in inputs], dim=1)))
+        flat = torch.cat([i.reshape(n_rows * n_agents, -1) for i in inputs], dim=1)
+        x = functional.relu(agent.encoder(flat))
         hidden = agent.recurrence(x, hidden)
         outputs.append(agent.head(hidden).view(n_rows, n_agents, -1))
     return torch.stack(outputs, dim=1)
@@ -103,7 +104,8 @@ def qmix(mixer: QMIXMixer, agent_qs: Tensor, states: Tensor) -> Tensor:
     hidden = functional.elu(torch.bmm(agent_qs, w1) + b1)
     w_final = torch.abs(mixer.weight_2(states)).view(-1, mixer.embed_size, 1)
     v = mixer.bias_2(states).view(-1, 1, 1)
-    return (torch.bmm(hidden, w_final) + v).view(n_rows, -1, 1)
+    q_tot: Tensor = torch.bmm(hidden, w_final) + v
+    return q_tot.view(n_rows, -1, 1)
 
 
 def real_steps(filled: Tensor, terminated: Tensor) -> Tensor:
@@ -145,4 +147,4 @@ def perturb(learner: QLearner, generator: torch.Generator) -> None:
     with torch.no_grad():
         for parameter in parameters:
             noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
-            parameter += (0.3 * noise).to(parameter.dtype)
+            parameter.add_((0.3 * noise).to(parameter.dtype))

@@ -12,13 +12,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from helpers import assert_same_episodes, final_frames, make_batch, make_spec, random_batch, with_garbage
+from jaxtyping import TypeCheckError
 from padded_oracle import padded_loss, perturb
 from torch import Tensor
 
 from endmark.algorithms import Mixing, QLearner, QLearningConfig
 from endmark.algorithms.qlearning import RunningMoments
 from endmark.episodes import EpisodeBatch, EpisodeSpec
+from helpers import assert_same_episodes, final_frames, make_batch, make_spec, random_batch, with_garbage
 
 MIXINGS: tuple[Mixing, ...] = ("iql", "vdn", "qmix")
 SMALL = QLearningConfig(hidden_size=12, mixer_embed_size=5, mixer_hyper_size=7)
@@ -129,7 +130,7 @@ def test_the_padded_loss_agrees_on_long_episodes_of_many_agents(mixing: Mixing) 
     learner = QLearner(mixing, spec, QLearningConfig())
     with torch.no_grad():  # as in the middle of training: not far from the online network, but not it
         for parameter in learner.target_agent.parameters():
-            parameter += 0.05 * torch.randn_like(parameter)
+            parameter.add_(0.05 * torch.randn_like(parameter))
     given, gradients = value_and_gradients(learner, learner.loss(batch)["loss"])
     want, want_gradients = value_and_gradients(learner, padded_loss(learner, batch.to_padded(100)))
     torch.testing.assert_close(given, want, rtol=1e-5, atol=0)
@@ -459,6 +460,14 @@ def test_what_makes_no_sense_is_refused(name: str, value: float, message: str) -
     changes = {name: value}
     with pytest.raises(ValueError, match=re.escape(message)):
         QLearningConfig(**changes)  # type: ignore[arg-type]
+
+
+def test_a_misspelt_word_is_not_taken_for_another() -> None:
+    # Seen by the shape checker in the tests, by the class itself otherwise.
+    with pytest.raises((ValueError, TypeCheckError), match="QMIX"):
+        QLearner("QMIX", make_spec(), SMALL)  # type: ignore[arg-type]
+    with pytest.raises((ValueError, TypeCheckError), match="Soft"):
+        QLearningConfig(target_update="Soft")  # type: ignore[arg-type]
 
 
 def test_the_limits_of_what_makes_sense_are_taken() -> None:

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import assert_same_episodes, batches, make_batch, make_spec
 from hypothesis import given
 
 from endmark.episodes import EpisodeBatch, EpisodeBuilder
+from helpers import assert_same_episodes, batches, make_batch, make_spec
 
 Values = dict[str, Any]
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torch
-from helpers import random_batch
 
 from endmark.episodes.files import FORMAT, FileError, load_episodes, save_episodes
+from helpers import random_batch
 
 
 @pytest.mark.parametrize("seed", range(4))

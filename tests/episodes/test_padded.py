@@ -8,6 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from endmark.episodes import EpisodeBatch, RepairWarning, find_faults, step_mask
+from endmark.episodes.padded import RULES
 from helpers import (
     all_patterns,
     assert_same_episodes,
@@ -20,12 +26,6 @@ from helpers import (
     random_batch,
     with_garbage,
 )
-from hypothesis import given
-from hypothesis import strategies as st
-from torch import Tensor
-
-from endmark.episodes import EpisodeBatch, RepairWarning, find_faults, step_mask
-from endmark.episodes.padded import RULES
 
 FLAGS = ("filled", "terminated", "truncated")
 
@@ -34,9 +34,7 @@ def naive_padded(batch: EpisodeBatch, limit: int) -> dict[str, Tensor]:
     """`to_padded`, one frame after the other."""
     n = batch.n_episodes
     fields = batch.spec.fields
-    padded = {
-        k: torch.zeros(n, limit + 1, *field.shape, dtype=field.dtype) for k, field in fields.items()
-    }
+    padded = {k: torch.zeros(n, limit + 1, *field.shape, dtype=field.dtype) for k, field in fields.items()}
     flags = {k: torch.zeros(n, limit + 1, 1, dtype=torch.int64) for k in (*FLAGS, "mask")}
     frame = 0
     for e, length in enumerate(batch.lengths.tolist()):
@@ -223,9 +221,7 @@ def test_garbage_on_final_frames_does_not_leave() -> None:
 def test_limit_120_or_1200_gives_the_same_bits(seed: int) -> None:
     spec = make_spec(limit=120)
     batch = random_batch(seed, n_episodes=8, spec=spec)
-    short, long = (
-        EpisodeBatch.from_padded(pymarl(batch, limit, seed=limit), spec) for limit in (120, 1200)
-    )
+    short, long = (EpisodeBatch.from_padded(pymarl(batch, limit, seed=limit), spec) for limit in (120, 1200))
     for name in spec.fields:
         assert torch.equal(short[name], long[name]), name
     assert torch.equal(short.lengths, long.lengths)
@@ -372,10 +368,7 @@ def test_a_fault_raises_or_is_repaired(
     sound = make_batch(spec, [1], [True])
     content = make_batch(spec, [limit, limit], [False, False], seed=1)
     content.fields["actions"][final_frames(content)] = 0
-    padded = {
-        name: tensor.view(2, limit + 1, *tensor.shape[1:])
-        for name, tensor in content.fields.items()
-    }
+    padded = {name: tensor.view(2, limit + 1, *tensor.shape[1:]) for name, tensor in content.fields.items()}
     for name in padded:
         padded[name][0, :2] = sound[name]
     fill = len(filled) - 2
@@ -634,7 +627,9 @@ def test_float_actions_may_be_anything_where_there_is_no_step() -> None:
 
 
 def test_find_faults_refuses_shapes_that_differ() -> None:
-    with pytest.raises(ValueError, match=r"terminated: given shape \(1, 3, 1\), want \(1, 4, 1\) like filled"):
+    with pytest.raises(
+        ValueError, match=r"terminated: given shape \(1, 3, 1\), want \(1, 4, 1\) like filled"
+    ):
         find_faults(bits("1111"), bits("001"))
     with pytest.raises(ValueError, match=r"truncated: given shape \(1, 3, 1\), want \(1, 4, 1\) like filled"):
         find_faults(bits("1111"), bits("0010"), bits("001"))

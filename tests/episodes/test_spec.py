@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+import copy
+import pickle
 from dataclasses import FrozenInstanceError, replace
 from typing import Any
 
 import pytest
 import torch
-from helpers import EXTRA, make_spec
 
 from endmark.episodes import EpisodeSpec, Field
+from helpers import EXTRA, make_spec
 
 
 def test_standard_fields() -> None:
@@ -64,11 +66,19 @@ def test_frozen() -> None:
     assert spec == make_spec()
 
 
+def test_copies_and_pickles() -> None:
+    spec = make_spec(extra=True)
+    for other in (copy.deepcopy(spec), pickle.loads(pickle.dumps(spec))):
+        assert other == spec
+        assert other is not spec
+
+
 @pytest.mark.parametrize("name", ["n_agents", "n_actions", "episode_limit"])
 @pytest.mark.parametrize("given", [0, -1])
 def test_counts_start_at_one(name: str, given: int) -> None:
+    changed: dict[str, Any] = {name: given}
     with pytest.raises(ValueError, match=f"{name}: given {given}, want at least 1"):
-        replace(make_spec(), **{name: given})
+        replace(make_spec(), **changed)
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from scripted import LIMIT, ByObservation, Log, Scripted, length_of, logs_by_seed, terminates
 
 from endmark.envs import Environment, Frame, Step
 from endmark.episodes import EpisodeBatch
 from endmark.rollout import RandomPolicy, Rollout, episode_seeds, play
+from scripted import LIMIT, ByObservation, Log, Scripted, length_of, logs_by_seed, terminates
 
 SEEDS = list(range(3, 40))
 
@@ -78,7 +78,7 @@ def test_seeds_are_consumed_in_order_and_no_further_than_needed() -> None:
         finished = rollout.collect(ByObservation())
         assert finished
         assert drawn == list(range(7, 7 + 3 + rollout.episodes))
-    started = sorted((log.seed for env in envs for log in env.logs))
+    started = sorted(log.seed for env in envs for log in env.logs)
     assert started == drawn
 
 
@@ -87,7 +87,6 @@ def test_environments_fall_idle_when_the_seeds_are_used_up() -> None:
     seeds = [1, 2, 4]  # fewer than environments; lengths 6, 2, 3
     rollout, policy = Rollout(envs, seeds), ByObservation()
     assert [len(env.logs) for env in envs] == [1, 1, 1, 0]
-    assert rollout.running
     assert [seed_of(episode) for episode in rollout.collect(policy)] == [2]
     assert [seed_of(episode) for episode in rollout.collect(policy)] == [4]
     assert rollout.running
@@ -121,7 +120,7 @@ def test_play_gives_exactly_one_episode_a_seed(n_envs: int) -> None:
 
 def test_one_environment_and_five_give_the_same_episodes() -> None:
     one = play([Scripted()], ByObservation(), SEEDS)
-    five = {e.state[0, 0].item(): e for e in play([Scripted() for _ in range(5)], ByObservation(), SEEDS).split()}
+    five = {seed_of(e): e for e in play([Scripted() for _ in range(5)], ByObservation(), SEEDS).split()}
     assert [seed_of(episode) for episode in one.split()] == SEEDS
     for episode in one.split():
         other = five[seed_of(episode)]
@@ -139,7 +138,7 @@ def test_first_is_true_exactly_where_an_episode_starts() -> None:
         want = [t == 0 for log in env.logs for t in range(len(log.actions))]
         given = [bool(first[k]) for first in policy.first]
         assert given[: len(want)] == want
-        # What the policy saw in that row is what the environment showed, up to the frame before the final one.
+        # What the policy saw in that row is what the environment showed, but for the final frames.
         seen = np.stack([frame["obs"] for log in env.logs for frame in log.frames[:-1]])
         np.testing.assert_array_equal(torch.stack([obs[k] for obs in policy.obs[: len(want)]]), seen)
 
@@ -185,8 +184,9 @@ def test_episode_seeds() -> None:
     def take(*entropy: int) -> list[int]:
         return list(itertools.islice(episode_seeds(*entropy), 50))
 
-    families = [take(seed, purpose) for seed in range(4) for purpose in range(3)]
-    assert take(2, 1) == take(2, 1)
+    # As a training run draws them: (0, seed) to train, (1,) and (2,) to evaluate.
+    families = [*(take(0, seed) for seed in range(5)), take(1), take(2)]
+    assert take(0, 3) == take(0, 3)
     assert all(0 <= seed < 2**31 for family in families for seed in family)
     assert len({tuple(family) for family in families}) == len(families)
     # Not the same seeds in another order either: evaluation must not meet the episodes of training.

@@ -7,10 +7,10 @@ import math
 import numpy as np
 import pytest
 import torch
-from scripted import ByObservation, Scripted, length_of, logs_by_seed, terminates
 
 from endmark.episodes import EpisodeBatch
 from endmark.rollout import episode_returns, play, summarise
+from scripted import ByObservation, Scripted, length_of, logs_by_seed, terminates
 
 SEEDS = list(range(25))
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -67,6 +67,8 @@ class QLearningConfig:
         for name in ("lr", "target_period", "max_grad_norm", *sizes):
             if not (given := getattr(self, name)) > 0:
                 raise ValueError(f"{name}: given {given}, want more than 0")
+        if self.target_update not in ("soft", "hard"):
+            raise ValueError(f"target_update: given {self.target_update!r}, want 'soft' or 'hard'")
 
 
 class QLearner(nn.Module):
@@ -77,6 +79,8 @@ class QLearner(nn.Module):
 
     def __init__(self, mixing: Mixing, spec: EpisodeSpec, config: QLearningConfig) -> None:
         super().__init__()
+        if mixing not in get_args(Mixing):
+            raise ValueError(f"mixing: given {mixing!r}, want one of {', '.join(get_args(Mixing))}")
         self.spec, self.config = spec, config
         self.agent = RecurrentAgent(
             spec, hidden_size=config.hidden_size, last_action=config.last_action, agent_id=config.agent_id

@@ -107,13 +107,14 @@ def explain_mask(filled: Flags, terminated: Flags) -> MaskExplanation:
     shift = shift_mask(filled, terminated)[..., 0].bool().cpu()
     has_frame = as_flags("filled", filled)[..., 0].cpu()
     ends = as_flags("terminated", terminated)[..., 0].cpu()
+    ended_before = (ends.cumsum(1) - ends.long() > 0)[:, :-1]
+    ends_later = (ends.flip(1).cumsum(1).flip(1) > 0)[:, :-1]  # at t or after it
+    gap_before = has_frame[:, :-1].logical_not().cumsum(1) > 0
     differences = []
-    for row, t in torch.nonzero(exact != shift).tolist():
-        reason: Reason
-        if ends[row, :t].any():
-            reason = "second" if ends[row, t:].any() else "stale"
-        else:
-            reason = "phantom" if has_frame[row, :t].all() else "gap"
+    at = torch.nonzero(exact != shift)
+    facts = torch.stack([flags[at[:, 0], at[:, 1]] for flags in (ended_before, ends_later, gap_before)], 1)
+    for (row, t), (ended, ends_again, gap) in zip(at.tolist(), facts.tolist(), strict=True):
+        reason: Reason = ("second" if ends_again else "stale") if ended else ("gap" if gap else "phantom")
         differences.append(Difference(row, t, reason))
     return MaskExplanation(has_frame, ends, shift, exact, tuple(differences))
 

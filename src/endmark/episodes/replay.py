@@ -22,10 +22,13 @@ class EpisodeReplay:
             raise ValueError(f"capacity: given {capacity} frames, want at least 2: an episode of one step")
         self.spec = spec
         self.capacity = capacity
-        self._fields = {
-            name: torch.zeros((capacity, *field.shape), dtype=field.dtype)
-            for name, field in spec.fields.items()
-        }
+        try:
+            self._fields = {
+                name: torch.zeros((capacity, *field.shape), dtype=field.dtype)
+                for name, field in spec.fields.items()
+            }
+        except RuntimeError as error:
+            raise ValueError(f"capacity: given {capacity} frames, which do not fit into memory") from error
         # The episodes, themselves in a ring: `_count` of them from `_oldest` on.
         slots = capacity // 2
         self._starts = torch.zeros(slots, dtype=torch.int64)

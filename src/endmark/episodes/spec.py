@@ -125,7 +125,7 @@ class EpisodeSpec:
         return hash(self._key())
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # A mapping proxy can be neither copied nor pickled, and so neither could a learner or a worker's spec.
+        # A mapping proxy can be neither copied nor pickled, and so could no learner or worker's spec.
         return EpisodeSpec, (self.n_agents, self.n_actions, self.episode_limit, dict(self.fields))
 
     def _key(self) -> tuple[Any, ...]:

@@ -1,0 +1,116 @@
+"""Pictures and tables for people."""
+
+from __future__ import annotations
+
+import io
+import struct
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from endmark.report import TrainingDisplay, learning_curve, summary_table
+from endmark.rollout import Summary
+from endmark.run import Counters
+
+SEEDS = [[(0.0, 0.1), (1000.0, 0.5), (2000.0, 0.9)], [(0.0, 0.2), (1010.0, 0.4)], [(5.0, 0.0), (990.0, 0.6)]]
+SUMMARY = Summary(
+    episodes=100,
+    return_mean=0.9876,
+    return_low=0.95,
+    return_high=1.0,
+    length_mean=12.34,
+    terminated=0.75,
+    truncated=0.25,
+)
+
+
+def svg_text(path: Path) -> str:
+    """What the picture says; matplotlib draws letters as shapes, and keeps the words as comments."""
+    return path.read_text()
+
+
+@pytest.mark.parametrize("n_seeds", [1, 3])
+@pytest.mark.parametrize("levels", [None, {"random": 0.2, "100 % of $x_": 1.0}])
+def test_a_png(n_seeds: int, levels: dict[str, float] | None, tmp_path: Path) -> None:
+    path = tmp_path / "curve.png"
+    learning_curve({"qmix": SEEDS[:n_seeds], "vdn": SEEDS[:1]}, path, title="an env", levels=levels)
+    content = path.read_bytes()
+    assert content.startswith(b"\x89PNG\r\n\x1a\n")
+    width, height = struct.unpack(">II", content[16:24])
+    assert 800 < width < 2000
+    assert 400 < height < 1500
+    assert len(content) > 10_000
+
+
+def test_an_svg(tmp_path: Path) -> None:
+    path = tmp_path / "curve.svg"
+    learning_curve({"qmix": SEEDS, "vdn": SEEDS[:1]}, path, title="an env", levels={"random": 0.2})
+    assert ET.fromstring(path.read_bytes()).tag == "{http://www.w3.org/2000/svg}svg"
+    text = path.read_text()
+    for label in ("an env", "qmix (3 seeds)", "vdn", "random", "environment steps"):
+        assert f"<!-- {label} -->" in text
+    assert "vdn (1 seeds)" not in text
+    assert "nan" not in text
+
+
+def test_more_runs_than_colours(tmp_path: Path) -> None:
+    runs = {f"run {i}": SEEDS[:1] for i in range(9)}
+    learning_curve(runs, tmp_path / "curve.svg", title="many")
+    text = (tmp_path / "curve.svg").read_text()
+    assert all(f"<!-- {label} -->" in text for label in runs)
+
+
+def test_plain_lines_where_nobody_looks() -> None:
+    console = Console(file=io.StringIO(), force_terminal=False, width=40)
+    with TrainingDisplay(console, 1000, plain_every=0.0) as display:
+        display(Counters(250, 20, 10), None)
+        display(Counters(1003, 80, 70), 0.25)
+    lines = written(console).splitlines()
+    assert lines[0].startswith("250/1000 steps  20 episodes  10 updates  greedy -  ")
+    assert lines[1].startswith("1003/1000 steps  80 episodes  70 updates  greedy 0.250  ")
+    assert lines[1].endswith(" 0 s left")
+    assert len(lines) == 2, "one line each, however narrow"
+    assert "\x1b" not in written(console)
+
+
+def test_plain_lines_come_now_and_then_and_at_the_end() -> None:
+    console = Console(file=io.StringIO(), force_terminal=False)
+    with TrainingDisplay(console, 1000, plain_every=1e6) as display:
+        for steps in range(0, 1000, 10):
+            display(Counters(steps, steps, 0), None)
+        assert written(console) == ""
+        display(Counters(1000, 1, 1), 1.0)
+    assert written(console).count("\n") == 1
+
+
+def test_a_live_display_in_a_terminal() -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, width=160)
+    with TrainingDisplay(console, 1000) as display:
+        display(Counters(0, 0, 0), None)
+        display(Counters(500, 40, 30), 0.125)
+        display(Counters(1010, 80, 70), 0.5)
+    text = written(console)
+    for shown in ("training", "1000/1000", "80 episodes", "70 updates", "greedy", "0.500", "steps/s"):
+        assert shown in text
+    assert "left" not in text
+
+
+def test_the_summary_table() -> None:
+    console = Console(file=io.StringIO(), width=100)
+    one = Summary(1, 0.5, -float("inf"), float("inf"), length_mean=3.0, terminated=1.0, truncated=0.0)
+    console.print(summary_table("a title", {"greedy": SUMMARY, "random": one}))
+    text = written(console)
+    rows = {line.split()[0]: line for line in text.splitlines() if line.strip()}
+    for shown in ("0.988", "0.950 to 1.000", "12.3", "75%", "25%"):
+        assert shown in rows["greedy"]
+    assert "one episode" in rows["random"]
+    assert "inf" not in text
+    assert "a title" in text
+    assert "100" in text
+
+
+def written(console: Console) -> str:
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
