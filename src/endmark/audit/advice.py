@@ -52,6 +52,10 @@ _ADVICE: dict[str, tuple[tuple[str, ...], str]] = {
         ("the loss is summed, not averaged",),
         "loss = torch.where(mask, x, 0).sum() / mask.sum()",
     ),
+    "weight: episodes": (
+        ("a mean over time for each episode, and then over episodes",),
+        "loss = torch.where(mask, x, 0).sum() / mask.sum()   # over all steps at once",
+    ),
     "weight: twice": (
         ("a denominator that is not the number of real steps", "statistics that depend on the batch's size"),
         "loss = torch.where(mask, x, 0).sum() / mask.sum()",
@@ -93,6 +97,13 @@ _ADVICE: dict[str, tuple[tuple[str, ...], str]] = {
     "purity": (
         ("an in-place operation on a view: `.float()` of a float32 tensor is no copy",),
         "mask = filled[:, :-1].float().clone()",
+    ),
+    "purity: twice": (
+        (
+            "random numbers that are not seeded inside the loss",
+            "a hidden state or a statistic that is kept between calls outside of the case's modules",
+        ),
+        "seed what is random inside the loss; start every call from zeros; keep statistics in buffers",
     ),
     "empty": (
         ("0 / 0: a mean over nothing",),

@@ -7,11 +7,12 @@ from typing import Any, Literal
 
 from endmark.audit.observe import Moved
 
-Severity = Literal["leak", "fragile", "coupling"]
+Severity = Literal["leak", "coupling", "weighting", "fragile"]
 SEVERITIES: dict[Severity, str] = {
     "leak": "the loss is wrong on some batches",
     "fragile": "right as long as numbers are finite, or as long as they are scaled as now",
     "coupling": "episodes share statistics over real steps; right if that is meant",
+    "weighting": "a step of a short episode counts more; right if an episode is meant to be one term",
 }
 
 

@@ -36,7 +36,7 @@ def transition_data(batch: Any) -> Mapping[str, Tensor]:
     data = getattr(getattr(batch, "data", None), "transition_data", None)
     if not isinstance(data, Mapping):
         raise AuditError(
-            f"the batch, a {type(batch).__name__}, has no data.transition_data: hand audit_learner get= and set="
+            f"the batch, a {type(batch).__name__}, has no data.transition_data: hand over get= and set="
         )
     return data
 

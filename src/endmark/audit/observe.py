@@ -42,23 +42,30 @@ class Moved:
         return f"{self.what} (by {self.by:.2g})" if np.isfinite(self.by) else f"{self.what} (NaN or inf)"
 
 
-def moved(before: Observation, after: Observation, only: Sequence[str] | None = None) -> list[Moved]:
+def moved(before: Observation, after: Observation) -> list[Moved]:
     """What differs by more than sums in another order do, the largest change first.
 
-    The tolerance is 1e-5 of the largest value for float32, 1e-10 for float64.
+    The tolerance is 1e-5 of the largest value for float32, 1e-10 for float64. A gradient that cancels out but
+    for rounding is measured against the largest of all gradients.
     """
+    gradients = [value for name, value in before.items() if name.startswith("gradient of")]
+    floor = 0.1 * max((float(value.abs().max()) for value in gradients if value.numel()), default=0.0)
     changes = []
     for name in before:
-        if name not in after or (only is not None and name not in only) or name == "per_step":
+        if name not in after or name == "per_step":
             continue
-        change = relative_change(before[name], after[name])
+        least = floor if name.startswith("gradient of") else 0.0
+        change = relative_change(before[name], after[name], least)
         if change > tolerance(before[name]):
             changes.append(Moved(name, change))
     return sorted(changes, key=lambda change: (change.what != "loss", -change.by))
 
 
-def relative_change(before: Tensor, after: Tensor) -> float:
-    """The largest difference, relative to the largest value; infinite where NaN or inf came or went."""
+def relative_change(before: Tensor, after: Tensor, least: float = 0.0) -> float:
+    """The largest difference, relative to the largest value, or to `least` if that is larger.
+
+    Infinite where NaN or inf came or went.
+    """
     if before.shape != after.shape:
         return float("inf")
     a, b = before.double(), after.double()
@@ -67,7 +74,7 @@ def relative_change(before: Tensor, after: Tensor) -> float:
         return float("inf")
     if not finite.any():
         return 0.0
-    scale = max(float(a[finite].abs().max()), float(b[finite].abs().max()), 1e-12)
+    scale = max(float(a[finite].abs().max()), float(b[finite].abs().max()), least, 1e-12)
     return float((a[finite] - b[finite]).abs().max()) / scale
 
 
@@ -122,7 +129,7 @@ def read_loss(given: Any) -> tuple[dict[str, Tensor], Tensor | None]:
     named = {"loss": given} if isinstance(given, Tensor) else given
     if not isinstance(named, Mapping) or "loss" not in named:
         raise AuditError(
-            f"the loss returned {type(given).__name__}: want a scalar tensor, or named ones, one of them 'loss'"
+            f"the loss returned {type(given).__name__}: want a scalar tensor, or named ones with 'loss'"
         )
     per_step = named.get("per_step")
     scalars = {

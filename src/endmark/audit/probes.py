@@ -6,7 +6,7 @@ A probe takes the `Audit` and yields `Finding`s; `PROBES` names them, and its or
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -31,6 +31,10 @@ COUPLED = 1e-3
 """A gap between a batch and its halves, relative, above which episodes share something."""
 
 
+class Unstable(Exception):
+    """No other probe can be run; the message says why."""
+
+
 class Skip(Exception):
     """This probe has nothing to do on this batch; the message says why."""
 
@@ -50,7 +54,7 @@ class Audit:
     bootstraps: bool
     horizon: int | None
     budget: int
-    _gap: float | None = None
+    _gaps: dict[str, float] = field(default_factory=dict)
 
     def generator(self) -> torch.Generator:
         """Always the same numbers."""
@@ -60,15 +64,19 @@ class Audit:
         """What moves if the loss gets this instead of the batch."""
         return moved(self.base, self.subject.observe(view))
 
-    def additivity_gap(self) -> float:
-        """How far the batch's result is from that of its two halves, by the mean that fits best."""
-        if self._gap is None:
+    def gaps(self) -> dict[str, float]:
+        """How far the batch's result is from that of its two halves, for each mean that it may be."""
+        if not self._gaps:
             n = self.view.n_episodes
             parts = [self.view.select(half) for half in (range(n // 2), range(n // 2, n)) if len(half)]
             alone = [self.subject.observe(part) for part in parts]
-            counts = _counts(self.view).values()
-            self._gap = min(_gap(self.base, alone, [count(part) for part in parts]) for count in counts)
-        return self._gap
+            for name, count in _counts(self.view).items():
+                self._gaps[name] = _gap(self.base, alone, [count(part) for part in parts])
+        return self._gaps
+
+    def coupled(self) -> bool:
+        """Whether no mean makes the batch of its halves: episodes share something."""
+        return min(self.gaps().values()) > COUPLED
 
     def finding(
         self,
@@ -167,7 +175,7 @@ def weight(audit: Audit) -> Iterator[Finding]:
             cells = tuple(_named(view, cell) for cell in dead)
             yield Finding(
                 "weight", "leak", "real steps that carry no weight: their reward moves nothing", audit.reward,
-                cells, (), causes, repair, Reproducer(audit.seed, tuple(sorted({e for e, _ in cells})), cells[:1]),
+                cells, (), causes, repair, Reproducer(audit.seed, (cells[0][0],), cells[:1]),
             )  # fmt: skip
     everyone = list(range(view.n_episodes))
     twice = audit.subject.observe(view.select(everyone * 2))
@@ -176,11 +184,15 @@ def weight(audit: Audit) -> Iterator[Finding]:
         if not any(_adds(change.what) for change in moved(double, twice)):
             what = "the loss is a sum: the same batch twice over gives twice the loss"
             yield audit.finding("weight", "fragile", what, changes, topic="weight: sum")
-        elif (
-            audit.additivity_gap() <= COUPLED
-        ):  # else `company` tells: a standard deviation's n - 1 does this
+        elif not audit.coupled():  # else `company` tells: the n - 1 of a standard deviation does this
             what = "the batch twice over gives another loss"
             yield audit.finding("weight", "leak", what, changes, topic="weight: twice")
+    if not audit.coupled() and min(audit.gaps(), key=audit.gaps().__getitem__) == "episodes":
+        others = [gap for name, gap in audit.gaps().items() if name != "episodes"]
+        if min(others) > COUPLED:
+            what = "episodes weigh the same, whatever their length"
+            changes = [Moved("loss or gradient", min(others))]
+            yield audit.finding("weight", "weighting", what, changes, topic="weight: episodes")
 
 
 def bootstrap(audit: Audit) -> Iterator[Finding]:
@@ -234,9 +246,9 @@ def company(audit: Audit) -> Iterator[Finding]:
             what = "the same episodes in another order give another result"
             yield audit.finding("company", "leak", what, changes, topic="company: order")
             return
-    if (gap := audit.additivity_gap()) > COUPLED:
+    if audit.coupled():
         what = "an episode's share of the loss depends on its company: the batch shares statistics"
-        changes = [Moved("loss or gradient", gap)]
+        changes = [Moved("loss or gradient", min(audit.gaps().values()))]
         yield audit.finding("company", "coupling", what, changes, topic="company: coupling")
 
 
@@ -271,9 +283,10 @@ def causality(audit: Audit) -> Iterator[Finding]:
 
 
 def purity(audit: Audit) -> Iterator[Finding]:
-    """The batch is bit for bit afterwards what it was.
+    """The batch is bit for bit afterwards what it was, and a second look at it gives the same.
 
-    Made for the in-place line on a float32 `filled`, of which `.float()` is no copy.
+    Made for the in-place line on a float32 `filled`, of which `.float()` is no copy, and for what a loss
+    remembers from one call to the next.
     """
     view = audit.view
     before = view.unpack(view.native())
@@ -282,6 +295,10 @@ def purity(audit: Audit) -> Iterator[Finding]:
         if name in after and not _same_bits(tensor, after[name]):
             changes = [Moved(f"field {name}", relative_change(tensor, after[name]))]
             yield audit.finding("purity", "leak", f"the loss writes to '{name}'", changes, topic="purity")
+    if changes := audit.changes(view):
+        what = "the same batch gives another result the second time"
+        yield audit.finding("purity", "leak", what, changes, topic="purity: twice")
+        raise Unstable(f"{what}, so nothing else can be compared")
 
 
 def empty(audit: Audit) -> Iterator[Finding]:
@@ -427,8 +444,9 @@ def _counts(view: View) -> dict[str, Callable[[View], float]]:
         "episodes": lambda part: float(part.n_episodes),
         "nothing": lambda _: 1.0,
         "steps but the first": lambda part: float(part.steps.sum() - part.n_episodes),
-        "frames": lambda part: float(part.frames.sum()),
     }
+    if view.terminal.any() or view.cut.any():
+        counts["frames"] = lambda part: float(part.frames.sum())
     if view.alive is not None:
         counts["steps and agents"] = lambda part: float((part.alive & part.steps[..., None]).sum())  # type: ignore[operator]
     return counts

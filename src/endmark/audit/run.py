@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import get_args
 
 import torch
 
 from endmark.audit.case import Case
-from endmark.audit.findings import Finding, Report
+from endmark.audit.findings import Finding, Report, Severity
 from endmark.audit.hard import CASES
-from endmark.audit.observe import LossSubject, Subject, moved
-from endmark.audit.probes import PROBES, Audit, Skip
+from endmark.audit.observe import LossSubject, Subject
+from endmark.audit.probes import PROBES, Audit, Skip, Unstable
 from endmark.audit.view import AuditError, View, view_of
 
 Observe = Callable[[str, int, int], None]
@@ -52,7 +53,7 @@ def run_probes(
     observe: Observe | None,
 ) -> Report:
     """Run the probes on a subject; see `audit`."""
-    names = list(PROBES) if probes is None else list(probes)
+    names = list(PROBES) if probes is None else list(dict.fromkeys(["purity", *probes]))
     if unknown := [name for name in names if name not in PROBES]:
         raise AuditError(f"probe '{unknown[0]}': unknown; there are {', '.join(PROBES)}")
     if not view.steps.any():
@@ -61,27 +62,28 @@ def run_probes(
     for name, value in base.items():
         if name != "per_step" and not value.isfinite().all():
             raise AuditError(f"{name} is not finite on the batch as it is: want numbers that can be compared")
-    if changes := moved(base, subject.observe(view)):
-        raise AuditError(
-            f"the same batch twice gives two results: {changes[0]} moved. Seed the randomness inside the loss, "
-            f"and keep what it remembers in buffers of the case's modules"
-        )
     context = Audit(
         subject, view, base, seed, case.reward, case.bootstraps, case.horizon, budget=6 if quick else 24
     )
     findings: list[Finding] = []
     skipped: dict[str, str] = {}
+    unstable = ""
     for done, name in enumerate(names):
         if observe:
             observe(name, done, len(names))
+        if unstable:
+            skipped[name] = unstable
+            continue
         try:
-            findings += PROBES[name](context)
+            findings.extend(PROBES[name](context))
         except Skip as why:
             skipped[name] = str(why)
+        except Unstable as why:
+            unstable = str(why)
     if observe:
         observe("", len(names), len(names))
-    order = {"leak": 0, "coupling": 1, "fragile": 2}
-    findings.sort(key=lambda finding: order[finding.severity])
+    order = list(get_args(Severity))
+    findings.sort(key=lambda finding: order.index(finding.severity))
     return Report(tuple(findings), tuple(names), skipped, missing_cases(view))
 
 

@@ -8,7 +8,12 @@ from rich.text import Text
 
 from endmark.audit.findings import SEVERITIES, Finding, Report, Severity
 
-_STYLE: dict[Severity, str] = {"leak": "bold red", "fragile": "yellow", "coupling": "cyan"}
+_STYLE: dict[Severity, str] = {
+    "leak": "bold red",
+    "fragile": "yellow",
+    "coupling": "cyan",
+    "weighting": "cyan",
+}
 
 
 def report_text(report: Report) -> RenderableType:

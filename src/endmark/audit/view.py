@@ -224,8 +224,8 @@ def _episode_cells(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     for name in ("filled", "terminated"):
         if name not in tensors:
             raise AuditError(
-                f"the batch has no '{name}': it has {', '.join(tensors)}. Give filled and terminated, or name "
-                f"the field that says what is real in Case(mask=...) or Case(lengths=...)"
+                f"the batch has no '{name}': it has {', '.join(tensors)}. Give filled and terminated, or "
+                f"name the field that says what is real in Case(mask=...) or Case(lengths=...)"
             )
     filled, terminated = tensors["filled"].cpu(), tensors["terminated"].cpu()
     exact = step_mask(filled, terminated)[..., 0]

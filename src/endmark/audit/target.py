@@ -1,0 +1,56 @@
+"""What `endmark audit module:function` names."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from pathlib import Path
+from typing import Any
+
+from endmark.audit.case import Case
+from endmark.audit.findings import Report
+from endmark.audit.run import Observe, audit
+from endmark.audit.view import AuditError
+
+
+def audit_target(
+    target: str, *, seed: int = 0, quick: bool = False, observe: Observe | None = None
+) -> Report:
+    """Import `module:function` or `path/to/file.py:function`, call it, and audit the `Case` that it returns.
+
+    It may return a `Report` instead, as `audit_learner` gives. AuditError says what is wrong with the target.
+    """
+    place, colon, name = target.rpartition(":")
+    if not colon or not place or not name:
+        raise AuditError(f"'{target}': want module:function or file.py:function, which returns the case")
+    function = getattr(_module(place), name, None)
+    if not callable(function):
+        raise AuditError(f"'{target}': {place} has no function '{name}'")
+    given: Any = function()
+    if isinstance(given, Report):
+        return given
+    if not isinstance(given, Case):
+        raise AuditError(
+            f"'{target}' returned {type(given).__name__}: want a Case, or the Report of audit_learner"
+        )
+    return audit(given, seed=seed, quick=quick, observe=observe)
+
+
+def _module(place: str) -> Any:
+    if not place.endswith(".py"):
+        sys.path.insert(0, str(Path.cwd()))  # as `python -m` does
+        try:
+            return importlib.import_module(place)
+        except ModuleNotFoundError as error:
+            raise AuditError(f"'{place}' cannot be imported: {error}") from None
+        finally:
+            sys.path.pop(0)
+    path = Path(place)
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if not path.is_file() or spec is None or spec.loader is None:
+        raise AuditError(f"'{place}': no such file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module  # dataclasses and pickles look there
+    spec.loader.exec_module(module)
+    return module
