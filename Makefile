@@ -46,6 +46,7 @@ $(VENV)/installed: pyproject.toml constraints.txt
 
 $(VENV)/installed-dev: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group dev
+	sh tools/install-chromium.sh
 	touch $@
 
 clean:

@@ -1,7 +1,7 @@
 """Draw the documentation's pictures of `endmark inspect --html`: inspect-light.png and inspect-dark.png.
 
 Needs playwright, a chromium (tools/install-chromium.sh), and Pillow to make the pictures small. The batch
-is drawn with a seed; the letters depend on the machine's fonts.
+is drawn with a seed; the letters depend on the machine's fonts (these: Debian's fonts-inter).
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def main() -> None:
                 "document.querySelectorAll('#picture ~ *, footer').forEach((part) => part.remove())"
             )
             picture = view.screenshot(full_page=True)
-            small = Image.open(io.BytesIO(picture)).convert("RGB").quantize(128, dither=Image.Dither.NONE)
+            small = Image.open(io.BytesIO(picture)).convert("RGB").quantize(256, dither=Image.Dither.NONE)
             small.save(directory / f"inspect-{theme}.png", optimize=True)
         browser.close()
 

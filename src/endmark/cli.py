@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import itertools
+import json
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -17,10 +18,16 @@ import tyro
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
-from tyro.conf import Positional
+from tyro.conf import FlagCreatePairsOff, Positional
 
 from endmark.envs import installed
 from endmark.report import TrainingDisplay, learning_curve, summary_table
+from endmark.report.explain import explain
+from endmark.report.explain_text import explanation_text
+from endmark.report.html import html_page
+from endmark.report.inspection import inspect, page_data
+from endmark.report.inspection_text import inspection_table
+from endmark.report.source import read
 from endmark.run import read_metrics
 from endmark.train import TrainConfig, evaluate, greedy_policy, load, random_policy, train
 
@@ -86,11 +93,62 @@ class EnvsCommand:
         console.print("Any discrete Gymnasium id or PettingZoo parallel module of yours works too.")
 
 
-Command = TrainCommand | EvalCommand | EnvsCommand
+@dataclass(frozen=True)
+class ExplainCommand:
+    """Run the usual three lines of masking one by one on one episode, and say where they are wrong."""
+
+    filled: str | None = None
+    """Which frames hold data, such as 1111111."""
+    terminated: str | None = None
+    """Which steps ended the episode, such as 0001000."""
+    file: Path | None = None
+    """A stored batch, as `endmark inspect` reads it, instead of the flags."""
+    episode: int = 0
+    """Which of its rows, from 0."""
+    json: FlagCreatePairsOff[bool] = False
+    """Print everything as JSON."""
+
+    def __call__(self, console: Console) -> None:
+        """Run the command."""
+        explanation = explain(self.filled, self.terminated, self.file, self.episode)
+        if self.json:
+            print(json.dumps(explanation.to_json()))
+        else:
+            console.print(explanation_text(explanation, console.width), soft_wrap=True)
+
+
+@dataclass(frozen=True)
+class InspectCommand:
+    """Say what a padded batch, a stored replay or a run holds; exit status 1 if its real steps are broken."""
+
+    path: Positional[Path]
+    """A .npz, .safetensors, .pt or .pth file, or what `endmark train` left behind."""
+    html: Path | None = None
+    """Write a page that shows the batch, too."""
+    json: FlagCreatePairsOff[bool] = False
+    """Print the findings as JSON."""
+
+    def __call__(self, console: Console) -> None:
+        """Run the command."""
+        source = read(self.path)
+        inspection = inspect(source)
+        if self.html is not None:
+            self.html.write_text(html_page(page_data(source, inspection)), encoding="utf-8")
+        if self.json:
+            print(json.dumps(inspection.to_json()))
+        else:
+            console.print(inspection_table(source, inspection, ascii_only=console.options.ascii_only))
+        if inspection.broken:
+            raise SystemExit(1)
+
+
+Command = TrainCommand | EvalCommand | EnvsCommand | ExplainCommand | InspectCommand
 COMMANDS: dict[str, Callable[..., Command]] = {
     "train": TrainCommand,
     "eval": EvalCommand,
     "envs": EnvsCommand,
+    "explain": ExplainCommand,
+    "inspect": InspectCommand,
 }
 
 
@@ -102,6 +160,9 @@ def main(args: Sequence[str] | None = None) -> None:
         command(console)
     except (ValueError, OSError) as error:
         _fail(" ".join(str(error).split()))
+    except KeyboardInterrupt:  # outside the training loop, or for the second time
+        print("endmark: interrupted", file=sys.stderr)
+        raise SystemExit(130) from None
 
 
 def _parse(args: Sequence[str]) -> Command:
@@ -134,7 +195,7 @@ def _run_directory(config: TrainConfig) -> Path:
 
 def _draw_curve(directory: Path, config: TrainConfig, levels: dict[str, float]) -> str:
     points = [
-        (env_steps, greedy_return)
+        (float(env_steps), greedy_return)
         for line in read_metrics(directory)
         if (env_steps := line["env_steps"]) is not None
         and (greedy_return := line.get("greedy_return")) is not None

@@ -45,7 +45,9 @@ def test_every_episode_is_handed_over_whole_and_exact(n_envs: int, reward_per_ag
     envs = [Scripted(reward_per_agent=reward_per_agent) for _ in range(n_envs)]
     rollout, policy = Rollout(envs, SEEDS), ByObservation()
     episodes, steps_when_collected = [], 0
-    while finished := rollout.collect(policy):
+    while rollout.running:
+        finished = rollout.collect(policy)
+        assert finished
         episodes += finished
         # The counters are true at every hand-over, also for the episodes that are still running.
         assert rollout.episodes == len(episodes)
@@ -89,7 +91,6 @@ def test_environments_fall_idle_when_the_seeds_are_used_up() -> None:
     assert [len(env.logs) for env in envs] == [1, 1, 1, 0]
     assert [seed_of(episode) for episode in rollout.collect(policy)] == [2]
     assert [seed_of(episode) for episode in rollout.collect(policy)] == [4]
-    assert rollout.running
     assert [seed_of(episode) for episode in rollout.collect(policy)] == [1]
     assert not rollout.running
     calls = len(policy.first)
