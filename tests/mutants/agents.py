@@ -13,6 +13,7 @@ from mutants.common import (
     N_OBS,
     Batch,
     ended,
+    float64,
     mlp,
     mutant,
     pick,
@@ -37,7 +38,7 @@ def agent_td_error(net: nn.Module, batch: Batch, counted: Tensor, goes_on: Tenso
 
 @mutant(
     "The per-agent mask is dropped: what the dead observe and 'do' is learnt from.",
-    *("agents",),
+    probes=("agents",),
 )
 def alive_dropped(right: bool, seed: int) -> Case:
     net = seeded(seed, lambda: mlp(N_OBS, N_ACTIONS))
@@ -55,7 +56,7 @@ def alive_dropped(right: bool, seed: int) -> Case:
 
 @mutant(
     "An agent's last step bootstraps from what it 'sees' when it is gone, since the team's episode goes on.",
-    *("agents",),
+    probes=("agents",),
 )
 def bootstrap_from_dead_agent(right: bool, seed: int) -> Case:
     net = seeded(seed, lambda: mlp(N_OBS, N_ACTIONS))
@@ -73,7 +74,7 @@ def bootstrap_from_dead_agent(right: bool, seed: int) -> Case:
 
 @mutant(
     "The sum over (step, agent) pairs is divided by the living agents of all columns, not of real steps.",
-    *("poison", "company"),
+    probes=("poison", "company"),
 )
 def denominator_over_agents(right: bool, seed: int) -> Case:
     net = seeded(seed, lambda: mlp(N_OBS, N_ACTIONS))
@@ -106,7 +107,7 @@ class Communicating(nn.Module):
 
 @mutant(
     "Messages are averaged over all agents: the living listen to the dead.",
-    *("agents",),
+    probes=("agents",),
 )
 def dead_agents_speak(right: bool, seed: int) -> Case:
     """Policy gradient with communication."""
@@ -122,7 +123,7 @@ def dead_agents_speak(right: bool, seed: int) -> Case:
         reward = batch["reward"][:, :-1].expand_as(counted)[counted]
         return -(log_prob * reward).sum() / counted.sum().clamp(min=1)
 
-    return Case(loss, team(seed, *FIELDS), net, bootstraps=False)
+    return float64(Case(loss, team(seed, *FIELDS), net, bootstraps=False))
 
 
 MUTANTS = (alive_dropped, bootstrap_from_dead_agent, denominator_over_agents, dead_agents_speak)

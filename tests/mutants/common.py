@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import torch
@@ -36,9 +36,19 @@ class Mutant:
     make: Callable[[bool, int], Case]
 
 
-def mutant(bug: str, *probes: str) -> Callable[[Callable[[bool, int], Case]], Mutant]:
+def mutant(bug: str, probes: tuple[str, ...]) -> Callable[[Callable[[bool, int], Case]], Mutant]:
     """Makes a `Mutant` of the function below, named like it."""
     return lambda make: Mutant(make.__name__, bug, probes, make)
+
+
+def float64(case: Case) -> Case:
+    """The same in double precision, for losses whose terms cancel out to nearly nothing."""
+    modules = [case.modules] if isinstance(case.modules, nn.Module) else case.modules
+    for module in modules:
+        module.double()
+    assert isinstance(case.batch, Mapping)
+    batch = {name: x.double() if x.is_floating_point() else x for name, x in case.batch.items()}
+    return replace(case, batch=batch)
 
 
 # Batches.

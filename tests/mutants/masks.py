@@ -13,6 +13,7 @@ from mutants.common import (
     N_ACTIONS,
     N_OBS,
     Batch,
+    float64,
     mean_over,
     mlp,
     mutant,
@@ -52,7 +53,7 @@ def three_lines(batch: Batch) -> Tensor:
 
 @mutant(
     "The three lines count a phantom step at the final frame of an episode that was cut off early.",
-    *("poison", "weight", "padding", "company"),
+    probes=("poison", "padding", "company"),
 )
 def shifted_mask_on_truncation(right: bool, seed: int) -> Case:
     net = seeded(seed, lambda: mlp(N_OBS, N_ACTIONS))
@@ -66,7 +67,7 @@ def shifted_mask_on_truncation(right: bool, seed: int) -> Case:
 
 @mutant(
     "The three lines hide one step after the end, and count the stale ones behind it that are still filled.",
-    *("poison", "weight", "padding", "company"),
+    probes=("poison", "padding", "company"),
 )
 def shifted_mask_on_stale_frames(right: bool, seed: int) -> Case:
     """A slot of the ring that held a longer episode: frames after the end are filled."""
@@ -87,8 +88,8 @@ def shifted_mask_on_stale_frames(right: bool, seed: int) -> Case:
 
 
 @mutant(
-    "The mask is `filled` alone, so nobody's action on the final frame counts as a step.",
-    *("poison", "weight", "padding", "company"),
+    "The mask is `filled` alone: the final frame, on which nobody acted, counts as a step.",
+    probes=("poison", "padding", "company", "bootstrap"),
 )
 def filled_alone(right: bool, seed: int) -> Case:
     net = seeded(seed, lambda: mlp(N_OBS, N_ACTIONS))
@@ -103,7 +104,7 @@ def filled_alone(right: bool, seed: int) -> Case:
 
 @mutant(
     "The mask is 1 - terminated: the terminal step, where the reward is, is dropped, and padding is kept.",
-    *("weight", "poison", "padding", "company", "empty"),
+    probes=("weight", "poison", "padding", "company", "bootstrap", "empty"),
 )
 def one_minus_terminated(right: bool, seed: int) -> Case:
     net = seeded(seed, lambda: mlp(N_OBS, N_ACTIONS))
@@ -118,7 +119,7 @@ def one_minus_terminated(right: bool, seed: int) -> Case:
 
 @mutant(
     "Steps that terminated are left out, since 'they have no next state': their reward is never learnt.",
-    *("weight", "company"),
+    probes=("weight", "company"),
 )
 def terminal_step_dropped(right: bool, seed: int) -> Case:
     net = seeded(seed, lambda: mlp(N_OBS, N_ACTIONS))
@@ -134,7 +135,7 @@ def terminal_step_dropped(right: bool, seed: int) -> Case:
 
 @mutant(
     "The batch is trimmed to the steps of its longest episode instead of its frames: the last step is lost.",
-    *("weight", "company", "bootstrap"),
+    probes=("weight", "company", "bootstrap"),
 )
 def trimmed_one_short(right: bool, seed: int) -> Case:
     net = seeded(seed, lambda: mlp(N_OBS, N_ACTIONS))
@@ -151,7 +152,7 @@ def trimmed_one_short(right: bool, seed: int) -> Case:
 
 @mutant(
     "The mean is taken over the padded tensor; no mask at all.",
-    *("poison", "weight", "padding", "company", "empty"),
+    probes=("poison", "padding", "weight", "bootstrap", "empty", "company"),
 )
 def mean_over_padded(right: bool, seed: int) -> Case:
     net = seeded(seed, lambda: mlp(N_OBS, N_ACTIONS))
@@ -167,7 +168,7 @@ def mean_over_padded(right: bool, seed: int) -> Case:
 
 @mutant(
     "The mean of x * mask divides by the padded size: the more padding, the smaller the loss.",
-    *("padding", "weight", "company"),
+    probes=("padding", "weight"),
 )
 def mean_of_masked(right: bool, seed: int) -> Case:
     """Behaviour cloning."""
@@ -186,7 +187,7 @@ def mean_of_masked(right: bool, seed: int) -> Case:
 
 @mutant(
     "The sum over real steps is divided by rows times columns.",
-    *("padding", "weight", "company"),
+    probes=("padding", "weight"),
 )
 def denominator_of_padded_size(right: bool, seed: int) -> Case:
     """Policy gradient with a reward-to-go of one step, on log-probabilities of the steps."""
@@ -200,12 +201,12 @@ def denominator_of_padded_size(right: bool, seed: int) -> Case:
         n_rows, n_columns = mask.shape
         return -objective / (mask.sum().clamp(min=1) if right else n_rows * n_columns)
 
-    return Case(loss, solo(seed, "obs", "actions", "reward"), net, bootstraps=False)
+    return float64(Case(loss, solo(seed, "obs", "actions", "reward"), net, bootstraps=False))
 
 
 @mutant(
     "Each episode's mean, then the mean of those: a step of a short episode weighs more than a long one's.",
-    *("weight", "company"),
+    probes=("weight",),
 )
 def mean_of_episode_means(right: bool, seed: int) -> Case:
     """Regression of the reward."""
@@ -224,7 +225,7 @@ def mean_of_episode_means(right: bool, seed: int) -> Case:
 
 @mutant(
     "The reward is taken from the column of the frame that it led to: the first is lost, padding comes in.",
-    *("weight", "poison"),
+    probes=("weight", "poison", "padding"),
 )
 def reward_shifted_by_one(right: bool, seed: int) -> Case:
     net = seeded(seed, lambda: mlp(N_OBS, N_ACTIONS))

@@ -6,12 +6,25 @@ import torch
 from torch import Tensor
 
 from endmark.audit import Case
-from mutants.common import GAMMA, N_ACTIONS, N_OBS, Batch, ended, mlp, mutant, pick, real, seeded, solo
+from mutants.common import (
+    GAMMA,
+    N_ACTIONS,
+    N_OBS,
+    Batch,
+    ended,
+    float64,
+    mlp,
+    mutant,
+    pick,
+    real,
+    seeded,
+    solo,
+)
 
 
 @mutant(
     "The log of a stored probability is masked by multiplication: 0 * log(0) is NaN.",
-    *("poison",),
+    probes=("poison", "padding"),
 )
 def nan_times_zero(right: bool, seed: int) -> Case:
     """Off-policy policy gradient with the behaviour policy's probabilities, which padding holds ones of."""
@@ -32,18 +45,20 @@ def nan_times_zero(right: bool, seed: int) -> Case:
         objective = log_ratio.exp() * torch.where(mask, batch["reward"][:, :-1], 0.0)
         return -(objective * mask).sum() / mask.sum().clamp(min=1)
 
-    return Case(loss, batch, net, step_fields=("actions", "reward", "behaviour_prob"), bootstraps=False)
+    return float64(
+        Case(loss, batch, net, step_fields=("actions", "reward", "behaviour_prob"), bootstraps=False)
+    )
 
 
 @mutant(
     "Illegal actions get -inf before the softmax; where padding has no legal one, that is NaN, and NaN * 0.",
-    *("poison",),
+    probes=("poison", "padding", "bootstrap", "empty"),
 )
 def no_legal_action_in_padding(right: bool, seed: int) -> Case:
-    """Behaviour cloning. In the batch as it is, padding has every action legal."""
+    """Behaviour cloning. In the batch as it is, every action is legal where there is no step."""
     net = seeded(seed, lambda: mlp(N_OBS, N_ACTIONS))
     batch = solo(seed, "obs", "actions", "avail_actions")
-    batch["avail_actions"] = batch["avail_actions"] | (batch["filled"] == 0)
+    batch["avail_actions"][:, :-1] |= ~real(batch)[..., None]
 
     def loss(batch: Batch) -> Tensor:
         mask = real(batch)
@@ -53,39 +68,44 @@ def no_legal_action_in_padding(right: bool, seed: int) -> Case:
         if right:
             avail = avail | ~mask[..., None]
         log_probs = net(obs).masked_fill(~avail, -torch.inf).log_softmax(2)
-        log_prob = torch.where(mask, pick(log_probs, actions), 0.0)
+        log_prob = pick(log_probs, actions) * mask
         return -log_prob.sum() / mask.sum().clamp(min=1)
 
     return Case(loss, batch, net, reward=None, bootstraps=False)
 
 
 @mutant(
-    "The soft value of a frame without a legal action is -inf, and the terminal flag is multiplied in.",
-    *("poison", "bootstrap"),
+    "The soft value of a frame without a legal action is -inf, and the flag that should hide it is multiplied in.",
+    probes=("poison", "padding", "bootstrap", "empty"),
 )
 def soft_value_without_legal_action(right: bool, seed: int) -> Case:
-    """Soft Q-learning."""
+    """Soft Q-learning. In the batch as it is, padding has every action legal."""
     net = seeded(seed, lambda: mlp(N_OBS, N_ACTIONS))
+    batch = solo(seed, "obs", "actions", "reward", "avail_actions")
+    batch["avail_actions"] |= batch["filled"] == 0
 
     def loss(batch: Batch) -> Tensor:
         mask = real(batch)
-        obs, avail = batch["obs"], batch["avail_actions"][:, 1:]
+        obs = torch.where(mask[..., None], batch["obs"][:, :-1], 0.0)
+        actions = torch.where(mask, batch["actions"][:, :-1], 0)
+        reward = torch.where(mask, batch["reward"][:, :-1], 0.0)
+        goes_on = mask & ~ended(batch)
+        avail = batch["avail_actions"][:, 1:]
+        if right:
+            avail = avail | ~goes_on[..., None]
         with torch.no_grad():
-            soft_value = net(obs[:, 1:]).masked_fill(~avail, -torch.inf).logsumexp(2)
-            if right:
-                onwards = torch.where(ended(batch), 0.0, GAMMA * soft_value)
-            else:
-                onwards = GAMMA * (1 - ended(batch).float()) * soft_value
-            target = batch["reward"][:, :-1] + onwards
-        chosen = pick(net(obs[:, :-1][mask]), batch["actions"][:, :-1][mask])
-        return (chosen - target[mask]).square().sum() / mask.sum().clamp(min=1)
+            next_obs = torch.where(goes_on[..., None], batch["obs"][:, 1:], 0.0)
+            soft_value = net(next_obs).masked_fill(~avail, -torch.inf).logsumexp(2)
+            target = reward + GAMMA * goes_on * soft_value
+        td_error = (pick(net(obs), actions) - target) * mask
+        return td_error.square().sum() / mask.sum().clamp(min=1)
 
-    return Case(loss, solo(seed, "obs", "actions", "reward", "avail_actions"), net)
+    return Case(loss, batch, net)
 
 
 @mutant(
     "`filled` is float32 already, so `.float()` is a view, and masking in place overwrites the batch.",
-    *("purity",),
+    probes=("purity",),
 )
 def filled_written_in_place(right: bool, seed: int) -> Case:
     net = seeded(seed, lambda: mlp(N_OBS, 1))
@@ -109,7 +129,7 @@ def filled_written_in_place(right: bool, seed: int) -> Case:
 
 @mutant(
     "Rewards are scaled in place, so every look at the batch makes them smaller.",
-    *("purity",),
+    probes=("purity",),
 )
 def reward_scaled_in_place(right: bool, seed: int) -> Case:
     net = seeded(seed, lambda: mlp(N_OBS, 1))
@@ -129,7 +149,7 @@ def reward_scaled_in_place(right: bool, seed: int) -> Case:
 
 @mutant(
     "A batch without a real step gives the mean of nothing, NaN, and the optimiser takes it.",
-    *("empty",),
+    probes=("empty",),
 )
 def mean_of_nothing(right: bool, seed: int) -> Case:
     net = seeded(seed, lambda: mlp(N_OBS, 1))

@@ -18,11 +18,11 @@ from mutants.common import (
     Batch,
     Recurrent,
     ended,
-    mean_over,
     mlp,
     mutant,
     pick,
     real,
+    refuse_empty,
     seeded,
     solo,
 )
@@ -33,9 +33,13 @@ def zeroed(batch: Batch, mask: Tensor) -> Tensor:
     return torch.where(mask[..., None], batch["obs"][:, :-1], 0.0)
 
 
+def mean_square_error(prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+    return (prediction[mask] - target[mask]).square().sum() / mask.sum().clamp(min=1)
+
+
 @mutant(
     "The bootstrap value is read from the hidden state after the last column, not after the final frame.",
-    *("poison", "padding", "bootstrap"),
+    probes=("poison", "padding", "bootstrap"),
 )
 def hidden_read_at_max_t(right: bool, seed: int) -> Case:
     net = seeded(seed, lambda: Recurrent(N_OBS, 1))
@@ -53,7 +57,7 @@ def hidden_read_at_max_t(right: bool, seed: int) -> Case:
                 ret = torch.where(mask[:, t], batch["reward"][:, t] + GAMMA * ret, ret)
                 returns[:, t] = ret
         value = net(zeroed(batch, mask)).squeeze(2)
-        return mean_over(mask, (value - returns).square())
+        return mean_square_error(value, returns, mask)
 
     return Case(loss, solo(seed, "obs", "reward"), net)
 
@@ -69,7 +73,7 @@ class TrajectoryEncoder(nn.Module):
 
 @mutant(
     "The trajectory's summary is the hidden state of the last column: padding has run through the encoder.",
-    *("poison", "padding", "company"),
+    probes=("poison", "padding"),
 )
 def summary_read_at_max_t(right: bool, seed: int) -> Case:
     """Opponent modelling: encode a trajectory, decode each action. The batch has `lengths` (B,), no mask."""
@@ -107,7 +111,7 @@ def summary_read_at_max_t(right: bool, seed: int) -> Case:
 
 @mutant(
     "Episodes are laid end to end and run through the GRU in one go: the hidden state crosses the seam.",
-    *("company",),
+    probes=("company",),
 )
 def hidden_carried_over_seam(right: bool, seed: int) -> Case:
     """A reward model."""
@@ -115,6 +119,7 @@ def hidden_carried_over_seam(right: bool, seed: int) -> Case:
 
     def loss(batch: Batch) -> Tensor:
         mask = real(batch)
+        refuse_empty(mask)
         first = torch.zeros_like(mask)
         first[:, 0] = True
         obs, reward, begins = batch["obs"][:, :-1][mask], batch["reward"][:, :-1][mask], first[mask]
@@ -125,14 +130,14 @@ def hidden_carried_over_seam(right: bool, seed: int) -> Case:
                 hidden = torch.zeros(1, HIDDEN)
             hidden = cell(obs[i : i + 1], hidden)
             predictions[i] = head(hidden).squeeze()
-        return (predictions - reward).square().sum() / mask.sum().clamp(min=1)
+        return (predictions - reward).square().mean()
 
     return Case(loss, solo(seed, "obs", "reward"), [cell, head], bootstraps=False)
 
 
 @mutant(
     "`init_hidden` is forgotten: an update starts from the hidden states that the last one left.",
-    *("purity", "company"),
+    probes=("purity", "company"),
 )
 def hidden_kept_between_updates(right: bool, seed: int) -> Case:
     """Behaviour cloning with an agent that remembers its hidden states, as PyMARL's controllers do."""
@@ -162,7 +167,7 @@ def hidden_kept_between_updates(right: bool, seed: int) -> Case:
 
 @mutant(
     "The hidden state was stored after the frame and is used as the one before it: h(t+1) for h(t).",
-    *("bootstrap", "poison"),
+    probes=("bootstrap", "poison", "padding"),
 )
 def stored_hidden_off_by_one(right: bool, seed: int) -> Case:
     """`hidden` (B, T+1, H): what the actor's memory held when it looked at the frame."""
@@ -190,7 +195,7 @@ def stored_hidden_off_by_one(right: bool, seed: int) -> Case:
 
 @mutant(
     "The burn-in runs over the seam: it warms the hidden state up on the end of the episode before.",
-    *("poison",),
+    probes=("poison",),
 )
 def burn_in_over_seam(right: bool, seed: int) -> Case:
     """Segments cut from a stream, as in R2D2: some columns to burn in, then columns to train on.
@@ -224,7 +229,7 @@ def burn_in_over_seam(right: bool, seed: int) -> Case:
             if t < burn_in:
                 hidden = hidden.detach()
             values.append(head(hidden).squeeze(1))
-        return mean_over(train, (torch.stack(values, 1) - batch["returns"]).square())
+        return mean_square_error(torch.stack(values, 1), batch["returns"], train)
 
     return Case(
         loss,
@@ -241,7 +246,7 @@ def burn_in_over_seam(right: bool, seed: int) -> Case:
 
 @mutant(
     "Rows are sorted by length to pack them, and the outputs are never sorted back.",
-    *("company",),
+    probes=("company", "weight"),
 )
 def packed_and_not_sorted_back(right: bool, seed: int) -> Case:
     net = seeded(seed, lambda: nn.GRU(N_OBS, HIDDEN, batch_first=True))
@@ -256,14 +261,14 @@ def packed_and_not_sorted_back(right: bool, seed: int) -> Case:
         if right:
             hidden = hidden[order.argsort()]
         prediction = head(hidden).squeeze(2)
-        return mean_over(mask, (prediction - batch["reward"][:, :-1]).square())
+        return mean_square_error(prediction, batch["reward"][:, :-1], mask)
 
     return Case(loss, solo(seed, "obs", "reward"), [net, head], bootstraps=False)
 
 
 @mutant(
     "`view` makes time the first axis where `transpose` should: a GRU row holds pieces of several episodes.",
-    *("company", "padding"),
+    probes=("company", "padding"),
 )
 def view_for_transpose(right: bool, seed: int) -> Case:
     net = seeded(seed, lambda: nn.GRU(N_OBS, HIDDEN))
@@ -276,14 +281,14 @@ def view_for_transpose(right: bool, seed: int) -> Case:
         hidden, _ = net(obs.transpose(0, 1) if right else obs.view(n_columns, n_rows, N_OBS))
         hidden = hidden.transpose(0, 1) if right else hidden.view(n_rows, n_columns, HIDDEN)
         prediction = head(hidden).squeeze(2)
-        return mean_over(mask, (prediction - batch["reward"][:, :-1]).square())
+        return mean_square_error(prediction, batch["reward"][:, :-1], mask)
 
     return Case(loss, solo(seed, "obs", "reward"), [net, head], bootstraps=False)
 
 
 @mutant(
     "The last action comes from `torch.roll`: the first step is shown the action of the last column.",
-    *("poison", "padding"),
+    probes=("poison", "padding"),
 )
 def last_action_by_roll(right: bool, seed: int) -> Case:
     """A recurrent reward model that sees the last action."""
@@ -297,7 +302,7 @@ def last_action_by_roll(right: bool, seed: int) -> Case:
             last_action[:, 0] = 0
         inputs = torch.cat([batch["obs"], last_action], 2)[:, :-1]
         prediction = net(torch.where(mask[..., None], inputs, 0.0)).squeeze(2)
-        return mean_over(mask, (prediction - batch["reward"][:, :-1]).square())
+        return mean_square_error(prediction, batch["reward"][:, :-1], mask)
 
     return Case(loss, solo(seed, "obs", "actions", "reward"), net, bootstraps=False)
 

@@ -14,7 +14,7 @@ from mutants.common import (
     ActorCritic,
     Batch,
     ended,
-    mean_over,
+    float64,
     mlp,
     mutant,
     pick,
@@ -53,7 +53,7 @@ def q_loss(net: nn.Module, batch: Batch, goes_on: Tensor) -> Tensor:
 
 @mutant(
     "The lambda recursion starts in the last column: an episode cut off early gets the value of padding.",
-    *("poison", "padding", "bootstrap"),
+    probes=("poison", "padding"),
 )
 def lambda_return_from_last_column(right: bool, seed: int) -> Case:
     """PyMARL's `build_td_lambda_targets`."""
@@ -80,7 +80,7 @@ def lambda_return_from_last_column(right: bool, seed: int) -> Case:
 
 @mutant(
     "The n-step window ends at the batch's last column instead of the episode's end.",
-    *("poison", "bootstrap"),
+    probes=("poison", "padding", "bootstrap"),
 )
 def n_step_return_to_last_column(right: bool, seed: int) -> Case:
     n = 3
@@ -104,7 +104,7 @@ def n_step_return_to_last_column(right: bool, seed: int) -> Case:
 
 @mutant(
     "The discounted sum starts with the value of the last column and runs through padding.",
-    *("poison", "padding", "bootstrap"),
+    probes=("poison", "padding", "bootstrap"),
 )
 def return_bootstrapped_in_last_column(right: bool, seed: int) -> Case:
     """A2C, as written for rollouts that all have the same length."""
@@ -128,12 +128,12 @@ def return_bootstrapped_in_last_column(right: bool, seed: int) -> Case:
         losses = (net.value(steps) - ret[:, :-1][mask]).square() - log_prob * advantage
         return losses.sum() / mask.sum().clamp(min=1)
 
-    return Case(loss, solo(seed, *FIELDS), net)
+    return float64(Case(loss, solo(seed, *FIELDS), net))
 
 
 @mutant(
     "GAE is given `filled` as not-done, and the final frame is filled: terminal steps bootstrap.",
-    *("bootstrap", "poison"),
+    probes=("bootstrap",),
 )
 def gae_with_validity_as_not_done(right: bool, seed: int) -> Case:
     net = seeded(seed, ActorCritic)
@@ -157,12 +157,12 @@ def gae_with_validity_as_not_done(right: bool, seed: int) -> Case:
         losses = (net.value(steps) - target).square() - log_prob * advantage[mask]
         return losses.sum() / mask.sum().clamp(min=1)
 
-    return Case(loss, solo(seed, *FIELDS), net)
+    return float64(Case(loss, solo(seed, *FIELDS), net))
 
 
 @mutant(
     "GAE goes on over the end: a cut stops the bootstrap of no step, so padding's errors run into real ones.",
-    *("poison",),
+    probes=("poison", "padding"),
 )
 def gae_through_truncation(right: bool, seed: int) -> Case:
     net = seeded(seed, lambda: mlp(N_OBS, 1))
@@ -186,7 +186,7 @@ def gae_through_truncation(right: bool, seed: int) -> Case:
 
 @mutant(
     "Flags are shifted by one: a step is cut off from its successor when the next one terminates.",
-    *("bootstrap", "poison"),
+    probes=("bootstrap",),
 )
 def terminated_shifted_by_one(right: bool, seed: int) -> Case:
     net = seeded(seed, lambda: mlp(N_OBS, N_ACTIONS))
@@ -200,7 +200,7 @@ def terminated_shifted_by_one(right: bool, seed: int) -> Case:
 
 @mutant(
     "terminated or truncated, either ends the bootstrap: the time limit becomes a bad state.",
-    *("bootstrap",),
+    probes=("bootstrap",),
 )
 def truncation_as_termination(right: bool, seed: int) -> Case:
     net = seeded(seed, lambda: mlp(N_OBS, N_ACTIONS))
@@ -214,7 +214,7 @@ def truncation_as_termination(right: bool, seed: int) -> Case:
 
 @mutant(
     "The last step that is filled is taken for the terminal one, however the episode ended.",
-    *("bootstrap",),
+    probes=("bootstrap",),
 )
 def end_of_data_as_termination(right: bool, seed: int) -> Case:
     net = seeded(seed, lambda: mlp(N_OBS, N_ACTIONS))
@@ -228,7 +228,7 @@ def end_of_data_as_termination(right: bool, seed: int) -> Case:
 
 @mutant(
     "Every step bootstraps, the terminal one too.",
-    *("bootstrap", "poison"),
+    probes=("bootstrap",),
 )
 def termination_as_truncation(right: bool, seed: int) -> Case:
     net = seeded(seed, lambda: mlp(N_OBS, N_ACTIONS))
@@ -242,7 +242,7 @@ def termination_as_truncation(right: bool, seed: int) -> Case:
 
 @mutant(
     "After a cut the environment has reset itself: the next column is another episode's first observation.",
-    *("poison",),
+    probes=("poison", "padding"),
 )
 def bootstrap_from_reset_obs(right: bool, seed: int) -> Case:
     """Columns are steps, one episode a row; behind its end the auto-reset one, masked out.
@@ -272,8 +272,8 @@ def bootstrap_from_reset_obs(right: bool, seed: int) -> Case:
         with torch.no_grad():
             next_value = net(next_obs).squeeze(2)
             target = batch["reward"] + torch.where(batch["terminates"] != 0, 0.0, GAMMA * next_value)
-        error = net(torch.where(mask[..., None], obs, 0.0)).squeeze(2) - target
-        return mean_over(mask, error.square())
+        error = net(obs[mask]).squeeze(1) - target[mask]
+        return error.square().sum() / mask.sum().clamp(min=1)
 
     return Case(
         loss,

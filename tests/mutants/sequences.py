@@ -35,7 +35,7 @@ def nll_of_actions(logits: Tensor, batch: Batch, mask: Tensor) -> Tensor:
 
 @mutant(
     "The target is the mean of the next H frames, and near the end the window reaches into padding.",
-    *("poison", "padding"),
+    probes=("poison", "padding", "bootstrap"),
 )
 def window_over_the_end(right: bool, seed: int) -> Case:
     """Subgoals: predict the mean of the observations at this step and the two that follow."""
@@ -80,7 +80,7 @@ class Attention(nn.Module):
 
 @mutant(
     "An encoder attends over the whole row without a key mask: padding takes part in every step.",
-    *("poison", "padding"),
+    probes=("poison", "padding", "bootstrap"),
 )
 def attention_without_key_mask(right: bool, seed: int) -> Case:
     """Recognise the actions of an episode, seen from its end."""
@@ -99,7 +99,7 @@ def attention_without_key_mask(right: bool, seed: int) -> Case:
 
 @mutant(
     "A policy attends to the future: the key mask is there, the causal one is not.",
-    *("causality",),
+    probes=("causality",),
 )
 def attention_without_causal_mask(right: bool, seed: int) -> Case:
     net = seeded(seed, Attention)
@@ -118,7 +118,7 @@ def attention_without_causal_mask(right: bool, seed: int) -> Case:
 
 @mutant(
     "Observations are centred by their episode's mean, which knows what is still to come.",
-    *("causality",),
+    probes=("causality",),
 )
 def centred_by_episode_mean(right: bool, seed: int) -> Case:
     net = seeded(seed, lambda: mlp(N_OBS, N_ACTIONS))
@@ -138,7 +138,7 @@ def centred_by_episode_mean(right: bool, seed: int) -> Case:
 
 @mutant(
     "Time is a fraction of the batch's longest row, so it depends on who else is in the batch.",
-    *("padding",),
+    probes=("padding",),
 )
 def time_as_fraction_of_padded_length(right: bool, seed: int) -> Case:
     net = seeded(seed, lambda: mlp(N_OBS + 1, N_ACTIONS))

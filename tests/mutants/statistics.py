@@ -14,6 +14,7 @@ from mutants.common import (
     ActorCritic,
     Batch,
     ended,
+    float64,
     mean_over,
     mlp,
     mutant,
@@ -51,7 +52,7 @@ def monte_carlo(reward: Tensor, mask: Tensor) -> Tensor:
 
 @mutant(
     "Rewards are standardised with the mean and deviation of the padded tensor.",
-    *("poison", "padding"),
+    probes=("poison", "padding", "company"),
 )
 def reward_statistics_over_padding(right: bool, seed: int) -> Case:
     net = seeded(seed, lambda: mlp(N_OBS, N_ACTIONS))
@@ -68,7 +69,7 @@ def reward_statistics_over_padding(right: bool, seed: int) -> Case:
 
 @mutant(
     "Returns are standardised over the padded tensor, where the return of padding is 0.",
-    *("padding", "company"),
+    probes=("padding", "company"),
 )
 def return_statistics_over_padding(right: bool, seed: int) -> Case:
     """REINFORCE. The rewards in padding are cut away, so the zeros of the returns are the bug."""
@@ -83,12 +84,12 @@ def return_statistics_over_padding(right: bool, seed: int) -> Case:
         log_prob = pick(log_probs, batch["actions"][:, :-1][mask])
         return -(log_prob * returns[mask]).mean()
 
-    return Case(loss, solo(seed, *FIELDS), net, bootstraps=False)
+    return float64(Case(loss, solo(seed, *FIELDS), net, bootstraps=False))
 
 
 @mutant(
     "Advantages are normalised over the padded tensor, and masked only afterwards.",
-    *("poison", "padding"),
+    probes=("poison", "padding", "bootstrap", "company"),
 )
 def advantage_normalisation_over_padding(right: bool, seed: int) -> Case:
     """Actor-critic with one-step advantages."""
@@ -108,7 +109,7 @@ def advantage_normalisation_over_padding(right: bool, seed: int) -> Case:
         critic_loss = (net.value(steps) - target[mask]).square().mean()
         return 0.5 * critic_loss - (log_prob * advantage[mask]).mean()
 
-    return Case(loss, solo(seed, *FIELDS), net)
+    return float64(Case(loss, solo(seed, *FIELDS), net))
 
 
 class ValueNorm(nn.Module):
@@ -135,7 +136,7 @@ class ValueNorm(nn.Module):
 
 @mutant(
     "The value normaliser is updated with the returns of padding.",
-    *("poison", "padding"),
+    probes=("poison", "padding", "bootstrap", "company"),
 )
 def value_normaliser_over_padding(right: bool, seed: int) -> Case:
     net = seeded(seed, lambda: mlp(N_OBS, 1))
@@ -148,8 +149,9 @@ def value_normaliser_over_padding(right: bool, seed: int) -> Case:
             next_value = net(batch["obs"][:, 1:]).squeeze(2)
             target = batch["reward"][:, :-1] + torch.where(ended(batch), 0.0, GAMMA * next_value)
         normaliser.update(target[mask] if right else target)
-        value: Tensor = net(batch["obs"][:, :-1][mask]).squeeze(1)
-        return (value - normaliser(target[mask])).square().mean()
+        value = net(batch["obs"][:, :-1][mask]).squeeze(1)
+        error: Tensor = value - normaliser(target[mask])
+        return error.square().mean()
 
     return Case(loss, solo(seed, "obs", "reward"), [net, normaliser])
 
@@ -169,7 +171,7 @@ class BatchNorm(nn.Module):
 
 @mutant(
     "Batch normalisation runs over all rows and columns, padding included.",
-    *("poison", "padding"),
+    probes=("poison", "padding", "bootstrap", "company"),
 )
 def batch_norm_over_padding(right: bool, seed: int) -> Case:
     """A critic of Monte Carlo returns."""
@@ -213,7 +215,7 @@ class RunningMoments(nn.Module):
 
 @mutant(
     "The running mean and variance of observations are updated with the zeros of padding.",
-    *("poison", "padding"),
+    probes=("poison", "padding", "bootstrap"),
 )
 def obs_normaliser_over_padding(right: bool, seed: int) -> Case:
     """Behaviour cloning. The normaliser moves after its use, so the loss looks right until the next one."""
@@ -233,7 +235,7 @@ def obs_normaliser_over_padding(right: bool, seed: int) -> Case:
 
 @mutant(
     "The policy term is masked, the entropy bonus is a mean over the padded tensor.",
-    *("poison", "padding", "company", "empty"),
+    probes=("poison", "padding", "bootstrap", "company", "empty", "weight"),
 )
 def entropy_over_padding(right: bool, seed: int) -> Case:
     net = seeded(seed, lambda: mlp(N_OBS, N_ACTIONS))
@@ -249,12 +251,12 @@ def entropy_over_padding(right: bool, seed: int) -> Case:
         entropy = -(log_probs.exp() * log_probs).sum(-1)
         return policy_loss - 0.1 * (mean_over(mask, entropy) if right else entropy.mean())
 
-    return Case(loss, solo(seed, *FIELDS), net, bootstraps=False)
+    return float64(Case(loss, solo(seed, *FIELDS), net, bootstraps=False))
 
 
 @mutant(
     "The loss is masked, the logged mean of the values is not: the curve shows padding.",
-    *("poison", "padding", "company"),
+    probes=("poison", "padding", "bootstrap"),
 )
 def metric_over_padding(right: bool, seed: int) -> Case:
     net = seeded(seed, lambda: mlp(N_OBS, N_ACTIONS))

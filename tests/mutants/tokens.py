@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from endmark.audit import Case
-from mutants.common import HIDDEN, Batch, Recurrent, mutant, pick, seeded
+from mutants.common import HIDDEN, Batch, Recurrent, float64, mutant, pick, seeded
 
 N_TOKENS = 11
 
@@ -72,7 +72,7 @@ def token_log_prob(net: nn.Module, batch: Batch) -> Tensor:
 
 @mutant(
     "The sum over completion tokens is divided by the size of the padded batch.",
-    *("padding", "weight", "company"),
+    probes=("padding", "weight", "company"),
 )
 def token_mean_over_padded_size(right: bool, seed: int) -> Case:
     net = language_model(seed)
@@ -87,22 +87,23 @@ def token_mean_over_padded_size(right: bool, seed: int) -> Case:
 
 @mutant(
     "The sum over completion tokens is divided by all tokens, the masked ones of the prompt included.",
-    *("company", "weight"),
+    probes=("company", "weight"),
 )
 def token_mean_counts_the_prompt(right: bool, seed: int) -> Case:
     net = language_model(seed)
 
     def loss(batch: Batch) -> Tensor:
         mask = batch["completion_mask"]
-        total = torch.where(mask != 0, -token_log_prob(net, batch) * batch["advantages"], 0.0).sum()
+        advantages = torch.where(mask != 0, batch["advantages"], 0.0)
+        total = -(token_log_prob(net, batch) * advantages).sum()
         return total / (mask if right else batch["attention_mask"]).sum().clamp(min=1)
 
-    return token_case(loss, seed, net, "advantages")
+    return float64(token_case(loss, seed, net, "advantages"))
 
 
 @mutant(
     "Labels are shifted, their mask is not: the first token of the completion is lost, padding is learnt.",
-    *("poison", "weight", "company"),
+    probes=("poison", "padding", "weight", "company"),
 )
 def label_mask_not_shifted(right: bool, seed: int) -> Case:
     net = language_model(seed)
@@ -125,16 +126,16 @@ def clipped_loss(
     log_prob: Tensor, old_log_prob: Tensor, advantages: Tensor, mask: Tensor, clip: float = 0.2
 ) -> Tensor:
     """PPO's clipped objective, a mean over tokens."""
-    log_ratio = torch.where(mask != 0, log_prob - old_log_prob, 0.0)
+    old_log_prob = torch.where(mask != 0, old_log_prob, log_prob.detach())
     advantages = torch.where(mask != 0, advantages, 0.0)
-    ratio = log_ratio.exp()
+    ratio = (log_prob - old_log_prob).exp()
     clipped = ratio.clamp(1 - clip, 1 + clip)
     return -masked_mean(torch.minimum(ratio * advantages, clipped * advantages), mask)
 
 
 @mutant(
     "The last two arguments are swapped: advantages are the mask, and the mask is the advantage.",
-    *("poison", "weight", "company"),
+    probes=("poison", "weight", "company"),
 )
 def advantages_passed_as_mask(right: bool, seed: int) -> Case:
     net = language_model(seed)
@@ -145,7 +146,7 @@ def advantages_passed_as_mask(right: bool, seed: int) -> Case:
             return clipped_loss(log_prob, batch["old_log_prob"], advantages, mask)
         return clipped_loss(log_prob, batch["old_log_prob"], mask, advantages)
 
-    return token_case(loss, seed, net, "advantages", "old_log_prob")
+    return float64(token_case(loss, seed, net, "advantages", "old_log_prob"))
 
 
 MUTANTS = (

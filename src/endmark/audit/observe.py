@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import random
+import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -141,6 +143,14 @@ def read_loss(given: Any) -> tuple[dict[str, Tensor], Tensor | None]:
                 f"'{name}' has shape {tuple(value.shape)}: want a scalar; reduce it, as training does"
             )
     return scalars, per_step
+
+
+def in_a_line(error: Exception) -> str:
+    """The error's kind and words, and the line of code that raised it."""
+    words = " ".join(str(error).split())[:200]
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
+    return f"{type(error).__name__}: {words}{where}"
 
 
 @contextmanager

@@ -5,8 +5,9 @@ A probe takes the `Audit` and yields `Finding`s; `PROBES` names them, and its or
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -18,6 +19,7 @@ from endmark.audit.observe import (
     Moved,
     Observation,
     Subject,
+    in_a_line,
     moved,
     relative_change,
     tolerance,
@@ -54,22 +56,32 @@ class Audit:
     bootstraps: bool
     horizon: int | None
     budget: int
-    _gaps: dict[str, float] = field(default_factory=dict)
+    _gaps: dict[str, float] = dataclasses.field(default_factory=dict)
 
     def generator(self) -> torch.Generator:
         """Always the same numbers."""
         return torch.Generator().manual_seed(self.seed)
 
+    def observe(self, view: View) -> Observation:
+        """What the loss makes of this instead of the batch; Skip if it fails."""
+        try:
+            return self.subject.observe(view)
+        except Exception as error:
+            raise Skip(f"the loss fails on a part of the batch or several: {in_a_line(error)}") from error
+
     def changes(self, view: View) -> list[Moved]:
-        """What moves if the loss gets this instead of the batch."""
-        return moved(self.base, self.subject.observe(view))
+        """What moves if the loss gets this instead of the batch; that it fails is a move, too."""
+        try:
+            return moved(self.base, self.subject.observe(view))
+        except Exception as error:
+            return [Moved(f"it fails: {in_a_line(error)}", float("inf"))]
 
     def gaps(self) -> dict[str, float]:
         """How far the batch's result is from that of its two halves, for each mean that it may be."""
         if not self._gaps:
             n = self.view.n_episodes
             parts = [self.view.select(half) for half in (range(n // 2), range(n // 2, n)) if len(half)]
-            alone = [self.subject.observe(part) for part in parts]
+            alone = [self.observe(part) for part in parts]
             for name, count in _counts(self.view).items():
                 self._gaps[name] = _gap(self.base, alone, [count(part) for part in parts])
         return self._gaps
@@ -178,7 +190,7 @@ def weight(audit: Audit) -> Iterator[Finding]:
                 cells, (), causes, repair, Reproducer(audit.seed, (cells[0][0],), cells[:1]),
             )  # fmt: skip
     everyone = list(range(view.n_episodes))
-    twice = audit.subject.observe(view.select(everyone * 2))
+    twice = audit.observe(view.select(everyone * 2))
     if changes := [change for change in moved(audit.base, twice) if _adds(change.what)]:
         double = {name: 2 * value for name, value in audit.base.items()}
         if not any(_adds(change.what) for change in moved(double, twice)):
@@ -271,7 +283,7 @@ def causality(audit: Audit) -> Iterator[Finding]:
             continue
         for field in view.frame_fields:
             disturbed = _overwritten(view, field, later, "random", audit.generator())
-            after = audit.subject.observe(disturbed)["per_step"].reshape(terms.shape)
+            after = audit.observe(disturbed)["per_step"].reshape(terms.shape)
             change = relative_change(terms[cell], after[cell])
             if change > tolerance(terms):
                 causes, repair = advice("causality")
@@ -316,7 +328,7 @@ def empty(audit: Audit) -> Iterator[Finding]:
     except ValueError:
         return  # refused
     except Exception as error:
-        what = f"a batch of which nothing is real ends in {type(error).__name__}: {_line(error)}"
+        what = f"a batch of which nothing is real ends in {in_a_line(error)}"
         yield audit.finding("empty", "fragile", what, [], topic="empty")
         return
     bad = [
@@ -485,7 +497,3 @@ def _where(view: View, mask: Tensor) -> tuple[tuple[int, int], ...]:
 
 def _same_bits(a: Tensor, b: Tensor) -> bool:
     return a.dtype == b.dtype and a.shape == b.shape and bool(((a == b) | ((a != a) & (b != b))).all())
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:120]

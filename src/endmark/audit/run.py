@@ -10,7 +10,7 @@ import torch
 from endmark.audit.case import Case
 from endmark.audit.findings import Finding, Report, Severity
 from endmark.audit.hard import CASES
-from endmark.audit.observe import LossSubject, Subject
+from endmark.audit.observe import LossSubject, Subject, in_a_line
 from endmark.audit.probes import PROBES, Audit, Skip, Unstable
 from endmark.audit.view import AuditError, View, view_of
 
@@ -58,7 +58,12 @@ def run_probes(
         raise AuditError(f"probe '{unknown[0]}': unknown; there are {', '.join(PROBES)}")
     if not view.steps.any():
         raise AuditError("nothing in the batch is real: want at least one step")
-    base = subject.observe(view)
+    try:
+        base = subject.observe(view)
+    except AuditError:
+        raise
+    except Exception as error:
+        raise AuditError(f"the loss fails on the batch as it is: {in_a_line(error)}") from error
     for name, value in base.items():
         if name != "per_step" and not value.isfinite().all():
             raise AuditError(f"{name} is not finite on the batch as it is: want numbers that can be compared")

@@ -10,6 +10,7 @@ from typing import Any
 
 from endmark.audit.case import Case
 from endmark.audit.findings import Report
+from endmark.audit.observe import in_a_line
 from endmark.audit.run import Observe, audit
 from endmark.audit.view import AuditError
 
@@ -27,7 +28,12 @@ def audit_target(
     function = getattr(_module(place), name, None)
     if not callable(function):
         raise AuditError(f"'{target}': {place} has no function '{name}'")
-    given: Any = function()
+    try:
+        given: Any = function()
+    except AuditError:
+        raise
+    except Exception as error:
+        raise AuditError(f"'{target}' fails: {in_a_line(error)}") from error
     if isinstance(given, Report):
         return given
     if not isinstance(given, Case):
@@ -42,8 +48,8 @@ def _module(place: str) -> Any:
         sys.path.insert(0, str(Path.cwd()))  # as `python -m` does
         try:
             return importlib.import_module(place)
-        except ModuleNotFoundError as error:
-            raise AuditError(f"'{place}' cannot be imported: {error}") from None
+        except Exception as error:
+            raise AuditError(f"'{place}' cannot be imported: {in_a_line(error)}") from error
         finally:
             sys.path.pop(0)
     path = Path(place)
@@ -52,5 +58,8 @@ def _module(place: str) -> Any:
         raise AuditError(f"'{place}': no such file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[path.stem] = module  # dataclasses and pickles look there
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise AuditError(f"'{place}' cannot be run: {in_a_line(error)}") from error
     return module
