@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 SEED ?= 0
-TRAIN_STEPS ?= 90000
+TRAIN_STEPS ?= 80000
 RUN_DIR ?= runs/lbf-qmix-seed$(SEED)
 # The README's demonstration. What differs from the defaults, and why: docs/decisions/0006-demonstration.md
 LBF := --env lbforaging:Foraging-5x5-2p-1f-v3 --gamma 0.95 --td-lambda 0.9 --lr 1e-3 \
@@ -28,7 +28,7 @@ contracts: $(VENV)/installed-dev
 	$(BIN)/lint-imports
 
 unit: $(VENV)/installed-dev
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 # The three runs of the README's table and picture.
 seeds: $(VENV)/installed

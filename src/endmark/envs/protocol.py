@@ -30,7 +30,8 @@ class Step(NamedTuple):
     """What came of the agents' actions.
 
     frame: what is seen next, also after the last step.
-    reward: float32, shared, or [N] float32, one an agent, as the spec says.
+    reward: float32, shared, or [N] float32, one an agent, as the spec says. The team's is their sum, so an
+        agent that has left gets 0.
     terminated: the MDP ended; nothing follows, nothing is bootstrapped.
     truncated: the episode was cut off here; what follows still has a value. Never both: an episode that
         ends at the very step where it would have been cut has terminated.

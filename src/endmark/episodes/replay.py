@@ -88,6 +88,8 @@ class EpisodeReplay:
 
     def episodes(self) -> EpisodeBatch:
         """All episodes, from the oldest to the newest."""
+        if self._count == 0:
+            raise ValueError("episodes: nothing is stored yet")
         return self._gather(torch.arange(self._count))
 
     def _gather(self, ages: Tensor) -> EpisodeBatch:
