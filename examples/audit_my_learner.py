@@ -5,6 +5,8 @@ method that steps its optimiser, and a line that standardises the rewards. That 
 """
 
 import sys
+from collections.abc import Callable
+from functools import partial
 from types import SimpleNamespace
 
 import torch
@@ -41,14 +43,12 @@ class Learner:
         reward, actions = batch["reward"][:, :-1], batch["actions"][:, :-1]
         terminated = batch["terminated"][:, :-1].float()
         mask = step_mask(batch["filled"], batch["terminated"])  # (B, T, 1)
+        if not mask.any():
+            raise ValueError("the batch holds no real step")
 
-        if self.repaired:
-            real = reward[mask]
-            reward = (reward - real.mean()) / (real.std(correction=0) + 1e-5)
-        else:
-            reward = (reward - reward.mean()) / (
-                reward.std(correction=0) + 1e-5
-            )  # the mean of all columns, padding included
+        # As it was, the mean and the deviation were those of all columns, padding included.
+        rewards = reward[mask] if self.repaired else reward
+        reward = (reward - rewards.mean()) / (rewards.std(correction=0) + 1e-5)
 
         q = self.values(batch)  # (B, T+1, N, A)
         taken = q[:, :-1].gather(3, actions).squeeze(3).sum(2, keepdim=True)
@@ -73,23 +73,23 @@ class Learner:
         return torch.stack(outputs, dim=1)
 
 
-def case(*, repaired: bool = False) -> Report:
-    """What `endmark audit examples/audit_my_learner.py:case` runs."""
+def case(*, repaired: bool = False) -> Callable[..., Report]:
+    """The audit, ready to run: what `endmark audit examples/audit_my_learner.py:case` calls."""
     torch.manual_seed(0)
     spec = EpisodeSpec.of(n_agents=2, n_actions=5, episode_limit=8, obs_shape=(6,))
     tensors = hard_batch(spec, seed=0)
     del tensors["alive"]  # this learner knows of no agent that leaves
     learner = Learner(6, 5, repaired=repaired)
-    return audit_learner(learner, Batch(tensors), call=lambda learner, batch: learner.train(batch, 0, 0))
+    return partial(audit_learner, learner, Batch(tensors), lambda it, batch: it.train(batch, 0, 0))
 
 
 def main() -> None:
     console = Console()
     console.rule("as it is")
-    before = case()
+    before = case()()
     console.print(report_text(before))
     console.rule("repaired: statistics of real steps only")
-    after = case(repaired=True)
+    after = case(repaired=True)()
     console.print(report_text(after))
     sys.exit(0 if before.leaks and not after.leaks else 1)
 

@@ -75,7 +75,7 @@ def no_legal_action_in_padding(right: bool, seed: int) -> Case:
 
 
 @mutant(
-    "The soft value of a frame without a legal action is -inf, and the flag that should hide it is multiplied in.",
+    "The soft value of a frame without a legal action is -inf, and is hidden by multiplying with 0.",
     probes=("poison", "padding", "bootstrap", "empty"),
 )
 def soft_value_without_legal_action(right: bool, seed: int) -> Case:
@@ -97,7 +97,7 @@ def soft_value_without_legal_action(right: bool, seed: int) -> Case:
             next_obs = torch.where(goes_on[..., None], batch["obs"][:, 1:], 0.0)
             soft_value = net(next_obs).masked_fill(~avail, -torch.inf).logsumexp(2)
             target = reward + GAMMA * goes_on * soft_value
-        td_error = (pick(net(obs), actions) - target) * mask
+        td_error: Tensor = (pick(net(obs), actions) - target) * mask
         return td_error.square().sum() / mask.sum().clamp(min=1)
 
     return Case(loss, batch, net)

@@ -272,7 +272,7 @@ def bootstrap_from_reset_obs(right: bool, seed: int) -> Case:
         with torch.no_grad():
             next_value = net(next_obs).squeeze(2)
             target = batch["reward"] + torch.where(batch["terminates"] != 0, 0.0, GAMMA * next_value)
-        error = net(obs[mask]).squeeze(1) - target[mask]
+        error: Tensor = net(obs[mask]).squeeze(1) - target[mask]
         return error.square().sum() / mask.sum().clamp(min=1)
 
     return Case(

@@ -7,6 +7,7 @@ from endmark.audit.html import report_html
 from endmark.audit.learner import audit_learner
 from endmark.audit.probes import PROBES
 from endmark.audit.run import assert_no_leaks, audit
+from endmark.audit.shrink import reproduce
 from endmark.audit.target import audit_target
 from endmark.audit.text import report_text
 from endmark.audit.view import AuditError
@@ -25,4 +26,5 @@ __all__ = [
     "hard_batch",
     "report_html",
     "report_text",
+    "reproduce",
 ]

@@ -56,6 +56,10 @@ _ADVICE: dict[str, tuple[tuple[str, ...], str]] = {
         ("a mean over time for each episode, and then over episodes",),
         "loss = torch.where(mask, x, 0).sum() / mask.sum()   # over all steps at once",
     ),
+    "weight: positions": (
+        ("the mask of what holds data in the denominator, and that of what counts in the numerator",),
+        "loss = torch.where(step_mask, x, 0).sum() / step_mask.sum()",
+    ),
     "weight: twice": (
         ("a denominator that is not the number of real steps", "statistics that depend on the batch's size"),
         "loss = torch.where(mask, x, 0).sum() / mask.sum()",
@@ -73,6 +77,7 @@ _ADVICE: dict[str, tuple[tuple[str, ...], str]] = {
             "a truncation treated as a termination: `done = terminated | truncated`",
             "the value of the reset observation, the next episode's first, in place of the final one's",
             "values that end one column too early",
+            "a loss that bootstraps from nothing: then say so by Case(bootstraps=False)",
         ),
         "target = reward + gamma * (1 - terminated) * value[:, t + 1]   # truncated steps bootstrap",
     ),

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from endmark.audit.draw import Style
 from endmark.audit.observe import Moved
 
-Severity = Literal["leak", "coupling", "weighting", "fragile"]
+Severity = Literal["leak", "fragile", "coupling", "weighting"]
 SEVERITIES: dict[Severity, str] = {
     "leak": "the loss is wrong on some batches",
     "fragile": "right as long as numbers are finite, or as long as they are scaled as now",
@@ -18,11 +19,16 @@ SEVERITIES: dict[Severity, str] = {
 
 @dataclass(frozen=True)
 class Reproducer:
-    """The smallest batch found that still shows it: these episodes of the batch, these cells disturbed."""
+    """The smallest batch found that still shows it: these episodes of the batch, these cells disturbed.
+
+    `endmark.audit.reproduce` makes it. fields, style: what is overwritten, and with what.
+    """
 
     seed: int
     episodes: tuple[int, ...]
     cells: tuple[tuple[int, int], ...]
+    fields: tuple[str, ...] = ()
+    style: Style = "random"
 
     def __str__(self) -> str:
         cells = ", ".join(f"(episode {e}, t {t})" for e, t in self.cells[:4])
@@ -62,13 +68,16 @@ class Finding:
                 "seed": self.reproducer.seed,
                 "episodes": list(self.reproducer.episodes),
                 "cells": [list(cell) for cell in self.reproducer.cells],
+                "fields": list(self.reproducer.fields),
+                "style": self.reproducer.style,
             },
         }
 
 
 @dataclass(frozen=True)
 class Report:
-    """The findings, what was probed, and which cases the batch did not contain.
+    """The findings, what was probed, which cases the batch did not contain, and which of its fields the case
+    names neither as frame nor as step fields, so that they were left alone.
 
     No finding means that these probes on this batch moved nothing: a test, not a proof.
     """
@@ -77,6 +86,7 @@ class Report:
     probes: tuple[str, ...]
     skipped: dict[str, str] = field(default_factory=dict)
     missing_cases: tuple[str, ...] = ()
+    left_alone: tuple[str, ...] = ()
 
     @property
     def leaks(self) -> tuple[Finding, ...]:
@@ -91,4 +101,5 @@ class Report:
             "probes": list(self.probes),
             "skipped": dict(self.skipped),
             "missing_cases": list(self.missing_cases),
+            "left_alone": list(self.left_alone),
         }

@@ -38,6 +38,9 @@ def report_html(report: Report, title: str) -> str:
     notes += [
         f"<p class='soft'>Not run: {escape(name)}: {escape(why)}.</p>" for name, why in report.skipped.items()
     ]
+    if report.left_alone:
+        names = escape(", ".join(report.left_alone))
+        notes.append(f"<p class='soft'>Left alone, as the case does not name them: {names}.</p>")
     if report.missing_cases:
         cases = "".join(f"<li>{escape(case)}</li>" for case in report.missing_cases)
         notes.append(f"<p>The batch does not contain, so nothing was tried on:</p><ul>{cases}</ul>")

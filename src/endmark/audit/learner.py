@@ -7,22 +7,19 @@ generators, and what else of its Python state can be copied. Gradients are caugh
 from __future__ import annotations
 
 import copy
-import random
-import sys
-import types
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.optim.optimizer import register_optimizer_step_pre_hook
+from torch import Tensor
+from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
 from endmark.audit.case import Case
 from endmark.audit.findings import Report
-from endmark.audit.observe import Observation
+from endmark.audit.observe import Observation, generators_kept
 from endmark.audit.run import Observe, run_probes
+from endmark.audit.state import attributes_of, clipping_off, modules_of, numbers, parameter_names, restored
 from endmark.audit.view import AuditError, PaddedView, View, view_of
 
 Get = Callable[[Any], Mapping[str, Tensor]]
@@ -74,220 +71,104 @@ def audit_learner(
     get: the batch's tensors by name. set: a copy of the batch with these tensors instead.
     fields: of `Case`, such as `frame_fields` and `step_fields`.
 
-    Watched: the gradients that the optimiser is about to use, the buffers of the learner's modules, tensors
-    and numbers among its attributes, and what `call` returns if that is a number or a mapping of numbers.
-    Learners seldom return their loss, so gradients stand for it. They are not clipped while this runs.
+    Watched: the gradients that optimisers are about to use, the buffers of the learner's modules, tensors,
+    arrays and numbers among its attributes (not those whose size goes with the batch's, which are of the
+    call alone), and what `call` returns if that is a number or a mapping of numbers. Learners seldom return
+    their loss, so gradients stand for it. While this runs they are not clipped, and optimisers step without
+    moving a parameter, so that several epochs are compared at the same weights.
     """
-    case = Case(loss=lambda _: torch.zeros(()), batch=get(batch), **fields)
-    subject = LearnerSubject(learner, batch, call, get, set)
-    return run_probes(subject, view_of(case), case, probes=probes, seed=seed, quick=quick, observe=observe)
+    case = Case(loss=_no_loss, batch=get(batch), **fields)
+    view = view_of(case)
+    subject = LearnerSubject(learner, batch, call, get, set, view)
+    return run_probes(subject, view, case, probes=probes, seed=seed, quick=quick, observe=observe)
+
+
+def _no_loss(_: Any) -> Tensor:
+    raise AuditError("a learner has no loss of its own")
 
 
 class LearnerSubject:
     """A learner that is asked what it does to itself."""
 
-    def __init__(self, learner: Any, batch: Any, call: Callable[[Any, Any], Any], get: Get, set: Set) -> None:
+    def __init__(
+        self,
+        learner: Any,
+        batch: Any,
+        call: Callable[[Any, Any], Any],
+        get: Get,
+        set: Set,
+        view: View,
+    ) -> None:
         self.learner, self.batch, self.call, self.get, self.set = learner, batch, call, get, set
+        self.of_the_call: frozenset[str] = frozenset()
+        self.of_the_call = self._of_the_call(view)
 
-    def observe(self, view: View) -> Observation:
-        """The gradients, buffers, attributes and numbers after one call."""
-        return self._run(view)[0]
-
-    def touched(self, view: View) -> dict[str, Tensor]:
-        """The batch's tensors after the call."""
-        return self._run(view)[1]
-
-    def _run(self, view: View) -> tuple[Observation, dict[str, Tensor]]:
+    def look(self, view: View) -> tuple[Observation, dict[str, Tensor]]:
+        """Gradients, buffers, attributes and numbers after one call, and the batch's tensors."""
         assert isinstance(view, PaddedView)
         native = self.set(self.batch, view.native())
-        with restored(self.learner), clipping_off(), caught_gradients() as gradients:
-            returned = self.call(self.learner, native)
-            seen: Observation = {}
-            for i, gradient in enumerate(gradients):
-                seen[f"gradient of {self._name(gradient[0], i)}"] = gradient[1]
+        names = parameter_names(self.learner)
+        with restored(self.learner), generators_kept(), clipping_off(self.learner, self.call):
+            with caught_gradients() as gradients:
+                returned = self.call(self.learner, native)
             if not gradients:
                 raise AuditError(
                     "the call stepped no torch optimiser: audit_learner watches that for the gradients"
                 )
-            norm = torch.stack([g.double().norm() for _, g in gradients]).norm()
-            seen = {"gradient norm": norm.float(), **seen, **_numbers("metric", returned), **self._state()}
-        return seen, {name: tensor.detach() for name, tensor in self.get(native).items()}
-
-    def _name(self, parameter: Tensor, index: int) -> str:
-        for name, module in _modules(self.learner).items():
-            for inner, candidate in module.named_parameters():
-                if candidate is parameter:
-                    return f"{name}.{inner}"
-        return f"parameter {index}"
+            norm = torch.stack([g.double().norm().cpu() for _, g in gradients]).norm()
+            seen: Observation = {"gradient norm": norm.float()}
+            times: dict[int, int] = {}
+            for i, (parameter, gradient) in enumerate(gradients):
+                times[id(parameter)] = again = times.get(id(parameter), 0) + 1
+                name = names.get(id(parameter), f"parameter {i}")
+                seen[f"gradient of {name}" + (f", step {again}" if again > 1 else "")] = gradient
+            seen |= numbers("metric", returned) | self._state()
+        after = {name: x.detach() for name, x in self.get(native).items() if isinstance(x, Tensor)}
+        return {k: v for k, v in seen.items() if k not in self.of_the_call}, after
 
     def _state(self) -> Observation:
         """Buffers, and tensors and numbers among the learner's attributes and theirs."""
         seen: Observation = {}
-        for name, module in _modules(self.learner).items():
+        for name, module in modules_of(self.learner):
             for inner, buffer in module.named_buffers():
-                seen[f"buffer {name}.{inner}"] = buffer.detach().clone()
-        for name, value in _attributes(self.learner).items():
-            seen |= _numbers(f"attribute {name}", value)
+                seen[f"buffer {name}.{inner}".replace(" .", " ")] = buffer.detach().clone()
+        for name, value in attributes_of(self.learner).items():
+            seen |= numbers(f"attribute {name}", value)
         return seen
+
+    def _of_the_call(self, view: View) -> frozenset[str]:
+        """Attributes whose size goes with the batch's, such as hidden states that stay behind."""
+        before = self.look(view)[0]
+        try:
+            after = self.look(view.select([*range(view.n_episodes), 0]))[0]
+        except Exception:
+            return frozenset()
+        names = [name for name in before if name.startswith("attribute ")]
+        return frozenset(n for n in names if n not in after or before[n].shape != after[n].shape)
 
 
 @contextmanager
 def caught_gradients() -> Iterator[list[tuple[Tensor, Tensor]]]:
-    """(parameter, its gradient) of every optimiser step inside."""
+    """(parameter, its gradient) of every optimiser step inside; the steps change nothing."""
     caught: list[tuple[Tensor, Tensor]] = []
+    held: list[tuple[Tensor, Tensor]] = []
 
     def catch(optimiser: torch.optim.Optimizer, *_: Any) -> None:
         for group in optimiser.param_groups:
-            caught.extend((p, p.grad.detach().clone()) for p in group["params"] if p.grad is not None)
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    caught.append((parameter, parameter.grad.detach().clone()))
+                    held.append((parameter, parameter.grad))
+                    parameter.grad = None
 
-    handle = register_optimizer_step_pre_hook(catch)
+    def give_back(*_: Any) -> None:
+        for parameter, gradient in held:
+            parameter.grad = gradient
+        held.clear()
+
+    handles = register_optimizer_step_pre_hook(catch), register_optimizer_step_post_hook(give_back)
     try:
         yield caught
     finally:
-        handle.remove()
-
-
-@contextmanager
-def clipping_off() -> Iterator[None]:
-    """Gradients are not clipped inside: clipping makes every episode's share depend on all others."""
-    usual = nn.utils.clip_grad_norm_, nn.utils.clip_grad_value_
-
-    def norm_only(parameters: Any, *_: Any, **__: Any) -> Tensor:
-        return nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
-
-    nn.utils.clip_grad_norm_, nn.utils.clip_grad_value_ = norm_only, lambda *_, **__: None
-    try:
-        yield
-    finally:
-        nn.utils.clip_grad_norm_, nn.utils.clip_grad_value_ = usual
-
-
-@contextmanager
-def restored(learner: Any) -> Iterator[None]:
-    """The learner, what it owns and all random generators are afterwards what they were.
-
-    Objects that cannot be copied, such as loggers with open files, are shared, not restored.
-    """
-    owners = _owners(learner)
-    dictionaries = [(owner, dict(vars(owner))) for owner in owners]
-    contents = [(tensor, tensor.detach().clone()) for tensor in _tensors(owners)]
-    gradients = [(tensor, tensor.grad) for tensor, _ in contents if tensor.is_leaf]
-    optimisers = [(o, copy.deepcopy(o.state_dict())) for o in owners if isinstance(o, torch.optim.Optimizer)]
-    containers = [(c, copy.copy(c)) for c in _containers(owners)]
-    states = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
-    try:
-        yield
-    finally:
-        for owner, attributes in dictionaries:
-            vars(owner).clear()
-            vars(owner).update(attributes)
-        for container, items in containers:
-            container.clear()
-            container.update(items) if isinstance(container, dict) else container.extend(items)
-        with torch.no_grad():
-            for tensor, content in contents:
-                tensor.copy_(content)
-            for tensor, gradient in gradients:
-                tensor.grad = gradient
-        for optimiser, state in optimisers:
-            optimiser.load_state_dict(state)
-        random.setstate(states[0])
-        np.random.set_state(states[1])  # noqa: NPY002
-        torch.set_rng_state(states[2])
-
-
-def _owners(root: Any) -> list[Any]:
-    """The object and those it holds, to any depth, that have attributes of their own."""
-    found: list[Any] = []
-    seen: set[int] = set()
-    waiting = [root]
-    while waiting:
-        thing = waiting.pop()
-        if (
-            id(thing) in seen
-            or isinstance(thing, (type, Tensor))
-            or (callable(thing) and not hasattr(thing, "__dict__"))
-        ):
-            continue
-        seen.add(id(thing))
-        if isinstance(thing, dict):
-            waiting += thing.values()
-        elif isinstance(thing, (list, tuple)):
-            waiting += thing
-        elif hasattr(thing, "__dict__") and not _foreign(thing):
-            found.append(thing)
-            waiting += vars(thing).values()
-    return found
-
-
-def _foreign(thing: Any) -> bool:
-    """Functions, modules of code, and objects of the standard library: nothing that training changes."""
-    if isinstance(thing, (types.ModuleType, types.FunctionType, types.MethodType, torch.device, torch.dtype)):
-        return True
-    return type(thing).__module__.partition(".")[0] in sys.stdlib_module_names - {
-        "types",
-        "argparse",
-        "__main__",
-    }
-
-
-def _tensors(owners: list[Any]) -> list[Tensor]:
-    """Every tensor held by the owners, by their lists and dictionaries."""
-    found: dict[int, Tensor] = {}
-    for owner in owners:
-        waiting: list[Any] = list(vars(owner).values())
-        while waiting:
-            thing = waiting.pop()
-            if isinstance(thing, Tensor):
-                found[id(thing)] = thing
-            elif isinstance(thing, dict):
-                waiting += thing.values()
-            elif isinstance(thing, (list, tuple)):
-                waiting += thing
-    return list(found.values())
-
-
-def _containers(owners: list[Any]) -> list[Any]:
-    """Lists and dictionaries that the owners hold, and those in them."""
-    found: dict[int, Any] = {}
-    waiting: list[Any] = [value for owner in owners for value in vars(owner).values()]
-    while waiting:
-        thing = waiting.pop()
-        if type(thing) in (list, dict) and id(thing) not in found:
-            found[id(thing)] = thing
-            waiting += thing.values() if isinstance(thing, dict) else thing
-    return list(found.values())
-
-
-def _modules(learner: Any) -> dict[str, nn.Module]:
-    found: dict[str, nn.Module] = {}
-    for owner in _owners(learner):
-        for name, value in vars(owner).items():
-            if isinstance(value, nn.Module) and not isinstance(owner, nn.Module):
-                found.setdefault(name, value)
-    return {"learner": learner} if isinstance(learner, nn.Module) else found
-
-
-def _attributes(learner: Any) -> dict[str, Any]:
-    """Tensors and floats that the learner, or what it holds outside of modules, keeps: running statistics."""
-    found: dict[str, Any] = {}
-    for owner in _owners(learner):
-        if isinstance(owner, (nn.Module, torch.optim.Optimizer)):
-            continue
-        for name, value in vars(owner).items():
-            if isinstance(value, float) or (
-                isinstance(value, Tensor) and not isinstance(value, nn.Parameter)
-            ):
-                found[f"{type(owner).__name__}.{name}"] = value
-    return found
-
-
-def _numbers(kind: str, value: Any) -> Observation:
-    """What of a returned or kept value can be compared."""
-    if isinstance(value, Mapping):
-        return {k: v for name, inner in value.items() for k, v in _numbers(f"{kind} {name}", inner).items()}
-    if isinstance(value, Tensor) and value.is_floating_point():
-        return {kind: value.detach().clone()}
-    if isinstance(value, float):
-        return {kind: torch.tensor(value, dtype=torch.float64)}
-    return {}
+        for handle in handles:
+            handle.remove()

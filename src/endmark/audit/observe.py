@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import random
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -17,19 +18,19 @@ from torch import Tensor, nn
 from endmark.audit.case import Case
 from endmark.audit.view import AuditError, View
 
+SMALL = 1e-2
+"""Numbers are compared as if they were at least so large."""
+
 Observation = dict[str, Tensor]
 """`loss`, `metric NAME`, `gradient of NAME`, `buffer NAME`, `per_step`."""
 
 
+@runtime_checkable
 class Subject(Protocol):
     """Something that can be asked again and again what it makes of a batch, and is not changed by it."""
 
-    def observe(self, view: View) -> Observation:
-        """What it makes of the batch."""
-        ...
-
-    def touched(self, view: View) -> dict[str, Tensor]:
-        """The batch's tensors after the loss was run on them."""
+    def look(self, view: View) -> tuple[Observation, dict[str, Tensor]]:
+        """What it makes of the batch, and the batch's tensors afterwards."""
         ...
 
 
@@ -47,20 +48,41 @@ class Moved:
 def moved(before: Observation, after: Observation) -> list[Moved]:
     """What differs by more than sums in another order do, the largest change first.
 
-    The tolerance is 1e-5 of the largest value for float32, 1e-10 for float64. A gradient that cancels out but
-    for rounding is measured against the largest of all gradients.
+    What rounding may do is relative to the largest value, or to `floors` if that is larger, and is that of
+    the coarsest number that is compared: a float64 statistic of float32 values is as coarse as they are.
+    A parameter without a gradient has one of zeros.
     """
-    gradients = [value for name, value in before.items() if name.startswith("gradient of")]
-    floor = 0.1 * max((float(value.abs().max()) for value in gradients if value.numel()), default=0.0)
+    least, coarse = floors(before), max(map(tolerance, before.values()))
     changes = []
-    for name in before:
-        if name not in after or name == "per_step":
+    for name in (*before, *(after.keys() - before.keys())):
+        if name == "per_step" or ((name not in before or name not in after) and not _is_gradient(name)):
             continue
-        least = floor if name.startswith("gradient of") else 0.0
-        change = relative_change(before[name], after[name], least)
-        if change > tolerance(before[name]):
+        there = before[name] if name in before else after[name]
+        a, b = (seen.get(name, torch.zeros_like(there)) for seen in (before, after))
+        change = relative_change(a, b, least(name))
+        if change > coarse:
             changes.append(Moved(name, change))
     return sorted(changes, key=lambda change: (change.what != "loss", -change.by))
+
+
+def floors(seen: Observation) -> Callable[[str], float]:
+    """What the change of a number is measured against at least, since it may be what is left of a sum that
+    cancels out, all but rounding: a gradient against the largest of all gradients, the loss of a policy
+    whose advantages add up to nothing against its gradient.
+    """
+    gradients = [value for name, value in seen.items() if _is_gradient(name)]
+    largest = max((float(value.abs().max()) for value in gradients if value.numel()), default=0.0)
+    return partial(_floor, largest)
+
+
+def _floor(largest_gradient: float, name: str) -> float:
+    if _is_gradient(name):
+        return 0.1 * largest_gradient
+    return max(SMALL, min(1.0, largest_gradient)) if name == "loss" else SMALL
+
+
+def _is_gradient(name: str) -> bool:
+    return name.startswith("gradient of")
 
 
 def relative_change(before: Tensor, after: Tensor, least: float = 0.0) -> float:
@@ -70,6 +92,8 @@ def relative_change(before: Tensor, after: Tensor, least: float = 0.0) -> float:
     """
     if before.shape != after.shape:
         return float("inf")
+    if torch.equal(before, after):
+        return 0.0
     a, b = before.double(), after.double()
     finite = a.isfinite() & b.isfinite()
     if (~finite & ~((a == b) | (a.isnan() & b.isnan()))).any():
@@ -81,8 +105,10 @@ def relative_change(before: Tensor, after: Tensor, least: float = 0.0) -> float:
 
 
 def tolerance(like: Tensor) -> float:
-    """What rounding may do."""
-    return 1e-10 if like.dtype == torch.float64 else 1e-5
+    """What rounding may do, relatively: 1e-10 for float64, 1e-5 for float32."""
+    if not like.is_floating_point():
+        return 0.0
+    return {torch.float64: 1e-10, torch.float16: 1e-2, torch.bfloat16: 5e-2}.get(like.dtype, 1e-5)
 
 
 class LossSubject:
@@ -92,17 +118,10 @@ class LossSubject:
         self.loss = case.loss
         self.modules = [case.modules] if isinstance(case.modules, nn.Module) else list(case.modules)
 
-    def observe(self, view: View) -> Observation:
-        """What it makes of the batch."""
-        return self._run(view)[0]
-
-    def touched(self, view: View) -> dict[str, Tensor]:
-        """The batch's tensors after the loss was run on them."""
-        return self._run(view)[1]
-
-    def _run(self, view: View) -> tuple[Observation, dict[str, Tensor]]:
+    def look(self, view: View) -> tuple[Observation, dict[str, Tensor]]:
+        """What it makes of the batch, and the batch's tensors afterwards."""
         native = view.native()
-        with unchanged(self.modules):
+        with unchanged(self.modules), generators_kept():
             scalars, per_step = read_loss(self.loss(native))
             seen: Observation = {
                 "loss" if name == "loss" else f"metric {name}": value.detach().clone()
@@ -110,20 +129,35 @@ class LossSubject:
             }
             if per_step is not None:
                 seen["per_step"] = per_step.detach().clone()
-            named = [item for module in self.modules for item in module.named_parameters()]
-            trained = {name: parameter for name, parameter in named if parameter.requires_grad}
-            if not scalars["loss"].requires_grad:
-                raise AuditError(
-                    "the loss has no gradient: it must depend on parameters that require one, not in no_grad"
-                )
-            gradients = torch.autograd.grad(scalars["loss"], list(trained.values()), allow_unused=True)
-            for name, gradient in zip(trained, gradients, strict=True):
-                if gradient is not None:
-                    seen[f"gradient of {name}"] = gradient
-            for module in self.modules:
+            seen |= self._gradients(scalars["loss"])
+            for prefix, module in self._named_modules():
                 for name, buffer in module.named_buffers():
-                    seen[f"buffer {name}"] = buffer.detach().clone()
+                    seen[f"buffer {prefix}{name}"] = buffer.detach().clone()
         return seen, {name: tensor.detach() for name, tensor in view.unpack(native).items()}
+
+    def _named_modules(self) -> list[tuple[str, nn.Module]]:
+        """Each module, and what its names begin with, so that those of several do not collide."""
+        alone = len(self.modules) == 1
+        return [("" if alone else f"{i}.", module) for i, module in enumerate(self.modules)]
+
+    def _gradients(self, loss: Tensor) -> Observation:
+        if not loss.requires_grad:
+            raise AuditError(
+                "the loss has no gradient: it must depend on parameters that require one, not in no_grad"
+            )
+        trained = {
+            f"{prefix}{name}": parameter
+            for prefix, module in self._named_modules()
+            for name, parameter in module.named_parameters()
+            if parameter.requires_grad
+        }
+        if not trained:
+            return {}
+        gradients = torch.autograd.grad(loss, list(trained.values()), allow_unused=True)
+        seen = {f"gradient of {n}": g for n, g in zip(trained, gradients, strict=True) if g is not None}
+        if not seen:
+            raise AuditError("the loss has no gradient by any parameter of the case's modules: are they its?")
+        return seen
 
 
 def read_loss(given: Any) -> tuple[dict[str, Tensor], Tensor | None]:
@@ -155,14 +189,41 @@ def in_a_line(error: Exception) -> str:
 
 @contextmanager
 def unchanged(modules: Sequence[nn.Module]) -> Iterator[None]:
-    """Buffers, parameters and every random generator are afterwards what they were."""
-    saved = [{k: v.clone() for k, v in module.state_dict().items()} for module in modules]
-    states = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
+    """Buffers and parameters are afterwards what they were."""
+    saved = [{name: tensor.detach().clone() for name, tensor in _tensors(module)} for module in modules]
     try:
         yield
     finally:
-        for module, state in zip(modules, saved, strict=True):
-            module.load_state_dict(state)
+        with torch.no_grad():
+            for module, contents in zip(modules, saved, strict=True):
+                for name, tensor in _tensors(module):
+                    tensor.copy_(contents[name])
+
+
+def _tensors(module: nn.Module) -> list[tuple[str, Tensor]]:
+    return [*module.named_parameters(), *module.named_buffers()]
+
+
+@contextmanager
+def generators_kept() -> Iterator[None]:
+    """The global random generators are afterwards what they were."""
+    states = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
+    on_gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else None
+    try:
+        yield
+    finally:
         random.setstate(states[0])
         np.random.set_state(states[1])  # noqa: NPY002
         torch.set_rng_state(states[2])
+        if on_gpus is not None:
+            torch.cuda.set_rng_state_all(on_gpus)
+
+
+@contextmanager
+def other_numbers() -> Iterator[None]:
+    """The global random generators give other numbers inside."""
+    with generators_kept():
+        random.seed(random.random())
+        np.random.seed(random.randrange(2**32))  # noqa: NPY002
+        torch.manual_seed(random.randrange(2**62))
+        yield

@@ -5,110 +5,47 @@ A probe takes the `Audit` and yields `Finding`s; `PROBES` names them, and its or
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
+from endmark.audit import disturb as regions
 from endmark.audit.advice import advice
-from endmark.audit.draw import Style, draw
-from endmark.audit.findings import Finding, Reproducer, Severity
+from endmark.audit.context import COUPLED, Audit, Skip, Unstable, adds
+from endmark.audit.disturb import (
+    Cell,
+    Disturbance,
+    Region,
+    as_cells,
+    evenly,
+    named,
+    nudged,
+    overwrite,
+    overwritten,
+    spread,
+    where,
+)
+from endmark.audit.draw import Style
+from endmark.audit.findings import Finding, Reproducer
 from endmark.audit.observe import (
+    SMALL,
     Moved,
-    Observation,
     Subject,
     in_a_line,
     moved,
+    other_numbers,
     relative_change,
     tolerance,
 )
-from endmark.audit.shrink import Disturbance, shrink
+from endmark.audit.shrink import smallest
 from endmark.audit.view import AuditError, PaddedView, View
 
-Region = Callable[[View], Tensor]
+__all__ = ["PROBES", "not_finite"]
 
-COUPLED = 1e-3
-"""A gap between a batch and its halves, relative, above which episodes share something."""
-
-
-class Unstable(Exception):
-    """No other probe can be run; the message says why."""
-
-
-class Skip(Exception):
-    """This probe has nothing to do on this batch; the message says why."""
-
-
-@dataclass
-class Audit:
-    """What every probe needs.
-
-    budget: how many steps the weight and causality probes look at, one by one.
-    """
-
-    subject: Subject
-    view: View
-    base: Observation
-    seed: int
-    reward: str | None
-    bootstraps: bool
-    horizon: int | None
-    budget: int
-    _gaps: dict[str, float] = dataclasses.field(default_factory=dict)
-
-    def generator(self) -> torch.Generator:
-        """Always the same numbers."""
-        return torch.Generator().manual_seed(self.seed)
-
-    def observe(self, view: View) -> Observation:
-        """What the loss makes of this instead of the batch; Skip if it fails."""
-        try:
-            return self.subject.observe(view)
-        except Exception as error:
-            raise Skip(f"the loss fails on a part of the batch or several: {in_a_line(error)}") from error
-
-    def changes(self, view: View) -> list[Moved]:
-        """What moves if the loss gets this instead of the batch; that it fails is a move, too."""
-        try:
-            return moved(self.base, self.subject.observe(view))
-        except Exception as error:
-            return [Moved(f"it fails: {in_a_line(error)}", float("inf"))]
-
-    def gaps(self) -> dict[str, float]:
-        """How far the batch's result is from that of its two halves, for each mean that it may be."""
-        if not self._gaps:
-            n = self.view.n_episodes
-            parts = [self.view.select(half) for half in (range(n // 2), range(n // 2, n)) if len(half)]
-            alone = [self.observe(part) for part in parts]
-            for name, count in _counts(self.view).items():
-                self._gaps[name] = _gap(self.base, alone, [count(part) for part in parts])
-        return self._gaps
-
-    def coupled(self) -> bool:
-        """Whether no mean makes the batch of its halves: episodes share something."""
-        return min(self.gaps().values()) > COUPLED
-
-    def finding(
-        self,
-        probe: str,
-        severity: Severity,
-        what: str,
-        changes: list[Moved],
-        *,
-        topic: str,
-        field: str | None = None,
-        region: Region | None = None,
-        disturb: Disturbance | None = None,
-    ) -> Finding:
-        """A finding with its cells, its likely causes, and the smallest batch that shows it."""
-        causes, repair = advice(topic)
-        cells = _where(self.view, region(self.view)) if region else ()
-        reproducer = (
-            shrink(self.subject, self.view, disturb, region, self.seed) if disturb and region else None
-        )
-        return Finding(probe, severity, what, field, cells, tuple(changes[:6]), causes, repair, reproducer)
+_DRAWN: tuple[Style, ...] = ("random", "other random")
+_NAN: tuple[Style, ...] = ("nan", "inf")
 
 
 def poison(audit: Audit) -> Iterator[Finding]:
@@ -119,37 +56,86 @@ def poison(audit: Audit) -> Iterator[Finding]:
     move nothing, NaN and inf, which masks by multiplication let through.
     """
     view = audit.view
-    for field in (*view.frame_fields, *view.step_fields):
-        regions: dict[str, Region] = {"padding": _padding, "after the end": _stale}
-        if field in view.step_fields:
-            regions["final frame"] = _uncounted
-        for name, region in regions.items():
-            if not region(view).any():
-                continue
-            finding = _poison_one(audit, field, name, region)
-            if finding is not None:
-                yield finding
-
-
-def _poison_one(audit: Audit, field: str, name: str, region: Region) -> Finding | None:
-    finite: list[Style] = ["random", "other random", "zero"]
-    broken: list[Style] = ["nan", "inf"] if audit.view.tensors[field].is_floating_point() else []
-    for style in finite + broken:
-        disturb = _overwrite(field, region, style, audit.seed)
-        changes = audit.changes(disturb(audit.view, None))
-        if not changes:
+    everything = (*view.frame_fields, *view.step_fields)
+    places: list[tuple[str, str, Region, tuple[str, ...]]] = [
+        ("padding", "in padding", regions.padding, everything),
+        ("after the end", "after the end", regions.stale, everything),
+        ("final frame", "on frames without a step", regions.uncounted, view.step_fields),
+    ]
+    for topic, words, region, fields in places:
+        if not region(view).any():
             continue
-        where = {"padding": "in padding", "after the end": "after the end", "final frame": "on final frames"}[
-            name
-        ]
-        if style in broken:
-            what = f"{style} in '{field}' {where} gets through, though other values do not"
-            return audit.finding("poison", "fragile", what, changes, topic="poison: nan", field=field,
-                                 region=region, disturb=disturb)  # fmt: skip
-        what = f"'{field}' {where} matters"
-        return audit.finding("poison", "leak", what, changes, topic=f"poison: {name}", field=field,
-                             region=region, disturb=disturb)  # fmt: skip
+        innocent = list(fields)
+        for style in _styles(audit.quick):
+            for culprits, changes, disturb in _culprits(audit, innocent, region, style):
+                innocent = [field for field in innocent if field not in culprits]
+                names, broken = _quoted(culprits), style in _NAN
+                matter = f"{words} matter{'s' * (len(culprits) == 1)}"
+                yield audit.finding(
+                    "poison",
+                    "fragile" if broken else "leak",
+                    f"{style} in {names} {words} gets through, though other values do not"
+                    if broken
+                    else f"{names} {matter}",
+                    changes,
+                    topic="poison: nan" if broken else f"poison: {topic}",
+                    fields=culprits,
+                    region=region,
+                    disturb=disturb,
+                    style=style,
+                )
+
+
+def not_finite(subject: Subject, view: View, seed: int) -> Finding | None:
+    """For a loss that is NaN on the batch as it is: the field that makes it so where nothing is real."""
+    for region in (regions.padding, regions.stale, regions.uncounted):
+        fields = view.step_fields if region is regions.uncounted else (*view.frame_fields, *view.step_fields)
+        for field in fields if region(view).any() else ():
+            mended = overwrite([field], region, "random", seed)(view, None)
+            if all(value.isfinite().all() for name, value in subject.look(mended)[0].items() if adds(name)):
+                causes, repair = advice("poison: nan")
+                what = f"the loss is not finite, because of '{field}' where nothing is real"
+                return Finding("poison", "leak", what, field, where(view, region(view)), (), causes, repair)
     return None
+
+
+def _styles(quick: bool) -> tuple[Style, ...]:
+    return ("random", "zero", "nan") if quick else (*_DRAWN, "zero", *_NAN)
+
+
+def _culprits(
+    audit: Audit, fields: Sequence[str], region: Region, style: Style
+) -> Iterator[tuple[tuple[str, ...], list[Moved], Disturbance]]:
+    """Each field that matters in the region; or all of them, if they matter together only.
+
+    One look at all of them together is enough where nothing leaks.
+    """
+    if style in _NAN:
+        fields = [field for field in fields if audit.view.tensors[field].is_floating_point()]
+    if not fields or not region(audit.view).any():
+        return
+    together = overwrite(fields, region, style, audit.seed)
+    changes = audit.changes(together(audit.view, None))
+    if not changes:
+        return
+    alone = False
+    for field in fields if len(fields) > 1 else ():
+        disturb = overwrite([field], region, style, audit.seed)
+        if own := audit.changes(disturb(audit.view, None)):
+            alone = True
+            yield (field,), own, disturb
+    if not alone:
+        if len(fields) > 2:
+            fields = smallest(
+                list(fields), lambda some: bool(audit.changes(_all(audit, some, region, style)))
+            )
+            together = overwrite(fields, region, style, audit.seed)
+            changes = audit.changes(together(audit.view, None))
+        yield tuple(fields), changes, together
+
+
+def _all(audit: Audit, fields: Sequence[str], region: Region, style: Style) -> View:
+    return overwrite(fields, region, style, audit.seed)(audit.view, None)
 
 
 def padding(audit: Audit) -> Iterator[Finding]:
@@ -161,10 +147,11 @@ def padding(audit: Audit) -> Iterator[Finding]:
     view = audit.view
     if not isinstance(view, PaddedView):
         raise Skip("an EpisodeBatch has no padding")
+    audit.needs_the_same_numbers()
     for columns in (1, 5):
         changes = audit.changes(view.widen(columns))
         if changes:
-            what = f"{columns} more column{'s' * (columns > 1)} of padding change the result"
+            what = f"{columns} more column{'s change' if columns > 1 else ' changes'} the result"
             yield audit.finding("padding", "leak", what, changes, topic="padding")
             return
 
@@ -175,36 +162,42 @@ def weight(audit: Audit) -> Iterator[Finding]:
     Made for masks that drop the terminal step, as `1 - terminated` does, and for sums that call themselves
     means.
     """
-    view = audit.view
-    if audit.reward is not None and audit.reward in view.step_fields:
+    view, reward = audit.view, audit.reward
+    if reward is not None and reward in view.step_fields:
         dead = [
             cell
-            for cell in _spread(view, audit.budget)
-            if not audit.changes(_nudged(view, audit.reward, cell))
+            for cell in spread(view, audit.budget)
+            # Both ways, as rewards are clipped here and there.
+            if not any(audit.changes(nudged(view, reward, cell, sign)) for sign in (1, -1))
         ]
         if dead:
             causes, repair = advice("weight: nothing")
-            cells = tuple(_named(view, cell) for cell in dead)
-            yield Finding(
-                "weight", "leak", "real steps that carry no weight: their reward moves nothing", audit.reward,
-                cells, (), causes, repair, Reproducer(audit.seed, (cells[0][0],), cells[:1]),
-            )  # fmt: skip
-    everyone = list(range(view.n_episodes))
-    twice = audit.observe(view.select(everyone * 2))
-    if changes := [change for change in moved(audit.base, twice) if _adds(change.what)]:
+            cells = tuple(named(view, cell) for cell in dead)
+            what = f"real steps that carry no weight: their {reward} moves nothing"
+            reproducer = Reproducer(audit.seed, (cells[0][0],), cells[:1], (reward,))
+            yield Finding("weight", "leak", what, reward, cells, (), causes, repair, reproducer)
+    audit.needs_the_same_numbers()
+    twice = audit.observe(view.select([*range(view.n_episodes)] * 2))
+    if changes := [change for change in moved(audit.base, twice) if adds(change.what)]:
         double = {name: 2 * value for name, value in audit.base.items()}
-        if not any(_adds(change.what) for change in moved(double, twice)):
+        if not any(adds(change.what) for change in moved(double, twice)):
             what = "the loss is a sum: the same batch twice over gives twice the loss"
             yield audit.finding("weight", "fragile", what, changes, topic="weight: sum")
         elif not audit.coupled():  # else `company` tells: the n - 1 of a standard deviation does this
             what = "the batch twice over gives another loss"
             yield audit.finding("weight", "leak", what, changes, topic="weight: twice")
-    if not audit.coupled() and min(audit.gaps(), key=audit.gaps().__getitem__) == "episodes":
-        others = [gap for name, gap in audit.gaps().items() if name != "episodes"]
-        if min(others) > COUPLED:
-            what = "episodes weigh the same, whatever their length"
-            changes = [Moved("loss or gradient", min(others))]
-            yield audit.finding("weight", "weighting", what, changes, topic="weight: episodes")
+    gaps = audit.gaps()
+    best = min(gaps, key=gaps.__getitem__)
+    others = min(gap for name, gap in gaps.items() if name != best)
+    if audit.coupled() or others <= COUPLED:
+        return
+    changes = [Moved("loss or gradient", others)]
+    if best == "episodes":
+        what = "episodes weigh the same, whatever their length"
+        yield audit.finding("weight", "weighting", what, changes, topic="weight: episodes")
+    elif best == "frames" and not (view.terminal.any() or view.cut.any()):
+        what = "the denominator counts positions that are no steps"
+        yield audit.finding("weight", "leak", what, changes, topic="weight: positions")
 
 
 def bootstrap(audit: Audit) -> Iterator[Finding]:
@@ -216,28 +209,29 @@ def bootstrap(audit: Audit) -> Iterator[Finding]:
     if not bool(view.terminal.any() | view.cut.any()):
         raise Skip("no episode's final frame is in the batch")
     fields = [name for name in view.frame_fields if name != "alive"]
-    for field in fields:
-        disturb = _overwrite(field, _terminal, "random", audit.seed)
-        if view.terminal.any() and (changes := audit.changes(disturb(view, None))):
-            yield audit.finding(
-                "bootstrap", "leak", f"'{field}' after a terminal step matters", changes,
-                topic="bootstrap: terminal", field=field, region=_terminal, disturb=disturb,
-            )  # fmt: skip
-    if not audit.bootstraps or not view.cut.any():
+    innocent = list(fields)
+    styles: tuple[Style, ...] = ("random", "zero")  # zero: no legal action, so a maximum over nothing
+    for style in styles:
+        for culprits, changes, disturb in _culprits(audit, innocent, regions.after_terminal, style):
+            innocent = [field for field in innocent if field not in culprits]
+            what = f"{_quoted(culprits)} after a terminal step matter{'s' * (len(culprits) == 1)}"
+            yield audit.finding("bootstrap", "leak", what, changes, topic="bootstrap: terminal", style=style,
+                                fields=culprits, region=regions.after_terminal, disturb=disturb)  # fmt: skip
+    if not audit.bootstraps or not fields:
         return
-    deaf = []
-    for cell in _cells(view.cut)[: audit.budget]:
-        only = torch.zeros_like(view.cut)
-        only[cell] = True
-        disturbed: View = view
-        for field in fields:
-            disturbed = _overwritten(disturbed, field, only, "random", audit.generator())
-        if not audit.changes(disturbed):
-            deaf.append(_named(view, cell))
+    deaf = [
+        named(view, cell)
+        for cell in evenly(as_cells(view.cut.nonzero()), audit.budget)
+        # Twice, as two values may happen to be worth the same.
+        if not any(
+            audit.changes(overwritten(view, fields, _only(view.cut, cell), style, audit.seed))
+            for style in _DRAWN
+        )
+    ]
     if deaf:
         causes, repair = advice("bootstrap: cut")
         what = "the frame after a truncated end does not matter: its value is not bootstrapped from"
-        reproducer = Reproducer(audit.seed, (deaf[0][0],), (deaf[0],))
+        reproducer = Reproducer(audit.seed, (deaf[0][0],), (deaf[0],), tuple(fields))
         yield Finding("bootstrap", "leak", what, None, tuple(deaf), (), causes, repair, reproducer)
 
 
@@ -251,8 +245,9 @@ def company(audit: Audit) -> Iterator[Finding]:
     n = view.n_episodes
     if n < 2:
         raise Skip("there is one episode alone")
+    audit.needs_the_same_numbers()
     orders = [list(reversed(range(n))), torch.randperm(n, generator=audit.generator()).tolist()]
-    for order in orders:
+    for order in orders[: 1 if audit.quick else 2]:
         changes = [m for m in audit.changes(view.select(order)) if not m.what.startswith("buffer")]
         if changes:
             what = "the same episodes in another order give another result"
@@ -275,23 +270,55 @@ def causality(audit: Audit) -> Iterator[Finding]:
         raise Skip("the loss returns no 'per_step' terms")
     if audit.horizon is None:
         raise Skip("Case(horizon=...) does not say how far a step's term may look")
-    terms = audit.base["per_step"].squeeze(-1) if audit.base["per_step"].ndim > 2 else audit.base["per_step"]
-    for cell in _spread(view, audit.budget):
-        episode, t = _named(view, cell)
+    terms, fields = _terms(view, audit.base["per_step"]), (*view.frame_fields, *view.step_fields)
+    least = max(SMALL, 0.1 * float(terms[terms.isfinite()].abs().max()))
+
+    def change(cell: Cell, later: Tensor, fields: Sequence[str]) -> float:
+        disturbed = overwritten(view, fields, later, "random", audit.seed)
+        after = _terms(view, audit.observe(disturbed)["per_step"])
+        return relative_change(terms[cell], after[cell], least)
+
+    for cell in evenly(_with_a_future(view, terms, audit.horizon), audit.budget):
+        episode, t = named(view, cell)
         later = (view.episode == episode) & (view.time > t + audit.horizon) & view.frames
-        if not later.any():
-            continue
-        for field in view.frame_fields:
-            disturbed = _overwritten(view, field, later, "random", audit.generator())
-            after = audit.observe(disturbed)["per_step"].reshape(terms.shape)
-            change = relative_change(terms[cell], after[cell])
-            if change > tolerance(terms):
-                causes, repair = advice("causality")
-                what = f"the term of step {t} depends on '{field}' after t = {t + audit.horizon}"
-                cells = _where(view, later)
-                yield Finding("causality", "leak", what, field, cells, (Moved(f"per_step[{t}]", change),),
-                              causes, repair, Reproducer(audit.seed, (episode,), cells[:1]))  # fmt: skip
-                return
+        by = change(cell, later, fields)
+        if by > tolerance(terms):
+            guilty = [field for field in fields if change(cell, later, [field]) > tolerance(terms)] or fields
+            causes, repair = advice("causality")
+            what = f"the term of step {t} depends on {_quoted(guilty)} after t = {t + audit.horizon}"
+            cells = where(view, later)
+            reproducer = Reproducer(audit.seed, (episode,), cells, tuple(guilty))
+            yield Finding("causality", "leak", what, ", ".join(guilty), cells,
+                          (Moved(f"per_step[{t}]", by),), causes, repair, reproducer)  # fmt: skip
+            return
+
+
+def _terms(view: View, per_step: Tensor) -> Tensor:
+    """Terms by cell: (B, C) or, the last column apart, (B, C-1); of an `EpisodeBatch` (F,), NaN without."""
+    cells = view.frames
+    terms = per_step.flatten(cells.ndim).squeeze(-1) if per_step.ndim > cells.ndim else per_step
+    if cells.ndim == 1 and terms.shape == (int(view.steps.sum()),):
+        full = terms.new_full(cells.shape, torch.nan)
+        full[view.steps.to(terms.device)] = terms
+        return full
+    if (
+        terms.ndim == cells.ndim
+        and terms.shape[0] == len(cells)
+        and terms.shape[-1] - cells.shape[-1] in (0, -1)
+    ):
+        return terms
+    want = f"{tuple(cells.shape)}, a term a cell, or one column less" if cells.ndim > 1 else "[S] or [F]"
+    raise Skip(f"'per_step' has shape {tuple(per_step.shape)}: want {want}")
+
+
+def _with_a_future(view: View, terms: Tensor, horizon: int) -> list[Cell]:
+    """Real steps with a term, behind whose horizon their episode goes on."""
+    last = torch.zeros(view.n_episodes, dtype=torch.int64)
+    last = last.scatter_reduce(0, view.episode[view.frames], view.time[view.frames], "amax")
+    there = view.steps & (last[view.episode] > view.time + horizon)
+    if terms.shape != there.shape:
+        there = there & functional.pad(torch.ones(terms.shape, dtype=torch.bool), (0, 1))
+    return as_cells(there.nonzero())
 
 
 def purity(audit: Audit) -> Iterator[Finding]:
@@ -302,12 +329,24 @@ def purity(audit: Audit) -> Iterator[Finding]:
     """
     view = audit.view
     before = view.unpack(view.native())
-    after = audit.subject.touched(view)
+    with other_numbers():
+        seen, after = audit.subject.look(view)
     for name, tensor in before.items():
         if name in after and not _same_bits(tensor, after[name]):
             changes = [Moved(f"field {name}", relative_change(tensor, after[name]))]
             yield audit.finding("purity", "leak", f"the loss writes to '{name}'", changes, topic="purity")
+    if not moved(audit.base, seen):
+        return
+    audit.draws = True
     if changes := audit.changes(view):
+        if all(change.what.startswith(("metric ", "attribute ")) for change in changes):
+            for change in changes:  # a clock, it may be
+                del audit.base[change.what]
+            names = ", ".join(change.what for change in changes)
+            what = f"another number at every call, so it is not compared: {names}"
+            yield audit.finding("purity", "fragile", what, changes, topic="purity: twice")
+            audit.draws = bool(moved(audit.base, seen))
+            return
         what = "the same batch gives another result the second time"
         yield audit.finding("purity", "leak", what, changes, topic="purity: twice")
         raise Unstable(f"{what}, so nothing else can be compared")
@@ -322,7 +361,7 @@ def empty(audit: Audit) -> Iterator[Finding]:
     if not isinstance(view, PaddedView):
         raise Skip("an EpisodeBatch holds at least one step")
     try:
-        seen = audit.subject.observe(view.emptied())
+        seen, _ = audit.subject.look(view.emptied())
     except AuditError:
         return  # a loss without any gradient: nothing was counted
     except ValueError:
@@ -355,23 +394,19 @@ def agents(audit: Audit) -> Iterator[Finding]:
     if not (~view.alive & view.frames[..., None]).any():
         raise Skip("no agent leaves an episode before its end")
     n_agents = view.alive.shape[-1]
-    for field in (*view.frame_fields, *view.step_fields):
-        tensor = view.tensors[field]
-        cell_axes = view.frames.ndim
-        if (
-            field == "alive"
-            or tensor.ndim <= cell_axes
-            or tensor.shape[cell_axes] != n_agents
-            or n_agents == 1
-        ):
-            continue
-        region = _dead_steps if field in view.step_fields else _dead
-        disturb = _overwrite(field, region, "random", audit.seed)
-        if changes := audit.changes(disturb(view, None)):
-            yield audit.finding(
-                "agents", "leak", f"'{field}' of an agent that has left matters", changes,
-                topic="agents", field=field, region=region, disturb=disturb,
-            )  # fmt: skip
+    axis = view.frames.ndim
+    for fields, region in [(view.frame_fields, regions.dead), (view.step_fields, regions.dead_steps)]:
+        own = [
+            field
+            for field in fields
+            if field != "alive"
+            and view.tensors[field].ndim > axis
+            and view.tensors[field].shape[axis] == n_agents > 1
+        ]
+        for culprits, changes, disturb in _culprits(audit, own, region, "random"):
+            what = f"{_quoted(culprits)} of an agent that has left matter{'s' * (len(culprits) == 1)}"
+            yield audit.finding("agents", "leak", what, changes, topic="agents",
+                                fields=culprits, region=region, disturb=disturb)  # fmt: skip
 
 
 PROBES: dict[str, Callable[[Audit], Iterator[Finding]]] = {
@@ -387,112 +422,14 @@ PROBES: dict[str, Callable[[Audit], Iterator[Finding]]] = {
 }
 
 
-def _padding(view: View) -> Tensor:
-    return ~view.frames & ~view.filled
+def _quoted(names: Sequence[str]) -> str:
+    return " and ".join(f"'{name}'" for name in names)
 
 
-def _stale(view: View) -> Tensor:
-    return ~view.frames & view.filled
-
-
-def _uncounted(view: View) -> Tensor:
-    return view.frames & ~view.steps
-
-
-def _terminal(view: View) -> Tensor:
-    return view.terminal
-
-
-def _dead(view: View) -> Tensor:
-    assert view.alive is not None
-    return ~view.alive & view.frames[..., None]
-
-
-def _dead_steps(view: View) -> Tensor:
-    assert view.alive is not None
-    return ~view.alive & view.steps[..., None]
-
-
-def _overwrite(field: str, region: Region, style: Style, seed: int) -> Disturbance:
-    """A disturbance of the field in the region, or in some cells of it."""
-
-    def disturb(view: View, keep: Tensor | None) -> View:
-        cells = region(view) if keep is None else region(view) & keep
-        return _overwritten(view, field, cells, style, torch.Generator().manual_seed(seed))
-
-    return disturb
-
-
-def _overwritten(view: View, field: str, cells: Tensor, style: Style, generator: torch.Generator) -> View:
-    tensor = view.tensors[field].clone()
-    cells = cells.to(tensor.device)
-    values = draw(tensor, tensor[view.frames.to(tensor.device)], style, generator)
-    tensor[cells] = values[cells]
-    return view.with_tensors({field: tensor})
-
-
-def _nudged(view: View, reward: str, cell: tuple[int, ...]) -> View:
-    tensor = view.tensors[reward].clone()
-    tensor[cell] += 1 + tensor[cell].abs()
-    return view.with_tensors({reward: tensor})
-
-
-def _spread(view: View, budget: int) -> list[tuple[int, ...]]:
-    """Some real steps: every episode's last one first, then others, evenly."""
-    steps = _cells(view.steps)
-    last: dict[int, tuple[int, ...]] = {}
-    for cell in steps:
-        last[int(view.episode[cell])] = cell
-    rest = [cell for cell in steps if last[int(view.episode[cell])] != cell]
-    chosen = list(last.values())[:budget]
-    room = budget - len(chosen)
-    return chosen + rest[:: max(1, -(-len(rest) // room))] if room > 0 else chosen
-
-
-def _counts(view: View) -> dict[str, Callable[[View], float]]:
-    """What a mean over the batch may divide by."""
-    counts: dict[str, Callable[[View], float]] = {
-        "steps": lambda part: float(part.steps.sum()),
-        "episodes": lambda part: float(part.n_episodes),
-        "nothing": lambda _: 1.0,
-        "steps but the first": lambda part: float(part.steps.sum() - part.n_episodes),
-    }
-    if view.terminal.any() or view.cut.any():
-        counts["frames"] = lambda part: float(part.frames.sum())
-    if view.alive is not None:
-        counts["steps and agents"] = lambda part: float((part.alive & part.steps[..., None]).sum())  # type: ignore[operator]
-    return counts
-
-
-def _gap(whole: Observation, parts: list[Observation], weights: list[float]) -> float:
-    """How far the whole's loss and gradients are from the parts' weighted mean (or sum), relatively."""
-    total = 1.0 if weights == [1.0, 1.0] else sum(weights)
-    gap = 0.0
-    for name, value in whole.items():
-        if _adds(name):
-            zero = torch.zeros_like(value)
-            added = sum((part.get(name, zero) * w for part, w in zip(parts, weights, strict=True)), zero)
-            gap = max(gap, relative_change(value, added / total))
-    return gap
-
-
-def _adds(name: str) -> bool:
-    """Whether this is a sum or a mean over the batch's steps, as the loss is."""
-    return name == "loss" or name.startswith("gradient of")
-
-
-def _cells(mask: Tensor) -> list[tuple[int, ...]]:
-    return [tuple(index) for index in mask.nonzero().tolist()]
-
-
-def _named(view: View, cell: tuple[int, ...]) -> tuple[int, int]:
-    cell = cell[: view.frames.ndim]
-    return int(view.episode[cell]), int(view.time[cell])
-
-
-def _where(view: View, mask: Tensor) -> tuple[tuple[int, int], ...]:
-    """(episode, t) of the cells, each once."""
-    return tuple(dict.fromkeys(_named(view, cell) for cell in _cells(mask)))
+def _only(cells: Tensor, cell: Cell) -> Tensor:
+    only = torch.zeros_like(cells)
+    only[cell] = True
+    return only
 
 
 def _same_bits(a: Tensor, b: Tensor) -> bool:

@@ -8,11 +8,12 @@ from typing import get_args
 import torch
 
 from endmark.audit.case import Case
+from endmark.audit.context import Audit, Skip, Unstable, adds
 from endmark.audit.findings import Finding, Report, Severity
 from endmark.audit.hard import CASES
 from endmark.audit.observe import LossSubject, Subject, in_a_line
-from endmark.audit.probes import PROBES, Audit, Skip, Unstable
-from endmark.audit.view import AuditError, View, view_of
+from endmark.audit.probes import PROBES, not_finite
+from endmark.audit.view import AuditError, View, left_alone, view_of
 
 Observe = Callable[[str, int, int], None]
 """Called before each probe with its name, how many are done, and how many there are."""
@@ -36,10 +37,13 @@ def audit(
     )
 
 
-def assert_no_leaks(case: Case, *, probes: Sequence[str] | None = None, seed: int = 0) -> None:
-    """For a test of yours: AssertionError with the findings if the audit finds a leak."""
-    report = audit(case, probes=probes, seed=seed)
-    assert not report.leaks, "\n".join(f"{f.probe}: {f.what}; repair: {f.repair}" for f in report.leaks)
+def assert_no_leaks(
+    subject: Case | Report, *, probes: Sequence[str] | None = None, seed: int = 0, quick: bool = False
+) -> None:
+    """For a test of yours: AssertionError with the leaks that the audit of a case, or its report, has."""
+    report = subject if isinstance(subject, Report) else audit(subject, probes=probes, seed=seed, quick=quick)
+    if report.leaks:
+        raise AssertionError("\n".join(f"{f.probe}: {f.what}; repair: {f.repair}" for f in report.leaks))
 
 
 def run_probes(
@@ -59,17 +63,18 @@ def run_probes(
     if not view.steps.any():
         raise AuditError("nothing in the batch is real: want at least one step")
     try:
-        base = subject.observe(view)
+        base, _ = subject.look(view)
     except AuditError:
         raise
     except Exception as error:
         raise AuditError(f"the loss fails on the batch as it is: {in_a_line(error)}") from error
-    for name, value in base.items():
-        if name != "per_step" and not value.isfinite().all():
-            raise AuditError(f"{name} is not finite on the batch as it is: want numbers that can be compared")
-    context = Audit(
-        subject, view, base, seed, case.reward, case.bootstraps, case.horizon, budget=6 if quick else 24
-    )
+    if broken := [name for name, value in base.items() if adds(name) and not value.isfinite().all()]:
+        why = f"{broken[0]} is not finite on the batch as it is"
+        if (finding := not_finite(subject, view, seed)) is None:
+            raise AuditError(f"{why}: want numbers that can be compared")
+        others = {name: why for name in names if name != "poison"}
+        return Report((finding,), tuple(names), others, missing_cases(view), left_alone(view))
+    context = Audit(subject, view, base, seed, case.reward, case.bootstraps, case.horizon, quick)
     findings: list[Finding] = []
     skipped: dict[str, str] = {}
     unstable = ""
@@ -80,16 +85,20 @@ def run_probes(
             skipped[name] = unstable
             continue
         try:
-            findings.extend(PROBES[name](context))
+            for finding in PROBES[name](context):
+                findings.append(finding)  # noqa: PERF402 - those before a Skip are kept
         except Skip as why:
             skipped[name] = str(why)
         except Unstable as why:
             unstable = str(why)
+    if "weight" in names and case.reward is not None and case.reward not in view.step_fields:
+        note = f"no step field '{case.reward}' to disturb: name it in Case(reward=...)"
+        skipped.setdefault("weight of single steps", note)
     if observe:
         observe("", len(names), len(names))
     order = list(get_args(Severity))
     findings.sort(key=lambda finding: order.index(finding.severity))
-    return Report(tuple(findings), tuple(names), skipped, missing_cases(view))
+    return Report(tuple(findings), tuple(names), skipped, missing_cases(view), left_alone(view))
 
 
 def missing_cases(view: View) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ def audit_target(
 ) -> Report:
     """Import `module:function` or `path/to/file.py:function`, call it, and audit the `Case` that it returns.
 
-    It may return a `Report` instead, as `audit_learner` gives. AuditError says what is wrong with the target.
+    It may return `functools.partial(audit_learner, learner, batch, call)` instead, which is called with
+    `seed`, `quick` and `observe`, or a `Report`. AuditError says what is wrong with the target.
     """
     place, colon, name = target.rpartition(":")
     if not colon or not place or not name:
@@ -36,11 +38,20 @@ def audit_target(
         raise AuditError(f"'{target}' fails: {in_a_line(error)}") from error
     if isinstance(given, Report):
         return given
-    if not isinstance(given, Case):
+    if not isinstance(given, Case) and not callable(given):
         raise AuditError(
-            f"'{target}' returned {type(given).__name__}: want a Case, or the Report of audit_learner"
+            f"'{target}' returned {type(given).__name__}: want a Case, or partial(audit_learner, ...)"
         )
-    return audit(given, seed=seed, quick=quick, observe=observe)
+    run = partial(audit, given) if isinstance(given, Case) else given
+    try:
+        report = run(seed=seed, quick=quick, observe=observe)
+    except AuditError:
+        raise
+    except Exception as error:  # a bug of the audit, it may be: not to be taken for a leak
+        raise AuditError(f"the audit of '{target}' fails: {in_a_line(error)}") from error
+    if not isinstance(report, Report):
+        raise AuditError(f"'{target}' returned a function that gives {type(report).__name__}: want a Report")
+    return report
 
 
 def _module(place: str) -> Any:

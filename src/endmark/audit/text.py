@@ -27,6 +27,8 @@ def report_text(report: Report) -> RenderableType:
     parts.append(verdict)
     parts.append(Text(f"probes: {', '.join(probed)}", style="dim"))
     parts += [Text(f"not run: {name}: {why}", style="dim") for name, why in report.skipped.items()]
+    if report.left_alone:
+        parts.append(Text(f"left alone, as the case does not name them: {', '.join(report.left_alone)}"))
     if report.missing_cases:
         parts.append(Text("the batch does not contain, so nothing was tried on:", style="yellow"))
         parts += [Text(f"  - {case}") for case in report.missing_cases]

@@ -8,6 +8,7 @@ cells with other content; `episode` and `time` of each cell.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -34,6 +35,7 @@ class PaddedView:
     filled: the cells that claim to hold data; more than `frames` where stale ones are still marked.
     alive: cells x N, which agents take part; None if that is not known.
     flags: the fields that say what is real; 0 everywhere is an empty batch.
+    others: what is in the batch and is no tensor; the loss gets it as it is.
     """
 
     tensors: dict[str, Tensor]
@@ -46,6 +48,7 @@ class PaddedView:
     filled: Tensor
     alive: Tensor | None
     flags: tuple[str, ...]
+    others: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def n_episodes(self) -> int:  # noqa: D102
@@ -59,11 +62,11 @@ class PaddedView:
     def time(self) -> Tensor:  # noqa: D102
         return torch.arange(self.frames.shape[1]).expand_as(self.frames)
 
-    def native(self) -> dict[str, Tensor]:  # noqa: D102
-        return {name: tensor.clone() for name, tensor in self.tensors.items()}
+    def native(self) -> dict[str, Any]:  # noqa: D102
+        return {**self.others, **{name: tensor.clone() for name, tensor in self.tensors.items()}}
 
     def unpack(self, native: Any) -> Mapping[str, Tensor]:  # noqa: D102
-        return dict(native)
+        return {name: tensor for name, tensor in native.items() if isinstance(tensor, Tensor)}
 
     def select(self, episodes: Sequence[int]) -> PaddedView:  # noqa: D102
         rows, n = torch.tensor(list(episodes), dtype=torch.int64), self.n_episodes
@@ -183,41 +186,90 @@ def view_of(case: Case) -> View:
     if isinstance(batch, EpisodeBatch):
         return RaggedView(batch)
     tensors = {name: tensor.detach().clone() for name, tensor in batch.items() if isinstance(tensor, Tensor)}
+    others = {name: value for name, value in batch.items() if name not in tensors}
+    for name in others:
+        if hasattr(others[name], "__array__"):
+            raise AuditError(f"field '{name}' is a {type(others[name]).__name__}: want a torch tensor")
     if case.mask or case.lengths:
         filled = _sequence_mask(case, tensors)
-        steps = (
-            filled & (tensors[case.step_mask][:, : filled.shape[1]].cpu() != 0) if case.step_mask else filled
-        )
+        steps = filled & _flags(case.step_mask, tensors, filled) if case.step_mask else filled
         nothing = torch.zeros_like(filled)
         flags = tuple(name for name in (case.mask, case.lengths, case.step_mask) if name)
         cells = {"frames": filled, "steps": steps, "terminal": nothing, "cut": nothing, "filled": filled}
     else:
-        cells, flags = _episode_cells(tensors), ("filled", "terminated")
-    shape = cells["frames"].shape
-    fields = {
-        name: tensor for name, tensor in tensors.items() if tensor.shape[:2] == shape and name not in flags
-    }
-    alive = fields["alive"].cpu() != 0 if "alive" in fields else None
+        cells = _episode_cells(tensors)
+        flags = tuple(name for name in ("filled", "terminated", "truncated", "mask") if name in tensors)
+    frame_fields, step_fields = _named_fields(case, tensors, flags, tuple(cells["frames"].shape))
+    alive = tensors["alive"].cpu() != 0 if "alive" in frame_fields else None
     return PaddedView(
         tensors=tensors,
-        frame_fields=tuple(name for name in case.frame_fields if name in fields),
-        step_fields=tuple(name for name in case.step_fields if name in fields),
+        frame_fields=frame_fields,
+        step_fields=step_fields,
         alive=alive,
         flags=flags,
+        others=others,
         **cells,
     )
 
 
+def left_alone(view: View) -> tuple[str, ...]:
+    """The batch's fields that no probe disturbs, since the case names them in neither list."""
+    if isinstance(view, RaggedView):
+        return ()
+    known = {*view.frame_fields, *view.step_fields, *view.flags}
+    return tuple(name for name in view.tensors if name not in known)
+
+
+def _named_fields(
+    case: Case, tensors: Mapping[str, Tensor], flags: tuple[str, ...], shape: tuple[int, ...]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The frame and the step fields of the case that the batch has; all of them, but for the usual names."""
+    usual = {f.name: f.default for f in dataclasses.fields(Case)}
+    lists = []
+    for kind in ("frame_fields", "step_fields"):
+        names = tuple(getattr(case, kind))
+        for name in names:
+            if name not in tensors and names != usual[kind]:
+                raise AuditError(f"{kind}: no field '{name}' in the batch; it has {', '.join(tensors)}")
+            if name in tensors and tuple(tensors[name].shape[:2]) != shape:
+                given = tuple(tensors[name].shape)
+                raise AuditError(
+                    f"{kind}: field '{name}' has shape {given}, want {shape} + (...) like the flags: pad "
+                    f"it by a column and let the loss cut it; or leave it out, and it is left alone"
+                )
+        lists.append(tuple(name for name in names if name in tensors and name not in flags))
+    if not any(lists):
+        raise AuditError(
+            f"none of the case's frame_fields and step_fields is in the batch: it has {', '.join(tensors)}"
+        )
+    if case.reward not in (*lists[1], None, usual["reward"]):
+        raise AuditError(f"reward: '{case.reward}' is none of the step fields: {', '.join(lists[1])}")
+    return lists[0], lists[1]
+
+
 def _sequence_mask(case: Case, tensors: Mapping[str, Tensor]) -> Tensor:
-    name = case.mask or case.lengths or ""
-    if name not in tensors:
-        raise AuditError(f"field '{name}': missing; the batch has {', '.join(tensors)}")
     if case.mask:
-        return tensors[name].cpu().flatten(2).any(2) if tensors[name].ndim > 2 else tensors[name].cpu() != 0
+        return _flags(case.mask, tensors, None)
     fields = [tensors[f] for f in (*case.frame_fields, *case.step_fields) if f in tensors]
     if not fields:
         raise AuditError("no frame field and no step field is in the batch: name them in the case")
-    return torch.arange(fields[0].shape[1]) < tensors[name].cpu()[:, None]
+    lengths = tensors.get(case.lengths or "")
+    if lengths is None or lengths.ndim != 1:
+        given = "missing" if lengths is None else f"given shape {tuple(lengths.shape)}"
+        raise AuditError(f"field '{case.lengths}': {given}, want (B,), the length of each sequence")
+    return torch.arange(fields[0].shape[1]) < lengths.cpu()[:, None]
+
+
+def _flags(name: str, tensors: Mapping[str, Tensor], like: Tensor | None) -> Tensor:
+    """A mask of the batch as (B, C) bool."""
+    if name not in tensors:
+        raise AuditError(f"field '{name}': missing; the batch has {', '.join(tensors)}")
+    mask = tensors[name].cpu() != 0
+    flat = mask.squeeze(2) if mask.ndim == 3 and mask.shape[2] == 1 else mask
+    if flat.ndim != 2 or (like is not None and flat.shape != like.shape):
+        want = "(B, T)" if like is None else f"{tuple(like.shape)}"
+        raise AuditError(f"field '{name}': given shape {tuple(mask.shape)}, want {want}")
+    return flat
 
 
 def _episode_cells(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
