@@ -126,16 +126,14 @@ def _culprits(
             yield (field,), own, disturb
     if not alone:
         if len(fields) > 2:
-            fields = smallest(
-                list(fields), lambda some: bool(audit.changes(_all(audit, some, region, style)))
-            )
+
+            def matter(some: list[str]) -> bool:
+                return bool(audit.changes(overwrite(some, region, style, audit.seed)(audit.view, None)))
+
+            fields = smallest(list(fields), matter)
             together = overwrite(fields, region, style, audit.seed)
             changes = audit.changes(together(audit.view, None))
         yield tuple(fields), changes, together
-
-
-def _all(audit: Audit, fields: Sequence[str], region: Region, style: Style) -> View:
-    return overwrite(fields, region, style, audit.seed)(audit.view, None)
 
 
 def padding(audit: Audit) -> Iterator[Finding]:
