@@ -20,8 +20,9 @@ from rich.markup import escape
 from rich.table import Table
 from tyro.conf import FlagCreatePairsOff, Positional
 
+from endmark.audit import audit_target, report_html, report_text
 from endmark.envs import installed
-from endmark.report import TrainingDisplay, learning_curve, summary_table
+from endmark.report import ProbeDisplay, TrainingDisplay, learning_curve, summary_table
 from endmark.report.explain import explain
 from endmark.report.explain_text import explanation_text
 from endmark.report.html import html_page
@@ -142,13 +143,43 @@ class InspectCommand:
             raise SystemExit(1)
 
 
-Command = TrainCommand | EvalCommand | EnvsCommand | ExplainCommand | InspectCommand
+@dataclass(frozen=True)
+class AuditCommand:
+    """Disturb what must not matter to a loss, and report what moved; exit status 1 if something leaks."""
+
+    target: Positional[str]
+    """module:function or file.py:function; the function returns a Case, or the Report of audit_learner."""
+    quick: FlagCreatePairsOff[bool] = False
+    """Look at fewer steps one by one."""
+    seed: int = 0
+    """What the disturbances are drawn from."""
+    html: Path | None = None
+    """Write the report as a page, too."""
+    json: FlagCreatePairsOff[bool] = False
+    """Print the report as JSON."""
+
+    def __call__(self, console: Console) -> None:
+        """Run the command."""
+        with ProbeDisplay(Console(stderr=True)) as display:
+            report = audit_target(self.target, seed=self.seed, quick=self.quick, observe=display)
+        if self.html is not None:
+            self.html.write_text(report_html(report, self.target), encoding="utf-8")
+        if self.json:
+            print(json.dumps(report.to_json()))
+        else:
+            console.print(report_text(report))
+        if report.leaks:
+            raise SystemExit(1)
+
+
+Command = TrainCommand | EvalCommand | EnvsCommand | ExplainCommand | InspectCommand | AuditCommand
 COMMANDS: dict[str, Callable[..., Command]] = {
     "train": TrainCommand,
     "eval": EvalCommand,
     "envs": EnvsCommand,
     "explain": ExplainCommand,
     "inspect": InspectCommand,
+    "audit": AuditCommand,
 }
 
 

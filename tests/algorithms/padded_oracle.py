@@ -43,12 +43,15 @@ def padded_loss(learner: QLearner, padded: Mapping[str, Tensor]) -> Tensor:
         goes_on = ~terminated[..., None] & alive[:, 1:]
         counted = mask[..., None] & alive[:, :-1]
     else:
+        if reward.shape[-1] > 1:  # one an agent: those that have left get nothing
+            reward = torch.where(alive, reward, 0.0)
         reward = reward[:, :-1].sum(-1, keepdim=True)
         goes_on, counted = ~terminated[..., None], mask[..., None]
         # An agent that has left is worth nothing to the team.
         chosen = torch.where(alive[:, :-1], chosen, 0.0)
         target_max = torch.where(alive[:, 1:], target_max, 0.0)
-        state = padded.get("state", obs)
+        seen = obs.masked_fill(~alive.view(*alive.shape, *[1] * (obs.ndim - 3)), 0)
+        state = padded.get("state", seen)
         state = state.reshape(n_rows, n_columns, -1)
         if mixing == "vdn":
             chosen = chosen.sum(dim=2, keepdim=True)

@@ -157,10 +157,11 @@ class QLearner(nn.Module):
         return metrics
 
     def _reward(self, batch: EpisodeBatch) -> Float[Tensor, "S *N"]:
-        """Each agent's reward where there is no mixer, else the team's: what the agents get together."""
+        """Each agent's reward where there is no mixer, else the team's: what those alive get together."""
         reward = batch.steps("reward")
         if self.mixer is not None:
-            return reward.sum(-1) if self.spec.reward_per_agent else reward
+            alive = batch.alive[batch.step_frames]
+            return torch.where(alive, reward, 0.0).sum(-1) if self.spec.reward_per_agent else reward
         return reward if self.spec.reward_per_agent else reward[:, None].expand(-1, self.spec.n_agents)
 
     @torch.no_grad()

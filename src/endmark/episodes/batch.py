@@ -76,8 +76,14 @@ class EpisodeBatch:
 
     @property
     def state(self) -> Float[Tensor, "F ..."]:
-        """The global state at each frame; all agents' observations side by side where none is stored."""
-        return self["state"] if "state" in self.fields else self.obs.flatten(1)
+        """The global state at each frame; all agents' observations side by side where none is stored.
+
+        What an agent that has left observes is not part of it: zeros stand there.
+        """
+        if "state" in self.fields:
+            return self["state"]
+        alive = self.alive.view(*self.alive.shape, *(1,) * (self.obs.ndim - 2))
+        return torch.where(alive, self.obs, 0.0).flatten(1)
 
     @property
     def truncated(self) -> Bool[Tensor, " E"]:

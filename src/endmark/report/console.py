@@ -75,6 +75,33 @@ class TrainingDisplay:
         self._progress.stop()
 
 
+class ProbeDisplay:
+    """A progress bar over the probes of an audit; nothing where the output is no terminal."""
+
+    def __init__(self, console: Console) -> None:
+        columns = (
+            TextColumn("[bold]audit"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[probe]}"),
+        )
+        self._progress = Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
+        self._task = self._progress.add_task("audit", total=None, probe="")
+
+    def __call__(self, probe: str, done: int, total: int) -> None:
+        """Show which probe runs."""
+        self._progress.update(self._task, completed=done, total=total, probe=probe)
+
+    def __enter__(self) -> ProbeDisplay:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+
 def summary_table(title: str, summaries: Mapping[str, Summary]) -> Table:
     """Returns, lengths and ends of episodes, one row a policy."""
     episodes = " and ".join(sorted({str(summary.episodes) for summary in summaries.values()}))

@@ -1,0 +1,54 @@
+"""A padded batch that holds every case that masks get wrong."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from endmark.episodes import EpisodeBatch, EpisodeSpec
+
+CASES = {
+    "one step": "an episode of a single step",
+    "full, truncated": "an episode as long as the batch, cut off at the limit",
+    "full, terminated": "an episode as long as the batch that terminated in its last step",
+    "early, terminated": "an episode that terminated before the last column",
+    "early, truncated": "an episode that was cut off before the last column",
+    "an agent left": "an agent that left while others went on",
+    "lengths differ": "no two lengths alike, but for the two that are full",
+}
+
+
+def hard_batch(spec: EpisodeSpec, seed: int) -> dict[str, Tensor]:
+    """Random episodes with every case of `CASES`, padded with zeros: (B, T+1, ...), T = `spec.episode_limit`.
+
+    Needs a limit of 6 steps at least. Agent 0 never leaves; one other, if there is one, leaves half-way.
+    """
+    limit = spec.episode_limit
+    if limit < 6:
+        raise ValueError(f"episode_limit: given {limit}, want at least 6, to hold every case")
+    generator = torch.Generator().manual_seed(seed)
+    middle = (torch.randperm(limit - 2, generator=generator) + 2)[:4].tolist()
+    ends = [(limit, False), (limit, True), (1, True), *zip(middle, (True, False, True, False), strict=True)]
+    order = torch.randperm(len(ends), generator=generator).tolist()
+    lengths, terminated = zip(*(ends[i] for i in order), strict=True)
+    episodes = torch.tensor(lengths)
+    n_frames = int(episodes.sum()) + len(episodes)
+    fields = {}
+    for name, field in spec.fields.items():
+        shape = (n_frames, *field.shape)
+        if field.dtype == torch.bool:
+            fields[name] = torch.rand(shape, generator=generator) < 0.7
+        elif field.dtype.is_floating_point:
+            fields[name] = torch.randn(shape, generator=generator, dtype=field.dtype)
+        else:
+            high = spec.n_actions if name == "actions" else 5
+            fields[name] = torch.randint(high, shape, generator=generator, dtype=field.dtype)
+    fields["avail_actions"].scatter_(2, fields["actions"][..., None], True)  # what was done was legal
+    alive = torch.ones_like(fields["alive"])
+    start = 0
+    for length in lengths:
+        if spec.n_agents > 1 and length > 2:
+            alive[start + (length + 1) // 2 : start + length + 1, -1] = False
+        start += length + 1
+    fields["alive"] = alive
+    return EpisodeBatch(spec, fields, episodes, torch.tensor(terminated)).to_padded()

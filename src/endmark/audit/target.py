@@ -1,0 +1,76 @@
+"""What `endmark audit module:function` names."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from endmark.audit.case import Case
+from endmark.audit.findings import Report
+from endmark.audit.observe import in_a_line
+from endmark.audit.run import Observe, audit
+from endmark.audit.view import AuditError
+
+
+def audit_target(
+    target: str, *, seed: int = 0, quick: bool = False, observe: Observe | None = None
+) -> Report:
+    """Import `module:function` or `path/to/file.py:function`, call it, and audit the `Case` that it returns.
+
+    It may return `functools.partial(audit_learner, learner, batch, call)` instead, which is called with
+    `seed`, `quick` and `observe`, or a `Report`. AuditError says what is wrong with the target.
+    """
+    place, colon, name = target.rpartition(":")
+    if not colon or not place or not name:
+        raise AuditError(f"'{target}': want module:function or file.py:function, which returns the case")
+    function = getattr(_module(place), name, None)
+    if not callable(function):
+        raise AuditError(f"'{target}': {place} has no function '{name}'")
+    try:
+        given: Any = function()
+    except AuditError:
+        raise
+    except Exception as error:
+        raise AuditError(f"'{target}' fails: {in_a_line(error)}") from error
+    if isinstance(given, Report):
+        return given
+    if not isinstance(given, Case) and not callable(given):
+        raise AuditError(
+            f"'{target}' returned {type(given).__name__}: want a Case, or partial(audit_learner, ...)"
+        )
+    run = partial(audit, given) if isinstance(given, Case) else given
+    try:
+        report = run(seed=seed, quick=quick, observe=observe)
+    except AuditError:
+        raise
+    except Exception as error:  # a bug of the audit, it may be: not to be taken for a leak
+        raise AuditError(f"the audit of '{target}' fails: {in_a_line(error)}") from error
+    if not isinstance(report, Report):
+        raise AuditError(f"'{target}' returned a function that gives {type(report).__name__}: want a Report")
+    return report
+
+
+def _module(place: str) -> Any:
+    if not place.endswith(".py"):
+        sys.path.insert(0, str(Path.cwd()))  # as `python -m` does
+        try:
+            return importlib.import_module(place)
+        except Exception as error:
+            raise AuditError(f"'{place}' cannot be imported: {in_a_line(error)}") from error
+        finally:
+            sys.path.pop(0)
+    path = Path(place)
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if not path.is_file() or spec is None or spec.loader is None:
+        raise AuditError(f"'{place}': no such file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module  # dataclasses and pickles look there
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise AuditError(f"'{place}' cannot be run: {in_a_line(error)}") from error
+    return module
