@@ -498,7 +498,8 @@ def test_an_empty_batch(kind: str) -> None:
         if kind == "without gradient":
             return torch.zeros(())
         if kind == "constant gradient":
-            return errors.sum() + net(torch.ones(4)).sum()
+            constant: Tensor = net(torch.ones(4)).sum()
+            return errors.sum() + constant
         raise (ValueError if kind == "refused" else KeyError)("no real step")
 
     report = audit(case_of(loss, net), probes=["empty"])

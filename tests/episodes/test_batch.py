@@ -163,7 +163,13 @@ def test_cat_refuses() -> None:
 
 def test_state_is_all_observations_where_none_is_stored() -> None:
     batch = random_batch(0, state=False)
-    assert torch.equal(batch.state, batch.obs.reshape(batch.n_frames, 15))
+    shown = [
+        batch.obs[i, n] if batch.alive[i, n] else torch.zeros(5)
+        for i in range(batch.n_frames)
+        for n in range(3)
+    ]
+    assert not batch.alive.all()  # or else nothing is shown of agents that have left
+    assert torch.equal(batch.state, torch.stack(shown).view(batch.n_frames, 15))
     assert batch.state[2].tolist() == [x for agent in batch.obs[2].tolist() for x in agent]
     stored = random_batch(0)
     assert torch.equal(stored.state, stored["state"])

@@ -87,7 +87,7 @@ def token_mean_over_padded_size(right: bool, seed: int) -> Case:
 
 @mutant(
     "The sum over completion tokens is divided by all tokens, the masked ones of the prompt included.",
-    probes=("company", "weight"),
+    probes=("weight", "company"),
 )
 def token_mean_counts_the_prompt(right: bool, seed: int) -> Case:
     net = language_model(seed)
