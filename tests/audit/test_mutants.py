@@ -9,6 +9,7 @@ import functools
 import os
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 import torch
@@ -94,6 +95,21 @@ def test_reproducers_show_it(mutant: Mutant) -> None:
         assert differ(mutant.make(False, 0), finding), finding.what
     if mutant.probes[0] in ("poison", "agents"):
         assert by_overwriting
+
+
+@each_mutant
+def test_leaks_come_with_a_smallest_batch(mutant: Mutant) -> None:
+    case = mutant.make(False, 0)
+    for finding in first_report(mutant.name, False).leaks:
+        if finding.probe == "purity" or "denominator counts positions" in finding.what:
+            continue  # of any batch; of a batch and its halves
+        small = finding.reproducer
+        assert small is not None, finding.what
+        assert 1 <= len(small.episodes) <= view_of(case).n_episodes
+        if finding.probe in ("padding", "company"):  # which need nothing but these episodes
+            part = view_of(case).select(small.episodes).native()
+            again = audit(replace(case, batch=part), probes=[finding.probe])
+            assert finding.probe in {f.probe for f in again.leaks}, finding.what
 
 
 def differ(case: Case, finding: Finding) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -13,7 +14,7 @@ from endmark.audit.disturb import Disturbance, Region, where
 from endmark.audit.draw import Style
 from endmark.audit.findings import Finding, Severity
 from endmark.audit.observe import Moved, Observation, Subject, floors, in_a_line, moved, relative_change
-from endmark.audit.shrink import shrink
+from endmark.audit.shrink import fewest_episodes, shrink
 from endmark.audit.view import View
 
 COUPLED = 1e-3
@@ -69,6 +70,17 @@ class Audit:
         except Exception as error:
             return [Moved(f"it fails: {in_a_line(error)}", float("inf"))]
 
+    def differs(
+        self, change: Callable[[Any], View], counts: Callable[[str], bool] = lambda _: True
+    ) -> Callable[[View], bool]:
+        """Whether a smaller batch, too, gives other numbers that count once it is changed."""
+
+        def shows(part: View) -> bool:
+            changes = moved(self.observe(part), self.observe(change(part)))
+            return any(counts(moves.what) for moves in changes)
+
+        return shows
+
     def needs_the_same_numbers(self) -> None:
         """Skip where a batch of another shape, or in another order, cannot be compared."""
         if self.draws:
@@ -105,14 +117,20 @@ class Audit:
         region: Region | None = None,
         disturb: Disturbance | None = None,
         style: Style = "random",
+        shows: Callable[[View], bool] | None = None,
     ) -> Finding:
-        """A finding with its cells, its likely causes, and the smallest batch that shows it."""
+        """A finding with its cells, its likely causes, and the smallest batch that shows it.
+
+        disturb, region: of a finding about cells. shows: of another, whether a smaller batch shows it too.
+        """
         causes, repair = advice(topic)
         cells = where(self.view, region(self.view)) if region else ()
         reproducer = None
         if disturb and region:
             small = shrink(self.subject, self.view, disturb, region, self.seed)
             reproducer = dataclasses.replace(small, fields=fields, style=style)
+        elif shows:
+            reproducer = fewest_episodes(self.view, shows, self.seed)
         field = ", ".join(fields) or None
         return Finding(probe, severity, what, field, cells, tuple(changes[:6]), causes, repair, reproducer)
 

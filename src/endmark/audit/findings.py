@@ -31,11 +31,11 @@ class Reproducer:
     style: Style = "random"
 
     def __str__(self) -> str:
+        if not self.cells:
+            return f"episodes {list(self.episodes)} alone; seed {self.seed}"
         cells = ", ".join(f"(episode {e}, t {t})" for e, t in self.cells[:4])
         more = f" and {len(self.cells) - 4} more" if len(self.cells) > 4 else ""
-        return (
-            f"episodes {list(self.episodes)} alone, disturbed at {cells or 'no cell'}{more}; seed {self.seed}"
-        )
+        return f"episodes {list(self.episodes)} alone, disturbed at {cells}{more}; seed {self.seed}"
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ A probe takes the `Audit` and yields `Finding`s; `PROBES` names them, and its or
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -147,10 +148,11 @@ def padding(audit: Audit) -> Iterator[Finding]:
         raise Skip("an EpisodeBatch has no padding")
     audit.needs_the_same_numbers()
     for columns in (1, 5):
-        changes = audit.changes(view.widen(columns))
-        if changes:
+        wider = partial(PaddedView.widen, columns=columns)
+        if changes := audit.changes(wider(view)):
             what = f"{columns} more column{'s change' if columns > 1 else ' changes'} the result"
-            yield audit.finding("padding", "leak", what, changes, topic="padding")
+            shows = audit.differs(wider)
+            yield audit.finding("padding", "leak", what, changes, topic="padding", shows=shows)
             return
 
 
@@ -175,7 +177,7 @@ def weight(audit: Audit) -> Iterator[Finding]:
             reproducer = Reproducer(audit.seed, (cells[0][0],), cells[:1], (reward,))
             yield Finding("weight", "leak", what, reward, cells, (), causes, repair, reproducer)
     audit.needs_the_same_numbers()
-    twice = audit.observe(view.select([*range(view.n_episodes)] * 2))
+    twice = audit.observe(_twice(view))
     if changes := [change for change in moved(audit.base, twice) if adds(change.what)]:
         double = {name: 2 * value for name, value in audit.base.items()}
         if not any(adds(change.what) for change in moved(double, twice)):
@@ -183,7 +185,8 @@ def weight(audit: Audit) -> Iterator[Finding]:
             yield audit.finding("weight", "fragile", what, changes, topic="weight: sum")
         elif not audit.coupled():  # else `company` tells: the n - 1 of a standard deviation does this
             what = "the batch twice over gives another loss"
-            yield audit.finding("weight", "leak", what, changes, topic="weight: twice")
+            shows = audit.differs(_twice, adds)
+            yield audit.finding("weight", "leak", what, changes, topic="weight: twice", shows=shows)
     gaps = audit.gaps()
     best = min(gaps, key=gaps.__getitem__)
     others = min(gap for name, gap in gaps.items() if name != best)
@@ -244,12 +247,12 @@ def company(audit: Audit) -> Iterator[Finding]:
     if n < 2:
         raise Skip("there is one episode alone")
     audit.needs_the_same_numbers()
-    orders = [list(reversed(range(n))), torch.randperm(n, generator=audit.generator()).tolist()]
-    for order in orders[: 1 if audit.quick else 2]:
-        changes = [m for m in audit.changes(view.select(order)) if not m.what.startswith("buffer")]
-        if changes:
+    shuffled = partial(_shuffled, seed=audit.seed)
+    for other_order in (_reversed, shuffled)[: 1 if audit.quick else 2]:
+        if changes := [change for change in audit.changes(other_order(view)) if _of_episodes(change.what)]:
             what = "the same episodes in another order give another result"
-            yield audit.finding("company", "leak", what, changes, topic="company: order")
+            shows = audit.differs(other_order, _of_episodes)
+            yield audit.finding("company", "leak", what, changes, topic="company: order", shows=shows)
             return
     if audit.coupled():
         what = "an episode's share of the loss depends on its company: the batch shares statistics"
@@ -418,6 +421,25 @@ PROBES: dict[str, Callable[[Audit], Iterator[Finding]]] = {
     "empty": empty,
     "agents": agents,
 }
+
+
+def _twice(view: View) -> View:
+    return view.select([*range(view.n_episodes)] * 2)
+
+
+def _reversed(view: View) -> View:
+    return view.select([*reversed(range(view.n_episodes))])
+
+
+def _shuffled(view: View, seed: int) -> View:
+    return view.select(
+        torch.randperm(view.n_episodes, generator=torch.Generator().manual_seed(seed)).tolist()
+    )
+
+
+def _of_episodes(what: str) -> bool:
+    """Whether it does not depend on the order of episodes; a running statistic in a buffer may."""
+    return not what.startswith("buffer")
 
 
 def _quoted(names: Sequence[str]) -> str:

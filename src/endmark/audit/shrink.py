@@ -48,6 +48,14 @@ def shrink(subject: Subject, view: View, disturb: Disturbance, region: Region, s
         return _shrink(subject, view, disturb, region, seed)
 
 
+def fewest_episodes(view: View, shows: Callable[[View], bool], seed: int) -> Reproducer:
+    """Leave out episodes while the finding stays, for one that is about no cells."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a loss that is given less than it is used to
+        episodes = smallest(list(range(view.n_episodes)), lambda some: shows(view.select(some)))
+    return Reproducer(seed, tuple(episodes), ())
+
+
 def _shrink(subject: Subject, view: View, disturb: Disturbance, region: Region, seed: int) -> Reproducer:
     def shows(some: list[int]) -> bool:
         part = view.select(some)
