@@ -33,7 +33,7 @@ def learner_of(mixing: Mixing, spec: EpisodeSpec, config: QLearningConfig, *, se
     learner = QLearner(mixing, spec, config)
     with torch.no_grad():
         for parameter in (p for p in learner.parameters() if not p.requires_grad):
-            parameter += 0.2 * torch.randn_like(parameter)
+            parameter.add_(0.2 * torch.randn_like(parameter))
     return learner
 
 
