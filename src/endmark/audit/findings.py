@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -60,7 +61,7 @@ class Finding:
             "what": self.what,
             "field": self.field,
             "cells": [list(cell) for cell in self.cells],
-            "moved": {change.what: change.by for change in self.moved},
+            "moved": {m.what: m.by if math.isfinite(m.by) else None for m in self.moved},  # None: NaN or inf
             "causes": list(self.causes),
             "repair": self.repair,
             "reproducer": self.reproducer

@@ -138,11 +138,11 @@ class LearnerSubject:
 
     def _of_the_call(self, view: View) -> frozenset[str]:
         """Attributes whose size goes with the batch's, such as hidden states that stay behind."""
-        before = self.look(view)[0]
         try:
+            before = self.look(view)[0]
             after = self.look(view.select([*range(view.n_episodes), 0]))[0]
         except Exception:
-            return frozenset()
+            return frozenset()  # whatever it is, it will come again, and be told
         names = [name for name in before if name.startswith("attribute ")]
         return frozenset(n for n in names if n not in after or before[n].shape != after[n].shape)
 

@@ -330,27 +330,32 @@ def purity(audit: Audit) -> Iterator[Finding]:
     """
     view = audit.view
     before = view.unpack(view.native())
-    with other_numbers():
-        seen, after = audit.subject.look(view)
+    try:
+        with other_numbers():
+            other, after = audit.subject.look(view)
+        differs = [name for name, value in audit.base.items() if not _same(value, other.get(name))]
+        again = audit.subject.look(view)[0] if differs else other
+    except Exception as error:
+        what = "the loss fails the second time that it is given the same batch"
+        changes = [Moved(f"it fails: {in_a_line(error)}", float("inf"))]
+        yield audit.finding("purity", "leak", what, changes, topic="purity: twice")
+        raise Unstable(f"{what}, so nothing else can be tried") from error
     for name, tensor in before.items():
-        if name in after and not _same_bits(tensor, after[name]):
+        if name in after and not _same(tensor, after[name]):
             changes = [Moved(f"field {name}", relative_change(tensor, after[name]))]
             yield audit.finding("purity", "leak", f"the loss writes to '{name}'", changes, topic="purity")
-    if not moved(audit.base, seen):
-        return
-    audit.draws = True
-    if changes := audit.changes(view):
-        if all(change.what.startswith(("metric ", "attribute ")) for change in changes):
-            for change in changes:  # a clock, it may be
-                del audit.base[change.what]
-            names = ", ".join(change.what for change in changes)
-            what = f"another number at every call, so it is not compared: {names}"
-            yield audit.finding("purity", "fragile", what, changes, topic="purity: twice")
-            audit.draws = bool(moved(audit.base, seen))
-            return
+    unsteady = [name for name, value in audit.base.items() if not _same(value, again.get(name))]
+    if unsteady and all(name.startswith(("metric ", "attribute ")) for name in unsteady):
+        changes = [Moved(name, relative_change(audit.base.pop(name), again[name])) for name in unsteady]
+        if metrics := [change for change in changes if change.what.startswith("metric ")]:
+            names = ", ".join(change.what for change in metrics)
+            what = f"another number at every call, a clock it may be, so it is not compared: {names}"
+            yield audit.finding("purity", "fragile", what, metrics, topic="purity: twice")
+    if changes := moved(audit.base, again):
         what = "the same batch gives another result the second time"
         yield audit.finding("purity", "leak", what, changes, topic="purity: twice")
         raise Unstable(f"{what}, so nothing else can be compared")
+    audit.draws = bool(moved(audit.base, other))
 
 
 def empty(audit: Audit) -> Iterator[Finding]:
@@ -372,15 +377,17 @@ def empty(audit: Audit) -> Iterator[Finding]:
         yield audit.finding("empty", "fragile", what, [], topic="empty")
         return
     bad = [
-        Moved(name, float("inf")) for name in ("loss",) if name in seen and not seen[name].isfinite().all()
+        Moved(name, float("inf"))
+        for name, value in seen.items()
+        if not value.isfinite().all() and name in audit.base and audit.base[name].isfinite().all()
     ]
     bad += [
         Moved(name, float(value.abs().max()))
         for name, value in seen.items()
-        if name.startswith("gradient") and not bool((value == 0).all())
+        if name.startswith("gradient") and value.isfinite().all() and value.any()
     ]
     if bad:
-        what = "a batch of which nothing is real gives a loss that is not finite, or a gradient"
+        what = "a batch of which nothing is real gives numbers that are not finite, or a gradient"
         yield audit.finding("empty", "fragile", what, bad, topic="empty")
 
 
@@ -452,5 +459,8 @@ def _only(cells: Tensor, cell: Cell) -> Tensor:
     return only
 
 
-def _same_bits(a: Tensor, b: Tensor) -> bool:
-    return a.dtype == b.dtype and a.shape == b.shape and bool(((a == b) | ((a != a) & (b != b))).all())
+def _same(a: Tensor, b: Tensor | None) -> bool:
+    """Bit for bit, NaN being like NaN."""
+    if b is None or a.dtype != b.dtype or a.shape != b.shape:
+        return False
+    return torch.equal(a, b) or bool(((a == b) | ((a != a) & (b != b))).all())

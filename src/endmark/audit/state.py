@@ -140,11 +140,11 @@ def numbers(kind: str, value: Any) -> Observation:
     if isinstance(value, Mapping):
         return {k: v for name, inner in value.items() for k, v in numbers(f"{kind} {name}", inner).items()}
     if isinstance(value, np.ndarray) and value.dtype.kind == "f":
-        return {kind: torch.from_numpy(value.astype(np.float32))}
+        return {kind: torch.from_numpy(value.copy())}
     if isinstance(value, Tensor) and value.is_floating_point():
         return {kind: value.detach().clone()}
     if isinstance(value, (float, np.floating)):
-        return {kind: torch.tensor(float(value), dtype=torch.float32)}
+        return {kind: torch.tensor(float(value), dtype=torch.float64)}
     return {}
 
 
