@@ -346,6 +346,7 @@ def test_gradients_that_were_there_are_put_back_even_if_they_were_zeroed_in_plac
         learner.optimiser.zero_grad(set_to_none=False)
         learner.params[0].grad = None
     for parameter, gradient in zip(learner.params, held, strict=True):
+        assert gradient is not None
         assert parameter.grad is gradient
         assert torch.equal(gradient, torch.full_like(gradient, 0.5))
 
