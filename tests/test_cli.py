@@ -58,7 +58,7 @@ def test_train_prints_progress_a_table_and_where_things_are(trained: Path) -> No
     lines = out.splitlines()
     assert re.fullmatch(
         r"3\d\d/300 steps  \d+ episodes  \d+ updates  greedy \d+\.\d+  \d+ steps/s  0 s left",
-        next(line for line in lines if "/300 steps" in line),
+        [line for line in lines if "/300 steps" in line][-1],  # on a busy machine there are some before
     )
     assert "iql on CartPole-v1" in out
     for policy in ("greedy", "random"):
