@@ -22,6 +22,7 @@ _ADVICE: dict[str, tuple[tuple[str, ...], str]] = {
         (
             "an episode that was cut early counts its final frame as a step (a phantom step)",
             "`terminated` shifted by one, or a mask of frames used for steps",
+            "a mean, a sum or a statistic over the padded tensor",
         ),
         "mask = step_mask(filled, terminated)   # (B, T, 1): frames with a step, not all that are filled",
     ),

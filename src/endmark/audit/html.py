@@ -17,7 +17,8 @@ h1 { font-size: 1.6rem; margin-bottom: .2rem } h2 { font-size: 1.05rem; margin: 
 article { border-top: 1px solid var(--line); padding: 1rem 0 }
 dl { display: grid; grid-template-columns: 7rem 1fr; gap: .25rem 1rem; margin: .6rem 0 0 }
 dt { color: var(--soft) } dd { margin: 0; overflow-wrap: anywhere }
-code { font: .88em ui-monospace, monospace } .soft { color: var(--soft) }
+code { font: .88em ui-monospace, monospace; white-space: pre-wrap }
+.soft { color: var(--soft); margin: .3rem 0 }
 .leak { color: var(--leak) } .fragile { color: var(--fragile) } .good { color: var(--good) }
 .coupling, .weighting { color: var(--coupling) }
 @media (max-width: 30rem) { dl { grid-template-columns: 1fr } dt { margin-top: .4rem } }
@@ -60,7 +61,7 @@ def report_html(report: Report, title: str) -> str:
 def _article(finding: Finding) -> str:
     rows = [("means", SEVERITIES[finding.severity])]
     if finding.cells:
-        shown = ", ".join(f"({e}, {t})" for e, t in finding.cells[:12])
+        shown = ", ".join(f"({e},\N{NO-BREAK SPACE}{t})" for e, t in finding.cells[:12])
         more = f" and {len(finding.cells) - 12} more" if len(finding.cells) > 12 else ""
         rows.append(("episode, t", shown + more))
     if finding.moved:
