@@ -69,7 +69,8 @@ def test_time_major_is_the_naive_sort(lengths: list[int]) -> None:
     for e, length in enumerate(lengths):
         frames += [(t, -length, e, start + t) for t in range(length + 1)]
         start += length + 1
-    order, counts = ragged.time_major(torch.tensor(lengths))
+    packing = ragged.TimeMajor(torch.tensor(lengths))
+    order, counts = packing.order, packing.counts
     assert order.tolist() == [frame for *_, frame in sorted(frames)]
     assert counts == [sum(length >= t for length in lengths) for t in range(max(lengths) + 1)]
 

@@ -33,7 +33,7 @@ def make(
 
 
 def unroll(cell: nn.GRUCell, x: Tensor, lengths: list[int]) -> Tensor:
-    return gru_unroll(cell, x, ragged.time_major(torch.tensor(lengths)))
+    return gru_unroll(cell, x, ragged.TimeMajor(torch.tensor(lengths)))
 
 
 def gradients(out: Tensor, cell: nn.GRUCell, x: Tensor, seed: int = 1) -> tuple[Tensor, ...]:

@@ -130,8 +130,7 @@ class EpisodeBatch:
     @cached_property
     def time_major(self) -> ragged.TimeMajor:
         """The frames in the order in which a recurrence visits them."""
-        order, counts = ragged.time_major(self.lengths)
-        return ragged.TimeMajor(order.to(self.device, non_blocking=True), counts)
+        return ragged.TimeMajor(self.lengths, self.device)
 
     def discount(self, gamma: float) -> Float[Tensor, " S"]:
         """`gamma` for each step, 0 where the step terminated the MDP."""

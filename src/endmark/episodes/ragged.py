@@ -6,7 +6,7 @@ on the CPU: it is a shape, and reading a shape must not wait for a GPU.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from functools import cached_property
 
 import torch
 from jaxtyping import Int
@@ -37,26 +37,36 @@ def steps_left(lengths: Int[Tensor, " E"]) -> Int[Tensor, " S"]:
     return lengths.repeat_interleave(lengths) - 1 - ramp(lengths)
 
 
-class TimeMajor(NamedTuple):
-    """The ragged frames in the order in which a recurrence visits them.
+class TimeMajor:
+    """The ragged frames in the order in which a recurrence visits them, worked out when it is asked for.
 
-    order: [F] position in the ragged layout of the i-th frame in time-major order: first frame 0 of
-        every episode, the longest episode first, then frame 1 of every episode that has one, and so on.
-    counts: for each time, how many episodes have a frame then; never increasing.
+    lengths: [E] int64, the steps of each episode.
+    device: where `order` is wanted.
     """
 
-    order: Int[Tensor, " F"]
-    counts: list[int]
+    def __init__(self, lengths: Int[Tensor, " E"], device: torch.device | str = "cpu") -> None:
+        self.lengths, self.device = lengths, device
 
+    @property
+    def order(self) -> Int[Tensor, " F"]:
+        """Position in the ragged layout of the i-th frame in time-major order: first frame 0 of every
+        episode, the longest episode first, then frame 1 of every episode that has one, and so on.
+        """
+        return self._sorted[0]
 
-def time_major(lengths: Int[Tensor, " E"]) -> TimeMajor:
-    """Sort ragged frames by (time, episodes from long to short)."""
-    frames = lengths + 1
-    rank = torch.empty_like(frames)
-    rank[torch.argsort(frames, descending=True, stable=True)] = torch.arange(len(frames))
-    time = ramp(frames)
-    counts = torch.bincount(time)
-    position = (counts.cumsum(0) - counts)[time] + rank.repeat_interleave(frames)
-    order = torch.empty_like(position)
-    order[position] = torch.arange(len(position))
-    return TimeMajor(order, counts.tolist())
+    @property
+    def counts(self) -> list[int]:
+        """For each time, how many episodes have a frame then; never increasing."""
+        return self._sorted[1]
+
+    @cached_property
+    def _sorted(self) -> tuple[Int[Tensor, " F"], list[int]]:
+        frames = self.lengths + 1
+        rank = torch.empty_like(frames)
+        rank[torch.argsort(frames, descending=True, stable=True)] = torch.arange(len(frames))
+        time = ramp(frames)
+        counts = torch.bincount(time)
+        position = (counts.cumsum(0) - counts)[time] + rank.repeat_interleave(frames)
+        order = torch.empty_like(position)
+        order[position] = torch.arange(len(position))
+        return order.to(self.device, non_blocking=True), counts.tolist()

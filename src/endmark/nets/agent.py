@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch.nn import functional
 
 from endmark.episodes import EpisodeBatch, EpisodeSpec
 from endmark.nets.gru import gru_unroll
+from endmark.nets.linear import linear
 
 NO_ACTION = -1
 
@@ -54,25 +54,25 @@ class RecurrentAgent(nn.Module):
         x = self._encode(obs, last_actions)
         h: Tensor = self.recurrence(x.flatten(0, 1), hidden.flatten(0, 1))
         h = h.view_as(hidden)
-        values: Tensor = self.head(h)
-        return values, h
+        return linear(self.head, h), h
 
     def unroll(self, batch: EpisodeBatch) -> Float[Tensor, "F N A"]:
         """Values at every frame of every episode of the batch."""
         last_actions = torch.full_like(batch["actions"], NO_ACTION)
         last_actions[batch.step_frames + 1] = batch.steps("actions")
         x = self._encode(batch.obs, last_actions)
-        values: Tensor = self.head(gru_unroll(self.recurrence, x, batch.time_major))
-        return values
+        return linear(self.head, gru_unroll(self.recurrence, x, batch.time_major))
 
     def _encode(
         self, obs: Float[Tensor, "K N ..."], last_actions: Int[Tensor, "K N"]
     ) -> Float[Tensor, "K N H"]:
-        inputs = [obs.reshape(*obs.shape[:2], -1)]  # an observation may be a single number
+        obs = obs.flatten(2) if obs.ndim > 2 else obs[..., None]  # an observation may be a single number
+        column = obs.shape[-1]  # of the encoder's weight, where the one-hot inputs begin
+        ones = []
         if self.last_action:
-            one_hot = functional.one_hot(last_actions + 1, self.n_actions + 1)[..., 1:]
-            inputs.append(one_hot.to(obs.dtype))
+            ones.append(torch.where(last_actions == NO_ACTION, -1, last_actions + column))
+            column += self.n_actions
         if self.agent_id:
-            ids = torch.eye(self.n_agents, dtype=obs.dtype, device=obs.device)
-            inputs.append(ids.expand(len(obs), -1, -1))
-        return torch.relu(self.encoder(torch.cat(inputs, dim=-1)))
+            ids = torch.arange(column, column + self.n_agents, device=obs.device)
+            ones.append(ids.expand(len(obs), -1))
+        return linear(self.encoder, obs, ones=torch.stack(ones, -1) if ones else None, relu=True)

@@ -18,9 +18,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
-from torch.nn import functional
 
 from endmark.episodes.ragged import TimeMajor
+from endmark.nets.gru_packed import gru_cudnn, gru_packed
+from endmark.nets.native import native, plain, usable
 
 
 def gru_unroll(cell: nn.GRUCell, x: Float[Tensor, "F N I"], packing: TimeMajor) -> Float[Tensor, "F N H"]:
@@ -28,11 +29,19 @@ def gru_unroll(cell: nn.GRUCell, x: Float[Tensor, "F N I"], packing: TimeMajor) 
 
     x: the input at F ragged frames, of N sequences each (the agents).
     packing: the frames in the order of the recurrence, `EpisodeBatch.time_major`.
+
+    On a CPU by the native kernel, on a GPU by cuDNN, elsewhere, or where no kernel was built, by torch's
+    matrix products over time-major packing.
     """
-    gates = functional.linear(x, cell.weight_ih, cell.bias_ih)
-    args = gates, cell.weight_hh, cell.bias_hh, packing.order, packing.counts
-    hidden: Tensor = _PackedGRU.apply(*args)  # type: ignore[no-untyped-call]
-    return hidden
+    parameters = cell.weight_ih, cell.weight_hh, cell.bias_ih, cell.bias_hh
+    if x.is_cuda:
+        return gru_cudnn(x, *parameters, packing)
+    if not usable(x, *parameters):
+        return gru_packed(x, *parameters, packing)
+    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (x, *parameters)):
+        hidden: Tensor = _NativeGRU.apply(x, *parameters, packing.lengths)  # type: ignore[no-untyped-call]
+        return hidden
+    return _forward(packing.lengths, x, *parameters, saved=None)
 
 
 def gru_unroll_naive(
@@ -48,92 +57,38 @@ def gru_unroll_naive(
     return torch.stack(episodes)
 
 
-class _PackedGRU(torch.autograd.Function):
-    """The recurrence in time-major order: a matrix product a time step, the rest in slabs over all frames.
-
-    Sorted from long to short, the episodes that have a frame at time t are the first rows of those that
-    have one at t-1, so no step gathers anything.
-    """
-
+class _NativeGRU(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
-        gates: Tensor,
-        weight: Tensor,
-        bias: Tensor,
-        order: Tensor,
-        counts: list[int],
+        x: Tensor,
+        weight_ih: Tensor,
+        weight_hh: Tensor,
+        bias_ih: Tensor,
+        bias_hh: Tensor,
+        lengths: Tensor,
     ) -> Float[Tensor, "F N H"]:
-        n_frames, n_sequences, three_h = gates.shape
-        size = three_h // 3
-        rows = [count * n_sequences for count in counts]
-        gates = gates[order].view(-1, three_h)  # [P, 3H], P = F N rows; becomes r, z, n below
-        gates[:, : 2 * size] += bias[: 2 * size]
-        hidden = gates.new_empty(len(gates), size)
-        hidden_n = torch.empty_like(hidden)  # W_hn h + b_hn
-        weight_rz, weight_n = torch.split(weight.t(), [2 * size, size], dim=1)
-        bias_n = bias[2 * size :]
-        slabs = zip(
-            rows,
-            torch.split(gates[:, : 2 * size], rows),
-            *(torch.split(gate, rows) for gate in gates.chunk(3, dim=1)),
-            torch.split(hidden_n, rows),
-            torch.split(hidden, rows),
-            strict=True,
-        )
-        previous = gates.new_zeros(rows[0], size)
-        for n_rows, rz, r, z, n, h_n, h in slabs:
-            previous = previous[:n_rows]
-            rz.addmm_(previous, weight_rz).sigmoid_()
-            torch.addmm(bias_n, previous, weight_n, out=h_n)
-            n.addcmul_(r, h_n).tanh_()
-            previous = torch.lerp(n, previous, z, out=h)
-        ctx.save_for_backward(gates, hidden, hidden_n, weight, order)
-        ctx.rows = rows
-        ragged = hidden.new_empty(n_frames, n_sequences, size)
-        ragged[order] = hidden.view(n_frames, n_sequences, size)
-        return ragged
+        saved = x.new_empty(*x.shape[:2], len(bias_hh) // 3 * 4)  # r, z, n and W_hn h + b_hn
+        inputs = x, weight_ih, weight_hh, bias_ih, bias_hh
+        hidden = _forward(lengths, *inputs, saved=saved)
+        ctx.save_for_backward(*inputs, hidden, saved)
+        ctx.lengths = lengths
+        return hidden
 
     @staticmethod
     @once_differentiable
-    def backward(
-        ctx: Any,
-        grad: Tensor,
-    ) -> tuple[Tensor, Tensor, Tensor, None, None]:
-        gates, hidden, hidden_n, weight, order = ctx.saved_tensors
-        n_frames, n_sequences, size = grad.shape
-        rows: list[int] = ctx.rows
-        grad_hidden = grad[order].reshape(-1, size)  # a copy, to which the recurrence adds
-        first, *later = rows
-        previous = torch.cat(
-            [hidden.new_zeros(first, size)]
-            + [before[:n_rows] for before, n_rows in zip(torch.split(hidden, rows), later, strict=False)]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        assert native is not None
+        x, *parameters, hidden, saved = map(plain, ctx.saved_tensors)
+        grads = [torch.empty_like(tensor) for tensor in (x, *parameters)]
+        native.gru_backward(
+            x, ctx.lengths, *parameters, hidden, saved, plain(grad), *grads, torch.get_num_threads()
         )
-        # With g = dL/dh', the gradient of a gate before its nonlinearity is g times what is known already.
-        r, z, n = gates.chunk(3, dim=1)
-        to_n = (1 - z) * (1 - n * n)
-        to_z = (previous - n) * z * (1 - z)
-        to_r = to_n * hidden_n * r * (1 - r)
-        factors = torch.stack([to_r, to_z, to_n * r], dim=1)  # [P, 3, H], towards W_h h + b_h
-        grad_from_hidden = torch.empty_like(factors)
-        slabs = list(
-            zip(
-                torch.split(grad_hidden, rows),
-                torch.split(grad_hidden[:, None], rows),
-                torch.split(z, rows),
-                torch.split(factors, rows),
-                torch.split(grad_from_hidden, rows),
-                torch.split(grad_from_hidden.view(-1, 3 * size), rows),
-                strict=True,
-            )
-        )
-        for t in reversed(range(len(rows))):
-            g, g_wide, z_now, factors_now, out, out_flat = slabs[t]
-            torch.mul(factors_now, g_wide, out=out)
-            if t > 0:
-                slabs[t - 1][0][: rows[t]].addcmul_(g, z_now).addmm_(out_flat, weight)
-        grad_gates = torch.cat([grad_from_hidden[:, :2], (grad_hidden * to_n)[:, None]], dim=1)
-        ragged = grad.new_empty(n_frames, n_sequences, 3 * size)
-        ragged[order] = grad_gates.view(n_frames, n_sequences, 3 * size)
-        flat = grad_from_hidden.view(-1, 3 * size)
-        return ragged, flat.t() @ previous, flat.sum(0), None, None
+        return *grads, None
+
+
+def _forward(lengths: Tensor, x: Tensor, *parameters: Tensor, saved: Tensor | None) -> Float[Tensor, "F N H"]:
+    assert native is not None
+    hidden = x.new_empty(*x.shape[:2], parameters[1].shape[1])
+    native.gru_forward(plain(x), lengths, *map(plain, parameters), hidden, saved, torch.get_num_threads())
+    return hidden

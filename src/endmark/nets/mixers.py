@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from endmark.episodes import EpisodeSpec
+from endmark.nets.linear import linear
 
 
 class VDNMixer(nn.Module):
@@ -42,11 +43,19 @@ class QMIXMixer(nn.Module):
     def forward(self, values: Float[Tensor, "S N"], state: Float[Tensor, "S ..."]) -> Float[Tensor, " S"]:
         """The team's value at each step."""
         state = state.reshape(len(state), -1)
-        weight_1 = self.weight_1(state).abs().view(-1, self.n_agents, self.embed_size)
-        hidden = torch.nn.functional.elu((values[:, :, None] * weight_1).sum(1) + self.bias_1(state))
-        weight_2 = self.weight_2(state).abs()
-        mixed: Tensor = (hidden * weight_2).sum(-1) + self.bias_2(state)[:, 0]
+        weight_1 = _two_layers(self.weight_1, state).abs().view(-1, self.n_agents, self.embed_size)
+        bias_1 = linear(self.bias_1, state)
+        hidden = torch.nn.functional.elu((values[:, :, None] * weight_1).sum(1) + bias_1)
+        weight_2 = _two_layers(self.weight_2, state).abs()
+        mixed: Tensor = (hidden * weight_2).sum(-1) + _two_layers(self.bias_2, state)[:, 0]
         return mixed
+
+
+def _two_layers(layers: nn.Sequential, x: Float[Tensor, "S I"]) -> Float[Tensor, "S O"]:
+    first, _relu, second = layers
+    assert isinstance(first, nn.Linear)
+    assert isinstance(second, nn.Linear)
+    return linear(second, linear(first, x, relu=True))
 
 
 def state_numel(spec: EpisodeSpec) -> int:

@@ -1,0 +1,109 @@
+// The inner products: tiles of rows times vectors that stay in registers.
+
+#pragma once
+
+#include "simd.h"
+
+namespace ENDMARK_ISA {
+
+// Rows of a tile three vectors wide: 18 accumulators of 32 registers, or 9 of 16.
+constexpr int tile_rows = ENDMARK_VECTOR_BYTES == 64 ? 6 : 3;
+constexpr int tile_vectors = 4;
+
+// acc[m][v] += sum_k a[m, k] * b[k, v]
+// a: element (m, k) at a[m * row + k * column]; b: `width` vectors from b[k * next] on.
+template <class T, int M, int V>
+inline __attribute__((always_inline)) void multiply(
+    const T* a, ptrdiff_t row, ptrdiff_t column, const T* b, ptrdiff_t next, ptrdiff_t n, Vector<T> (&acc)[M][V]
+) {
+    for (ptrdiff_t k = 0; k < n; ++k) {
+        Vector<T> right[V];
+#pragma GCC unroll 16
+        for (int v = 0; v < V; ++v) right[v] = load(b + k * next + v * lanes<T>);
+#pragma GCC unroll 16
+        for (int m = 0; m < M; ++m) {
+            const T left = a[m * row + k * column];
+#pragma GCC unroll 16
+            for (int v = 0; v < V; ++v) acc[m][v] += right[v] * left;
+        }
+    }
+}
+
+template <int N> struct Constant { static constexpr int value = N; };
+
+template <int Most, class F> inline void with_constant(ptrdiff_t n, F&& f) {
+    if constexpr (Most > 1)
+        if (n < Most) return with_constant<Most - 1>(n, f);
+    f(Constant<Most>{});
+}
+
+// f(first, Constant<size>) for 0 .. n in parts of at most `Most`, as equal as can be.
+template <int Most, class F> inline void in_parts(ptrdiff_t n, F&& f) {
+    const ptrdiff_t parts = (n + Most - 1) / Most;
+    for (ptrdiff_t part = 0; part < parts; ++part) {
+        const ptrdiff_t begin = n * part / parts, end = n * (part + 1) / parts;
+        with_constant<Most>(end - begin, [&](auto size) { f(begin, size); });
+    }
+}
+
+// A tile in a function of its own: inlined into loops, it loses registers to them.
+template <class T, int M, int V, class Put>
+__attribute__((noinline)) void multiply_tile(
+    const T* a, ptrdiff_t a_row, const T* b, ptrdiff_t next, ptrdiff_t n, const Put& put
+) {
+    Vector<T> acc[M][V] = {};
+    multiply<T, M, V>(a, a_row, 1, b, next, n, acc);
+#pragma GCC unroll 16
+    for (int m = 0; m < M; ++m)
+#pragma GCC unroll 16
+        for (int v = 0; v < V; ++v) put(m, v * lanes<T>, acc[m][v]);
+}
+
+template <class T, int M, int V>
+__attribute__((noinline)) void add_tile(
+    const T* a, ptrdiff_t a_column, const T* b, ptrdiff_t next, ptrdiff_t n, T* sum, ptrdiff_t sum_row
+) {
+    Vector<T> acc[M][V];
+#pragma GCC unroll 16
+    for (int m = 0; m < M; ++m)
+#pragma GCC unroll 16
+        for (int v = 0; v < V; ++v) acc[m][v] = load(sum + m * sum_row + v * lanes<T>);
+    multiply<T, M, V>(a, 1, a_column, b, next, n, acc);
+#pragma GCC unroll 16
+    for (int m = 0; m < M; ++m)
+#pragma GCC unroll 16
+        for (int v = 0; v < V; ++v) store(sum + m * sum_row + v * lanes<T>, acc[m][v]);
+}
+
+// put(m, i, vector) for from[m, :] weights, each of `rows` rows; `weights` is [n, width], whole vectors wide.
+template <class T, class Put>
+inline void multiply_rows(
+    const T* from, ptrdiff_t from_row, const T* weights, ptrdiff_t n, ptrdiff_t width, ptrdiff_t rows, Put&& put
+) {
+    in_parts<tile_vectors>(width / lanes<T>, [&](ptrdiff_t vector, auto n_vectors) {
+        const ptrdiff_t column = vector * lanes<T>;
+        in_parts<tile_rows>(rows, [&](ptrdiff_t row, auto n_rows) {
+            multiply_tile<T, decltype(n_rows)::value, decltype(n_vectors)::value>(
+                from + row * from_row, from_row, weights + column, width, n,
+                [&](ptrdiff_t m, ptrdiff_t i, Vector<T> value) { put(row + m, column + i, value); }
+            );
+        });
+    });
+}
+
+// sum[j, :] += left[s, j] right[s, :] over the rows s; `right` is whole vectors wide.
+template <class T>
+inline void add_products(
+    const T* left, ptrdiff_t left_row, ptrdiff_t n_left, const T* right, ptrdiff_t width, ptrdiff_t rows, T* sum
+) {
+    in_parts<tile_vectors>(width / lanes<T>, [&](ptrdiff_t vector, auto n_vectors) {
+        const ptrdiff_t column = vector * lanes<T>;
+        in_parts<tile_rows>(n_left, [&](ptrdiff_t j, auto n_rows) {
+            add_tile<T, decltype(n_rows)::value, decltype(n_vectors)::value>(
+                left + j, left_row, right + column, width, rows, sum + j * width + column, width
+            );
+        });
+    });
+}
+
+}  // namespace ENDMARK_ISA

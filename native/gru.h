@@ -1,0 +1,254 @@
+// A GRU over sequences of different lengths, forward and backward.
+//
+//     r = σ(W_ir x + b_ir + W_hr h + b_hr)
+//     z = σ(W_iz x + b_iz + W_hz h + b_hz)
+//     n = tanh(W_in x + b_in + r * (W_hn h + b_hn))
+//     h' = (1 - z) * n + z * h
+//
+// A block of sequences goes through all of its time before the next block begins, so that its hidden state
+// and the weights stay in the cache. Nothing is packed or permuted: a row of the ragged tensors is read where
+// it stands. Blocks depend on the data alone, and sums over blocks have a fixed order, so that results do not
+// depend on the number of threads.
+
+#pragma once
+
+#include "gemm.h"
+#include "kernels.h"
+
+namespace ENDMARK_ISA {
+
+using endmark::Gru;
+using endmark::GruGradients;
+using endmark::Sequences;
+
+constexpr ptrdiff_t block_rows = 4 * tile_rows;
+constexpr ptrdiff_t max_sums = 16;  // partial sums of the weights' gradients; more threads would be idle
+
+inline ptrdiff_t n_blocks(const Sequences& s) { return (s.count + block_rows - 1) / block_rows; }
+
+// The rows of a block that have a frame at time t. They come first, as rows are sorted.
+inline ptrdiff_t active_rows(const Sequences& s, ptrdiff_t begin, ptrdiff_t t) {
+    ptrdiff_t m = 0;
+    while (m < block_rows && begin + m < s.count && s.length[begin + m] > t) ++m;
+    return m;
+}
+
+// For each vector of hidden units: biases r, z, n of x, n of h; then (r, z, n) of each input, of each unit.
+template <class T> struct GruForwardWeights {
+    ptrdiff_t panel;
+    Buffer<T> all;
+    explicit GruForwardWeights(const Gru<T>& g)
+        : panel((4 + 3 * (g.n_inputs + g.size)) * lanes<T>), all(vectors<T>(g.size) * panel) {
+        for (ptrdiff_t unit = 0; unit < g.size; ++unit) {
+            T* to = all + unit / lanes<T> * panel + unit % lanes<T>;
+            auto put = [&](T value) { *to = value, to += lanes<T>; };
+            const ptrdiff_t r = unit, z = g.size + unit, n = 2 * g.size + unit, gates[] = {r, z, n};
+            put(g.bias_ih[r] + g.bias_hh[r]);
+            put(g.bias_ih[z] + g.bias_hh[z]);
+            put(g.bias_ih[n]);
+            put(g.bias_hh[n]);
+            for (ptrdiff_t i = 0; i < g.n_inputs; ++i)
+                for (ptrdiff_t gate : gates) put(g.weight_ih[gate * g.n_inputs + i]);
+            for (ptrdiff_t i = 0; i < g.size; ++i)
+                for (ptrdiff_t gate : gates) put(g.weight_hh[gate * g.size + i]);
+        }
+    }
+};
+
+// The step of M rows from one time to the next, for one vector of hidden units.
+template <class T> struct GruStep {
+    const T *inputs, *before;      // [M, I], [M, width]
+    const T* weights;              // a panel of GruForwardWeights
+    T* after;                      // [M, width]
+    T *hidden, *saved;             // of the batch; saved may be null
+    const int64_t* first;          // the rows' first rows there
+    ptrdiff_t offset;              // from there to this time
+    ptrdiff_t n_inputs, size, unit;
+};
+
+template <class T, int M> __attribute__((noinline)) void gru_step(const GruStep<T>& s) {
+    const ptrdiff_t width = padded<T>(s.size), n_units = s.size - s.unit;
+    const T* from_x = s.weights + 4 * lanes<T>;
+    const T* from_h = from_x + 3 * lanes<T> * s.n_inputs;
+    Vector<T> gates[M][3], n_x[M];
+    for (int m = 0; m < M; ++m)
+        for (int v = 0; v < 3; ++v) gates[m][v] = load(s.weights + v * lanes<T>);
+    multiply<T, M, 3>(s.inputs, s.n_inputs, 1, from_x, 3 * lanes<T>, s.n_inputs, gates);
+    for (int m = 0; m < M; ++m) n_x[m] = gates[m][2], gates[m][2] = load(s.weights + 3 * lanes<T>);
+    multiply<T, M, 3>(s.before, width, 1, from_h, 3 * lanes<T>, s.size, gates);
+#pragma GCC unroll 8
+    for (int m = 0; m < M; ++m) {
+        const Vector<T> r = sigmoid<T>(gates[m][0]), z = sigmoid<T>(gates[m][1]);
+        const Vector<T> n = tanh<T>(n_x[m] + r * gates[m][2]);
+        const Vector<T> h = n + z * (load(s.before + m * width + s.unit) - n);
+        const ptrdiff_t at = s.first[m] + s.offset;
+        store(s.after + m * width + s.unit, h);
+        store(s.hidden + at * s.size + s.unit, h, n_units);
+        if (s.saved) {
+            T* to = s.saved + at * 4 * s.size + s.unit;
+            store(to, r, n_units);
+            store(to + s.size, z, n_units);
+            store(to + 2 * s.size, n, n_units);
+            store(to + 3 * s.size, gates[m][2], n_units);
+        }
+    }
+}
+
+template <class T>
+void gru_forward(const Gru<T>& g, const Sequences& s, const T* x, T* hidden, T* saved, int n_threads) {
+    const ptrdiff_t width = padded<T>(g.size), n_inputs = g.n_inputs;
+    const GruForwardWeights<T> weights(g);
+
+    endmark::parallel(n_blocks(s), n_threads, [&](ptrdiff_t block) {
+        const int64_t* first = s.first + block * block_rows;
+        Buffer<T> inputs(block_rows * n_inputs), states(2 * block_rows * width);
+        T *before = states.at, *after = states + block_rows * width;
+        ptrdiff_t offset = 0;
+        for (ptrdiff_t t = 0; const ptrdiff_t active = active_rows(s, block * block_rows, t); ++t) {
+            for (ptrdiff_t m = 0; m < active; ++m)
+                memcpy(inputs + m * n_inputs, x + (first[m] + offset) * n_inputs, n_inputs * sizeof(T));
+            for (ptrdiff_t unit = 0; unit < g.size; unit += lanes<T>)
+                in_parts<tile_rows>(active, [&](ptrdiff_t row, auto rows) {
+                    gru_step<T, decltype(rows)::value>(
+                        {inputs + row * n_inputs, before + row * width,
+                         weights.all + unit / lanes<T> * weights.panel, after + row * width, hidden, saved,
+                         first + row, offset, n_inputs, g.size, unit}
+                    );
+                });
+            offset += s.stride;
+            T* swap = before;
+            before = after, after = swap;
+        }
+    });
+}
+
+// W_h and W_i as the backward pass multiplies them: from the gates (n of x, r, z, n of h), each padded to
+// whole vectors, to hidden units and inputs.
+template <class T> struct GruBackwardWeights {
+    Buffer<T> to_h, to_x;  // rows (r, z, n of h) and (n of x, r, z)
+    explicit GruBackwardWeights(const Gru<T>& g)
+        : to_h(3 * padded<T>(g.size) * padded<T>(g.size)), to_x(3 * padded<T>(g.size) * padded<T>(g.n_inputs)) {
+        const ptrdiff_t size = g.size, width = padded<T>(size), x_width = padded<T>(g.n_inputs);
+        const ptrdiff_t gate_of_x[] = {2, 0, 1};
+        for (ptrdiff_t gate = 0; gate < 3; ++gate)
+            for (ptrdiff_t unit = 0; unit < size; ++unit) {
+                const ptrdiff_t row = gate * width + unit;
+                memcpy(to_h + row * width, g.weight_hh + (gate * size + unit) * size, size * sizeof(T));
+                memcpy(
+                    to_x + row * x_width, g.weight_ih + (gate_of_x[gate] * size + unit) * g.n_inputs,
+                    g.n_inputs * sizeof(T)
+                );
+            }
+    }
+};
+
+// The sum of some blocks' gradients of the weights. Rows are collected until a product pays.
+template <class T> struct GruSum {
+    static constexpr ptrdiff_t capacity = 128;
+    const ptrdiff_t width, x_width, gates_width;
+    ptrdiff_t n_rows = 0;
+    Buffer<T> gates, inputs, states;              // of the rows: (n of x, r, z, n of h), x, h before
+    Buffer<T> weight_ih, weight_hh, bias;         // (n, r, z) x I; (r, z, n) x H; four gates
+    explicit GruSum(const Gru<T>& g)
+        : width(padded<T>(g.size)), x_width(padded<T>(g.n_inputs)), gates_width(4 * width),
+          gates(capacity * gates_width), inputs(capacity * x_width), states(capacity * width),
+          weight_ih(3 * width * x_width), weight_hh(3 * width * width), bias(gates_width) {}
+
+    void flush() {
+        add_products(gates.at, gates_width, 3 * width, inputs.at, x_width, n_rows, weight_ih.at);
+        add_products(gates + width, gates_width, 3 * width, states.at, width, n_rows, weight_hh.at);
+        for (ptrdiff_t row = 0; row < n_rows; ++row)
+            for (ptrdiff_t i = 0; i < gates_width; i += lanes<T>)
+                store(bias + i, load(bias + i) + load(gates + row * gates_width + i));
+        n_rows = 0;
+    }
+};
+
+template <class T>
+void gru_backward_block(
+    const Gru<T>& g, const GruBackwardWeights<T>& weights, const Sequences& s, ptrdiff_t begin, const T* x,
+    const T* hidden, const T* saved, const T* grad, T* grad_x, GruSum<T>& sum
+) {
+    const ptrdiff_t size = g.size, width = sum.width, n_inputs = g.n_inputs;
+    Buffer<T> carry(block_rows * width);  // dL/dh from later times
+    for (ptrdiff_t t = s.length[begin] - 1; t >= 0; --t) {
+        const ptrdiff_t active = active_rows(s, begin, t);
+        if (sum.n_rows + active > sum.capacity) sum.flush();
+        T* gates = sum.gates + sum.n_rows * sum.gates_width;
+        for (ptrdiff_t m = 0; m < active; ++m) {
+            const ptrdiff_t at = s.first[begin + m] + t * s.stride;
+            T* h_before = sum.states + (sum.n_rows + m) * width;
+            if (t > 0)
+                memcpy(h_before, hidden + (at - s.stride) * size, size * sizeof(T));
+            else
+                memset(h_before, 0, size * sizeof(T));
+            memcpy(sum.inputs + (sum.n_rows + m) * sum.x_width, x + at * n_inputs, n_inputs * sizeof(T));
+            for (ptrdiff_t unit = 0; unit < size; unit += lanes<T>) {
+                const ptrdiff_t left = size - unit;
+                const T* from = saved + at * 4 * size + unit;
+                const Vector<T> r = load(from, left), z = load(from + size, left);
+                const Vector<T> n = load(from + 2 * size, left), n_h = load(from + 3 * size, left);
+                T* carried = carry + m * width + unit;
+                const Vector<T> dh = load(carried) + load(grad + at * size + unit, left);
+                const Vector<T> dn = dh * (T(1) - z) * (T(1) - n * n);
+                T* to = gates + m * sum.gates_width + unit;
+                store(to, dn);
+                store(to + width, dn * n_h * r * (T(1) - r));
+                store(to + 2 * width, dh * (load(h_before + unit) - n) * z * (T(1) - z));
+                store(to + 3 * width, dn * r);
+                store(carried, dh * z);
+            }
+        }
+        multiply_rows(
+            gates, sum.gates_width, weights.to_x.at, 3 * width, sum.x_width, active,
+            [&](ptrdiff_t m, ptrdiff_t i, Vector<T> value) {
+                store(grad_x + (s.first[begin + m] + t * s.stride) * n_inputs + i, value, n_inputs - i);
+            }
+        );
+        multiply_rows(
+            gates + width, sum.gates_width, weights.to_h.at, 3 * width, width, active,
+            [&](ptrdiff_t m, ptrdiff_t i, Vector<T> value) {
+                T* to = carry + m * width + i;
+                store(to, load(to) + value);
+            }
+        );
+        sum.n_rows += active;
+    }
+}
+
+template <class T>
+void gru_backward(
+    const Gru<T>& g, const Sequences& s, const T* x, const T* hidden, const T* saved, const T* grad,
+    const GruGradients<T>& out, int n_threads
+) {
+    const GruBackwardWeights<T> weights(g);
+    const ptrdiff_t blocks = n_blocks(s), n_sums = between(1, blocks, max_sums);
+    GruSum<T>* sums[max_sums] = {};
+    endmark::parallel(n_sums, n_threads, [&](ptrdiff_t i) {
+        GruSum<T>& sum = *(sums[i] = new GruSum<T>(g));
+        for (ptrdiff_t block = i; block < blocks; block += n_sums)
+            gru_backward_block(g, weights, s, block * block_rows, x, hidden, saved, grad, out.x, sum);
+        sum.flush();
+    });
+    const ptrdiff_t size = g.size, width = padded<T>(size), x_width = padded<T>(g.n_inputs);
+    const ptrdiff_t place_of_x[] = {1, 2, 0}, place_of_bias_hh[] = {1, 2, 3};  // of r, z, n in GruSum
+    for (ptrdiff_t k = 0; k < n_sums; ++k) {
+        const GruSum<T>& sum = *sums[k];
+        auto add = [&](T* to, const T* from, ptrdiff_t n) {
+            for (ptrdiff_t i = 0; i < n; ++i) to[i] = k ? to[i] + from[i] : from[i];
+        };
+        for (ptrdiff_t gate = 0; gate < 3; ++gate) {
+            for (ptrdiff_t unit = 0; unit < size; ++unit) {
+                add(out.weight_ih + (gate * size + unit) * g.n_inputs,
+                    sum.weight_ih + (place_of_x[gate] * width + unit) * x_width, g.n_inputs);
+                add(out.weight_hh + (gate * size + unit) * size,
+                    sum.weight_hh + (gate * width + unit) * width, size);
+            }
+            add(out.bias_ih + gate * size, sum.bias + place_of_x[gate] * width, size);
+            add(out.bias_hh + gate * size, sum.bias + place_of_bias_hh[gate] * width, size);
+        }
+        delete sums[k];
+    }
+}
+
+}  // namespace ENDMARK_ISA

@@ -1,0 +1,67 @@
+// What the Python module calls: one table of functions for each instruction set.
+
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace endmark {
+
+// Calls task(context, i) for i in 0 .. n on this thread and n_threads - 1 more; returns when all are done.
+void parallel(ptrdiff_t n, int n_threads, void (*task)(void* context, ptrdiff_t i), void* context);
+
+template <class F> void parallel(ptrdiff_t n, int n_threads, F&& f) {
+    parallel(n, n_threads, [](void* context, ptrdiff_t i) { (*static_cast<F*>(context))(i); }, &f);
+}
+
+// The sequences of a ragged batch: row i of them has its time t at row first[i] + t * stride of every
+// tensor. Sorted from long to short.
+struct Sequences {
+    ptrdiff_t count, stride;
+    const int64_t* first;
+    const int64_t* length;  // in frames
+};
+
+// A GRU as torch.nn.GRUCell has it, gates in the order r, z, n. Every matrix is row-major.
+template <class T> struct Gru {
+    ptrdiff_t n_inputs, size;
+    const T *weight_ih, *weight_hh, *bias_ih, *bias_hh;  // [3H, I], [3H, H], [3H], [3H]
+};
+
+template <class T> struct GruGradients {
+    T *x, *weight_ih, *weight_hh, *bias_ih, *bias_hh;  // [P, I], and as in Gru
+};
+
+// y = [x, ones] weightᵀ + bias, then ReLU if `relu`: `ones` [R, n_ones] are the columns of the weight, from
+// n_inputs on, where the input is 1 rather than 0. Columns below 0 add nothing.
+template <class T> struct Linear {
+    ptrdiff_t n_rows, n_inputs, n_columns, n_outputs, n_ones;
+    const T *x, *weight, *bias;  // [R, I], [O, C] with C >= I, [O]
+    const int64_t* ones;
+    bool relu;
+};
+
+template <class T> struct LinearGradients {
+    T *x, *weight, *bias;  // x may be null: not wanted
+};
+
+template <class T> struct Kernels {
+    // hidden [P, H]; saved [P, 4H] takes r, z, n and W_hn h + b_hn for the backward pass, or is null.
+    void (*gru_forward)(const Gru<T>&, const Sequences&, const T* x, T* hidden, T* saved, int n_threads);
+    void (*gru_backward)(
+        const Gru<T>&, const Sequences&, const T* x, const T* hidden, const T* saved, const T* grad,
+        const GruGradients<T>&, int n_threads
+    );
+    void (*linear_forward)(const Linear<T>&, T* y, int n_threads);
+    void (*linear_backward)(
+        const Linear<T>&, const T* y, const T* grad, const LinearGradients<T>&, int n_threads
+    );
+};
+
+struct Isa {
+    const char* name;
+    Kernels<float> f32;
+    Kernels<double> f64;
+};
+
+}  // namespace endmark

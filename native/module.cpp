@@ -1,0 +1,239 @@
+// The Python module `endmark._native`: shapes are checked here, once, and the kernels trust them.
+
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include <algorithm>
+#include <numeric>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "kernels.h"
+
+namespace nb = nanobind;
+
+namespace endmark {
+
+#if defined(__x86_64__)
+extern const Isa avx512_isa, avx2_isa;
+#endif
+extern const Isa plain_isa;
+
+// What this processor can run, the fastest first.
+std::vector<const Isa*> runnable() {
+    std::vector<const Isa*> isas;
+#if defined(__x86_64__)
+    __builtin_cpu_init();
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+        __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl"))
+        isas.push_back(&avx512_isa);
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) isas.push_back(&avx2_isa);
+#endif
+    isas.push_back(&plain_isa);
+    return isas;
+}
+
+const Isa* current = runnable().front();
+
+template <class T> const Kernels<T>& kernels();
+template <> const Kernels<float>& kernels<float>() { return current->f32; }
+template <> const Kernels<double>& kernels<double>() { return current->f64; }
+
+template <class T, int Dims> using In = nb::ndarray<const T, nb::ndim<Dims>, nb::c_contig, nb::device::cpu>;
+template <class T, int Dims> using Out = nb::ndarray<T, nb::ndim<Dims>, nb::c_contig, nb::device::cpu>;
+using Lengths = In<int64_t, 1>;
+
+template <class Array>
+void expect(const char* name, const Array& array, std::initializer_list<size_t> shape) {
+    if (std::equal(shape.begin(), shape.end(), array.shape_ptr())) return;
+    std::string given, wanted;
+    for (size_t i = 0; i < array.ndim(); ++i) given += (i ? ", " : "") + std::to_string(array.shape(i));
+    for (size_t n : shape) wanted += (wanted.empty() ? "" : ", ") + std::to_string(n);
+    throw nb::value_error((std::string(name) + ": given shape (" + given + "), want (" + wanted + ")").c_str());
+}
+
+// Episodes from long to short, `n_agents` sequences each.
+struct Sorted {
+    std::vector<int64_t> first, length;
+    Sequences sequences;
+
+    Sorted(const Lengths& lengths, size_t n_frames, size_t n_agents) {
+        const size_t n = lengths.shape(0);
+        std::vector<int64_t> starts(n), order(n);
+        int64_t end = 0;
+        for (size_t e = 0; e < n; ++e) {
+            if (lengths(e) < 0) throw nb::value_error("lengths: given a negative one");
+            starts[e] = end;
+            end += lengths(e) + 1;
+        }
+        if (size_t(end) != n_frames)
+            throw nb::value_error(("x: given " + std::to_string(n_frames) + " frames, want sum(lengths + 1) = " +
+                                   std::to_string(end)).c_str());
+        std::iota(order.begin(), order.end(), 0);
+        std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return lengths(a) > lengths(b); });
+        for (int64_t e : order)
+            for (size_t agent = 0; agent < n_agents; ++agent) {
+                first.push_back(starts[e] * n_agents + agent);
+                length.push_back(lengths(e) + 1);
+            }
+        sequences = {ptrdiff_t(first.size()), ptrdiff_t(n_agents), first.data(), length.data()};
+    }
+};
+
+template <class T>
+Gru<T> gru_of(
+    const In<T, 3>& x, const In<T, 2>& weight_ih, const In<T, 2>& weight_hh, const In<T, 1>& bias_ih,
+    const In<T, 1>& bias_hh
+) {
+    const size_t n_inputs = x.shape(2), size = weight_hh.shape(1);
+    expect("weight_ih", weight_ih, {3 * size, n_inputs});
+    expect("weight_hh", weight_hh, {3 * size, size});
+    expect("bias_ih", bias_ih, {3 * size});
+    expect("bias_hh", bias_hh, {3 * size});
+    return {ptrdiff_t(n_inputs), ptrdiff_t(size), weight_ih.data(), weight_hh.data(), bias_ih.data(), bias_hh.data()};
+}
+
+template <class T>
+void gru_forward(
+    In<T, 3> x, Lengths lengths, In<T, 2> weight_ih, In<T, 2> weight_hh, In<T, 1> bias_ih, In<T, 1> bias_hh,
+    Out<T, 3> hidden, std::optional<Out<T, 3>> saved, int n_threads
+) {
+    const Gru<T> gru = gru_of<T>(x, weight_ih, weight_hh, bias_ih, bias_hh);
+    const size_t size = gru.size, n_frames = x.shape(0), n_agents = x.shape(1);
+    expect("hidden", hidden, {n_frames, n_agents, size});
+    if (saved) expect("saved", *saved, {n_frames, n_agents, 4 * size});
+    const Sorted sorted(lengths, n_frames, n_agents);
+    nb::gil_scoped_release release;
+    kernels<T>().gru_forward(
+        gru, sorted.sequences, x.data(), hidden.data(), saved ? saved->data() : nullptr, n_threads
+    );
+}
+
+template <class T>
+void gru_backward(
+    In<T, 3> x, Lengths lengths, In<T, 2> weight_ih, In<T, 2> weight_hh, In<T, 1> bias_ih, In<T, 1> bias_hh,
+    In<T, 3> hidden, In<T, 3> saved, In<T, 3> grad, Out<T, 3> grad_x, Out<T, 2> grad_weight_ih,
+    Out<T, 2> grad_weight_hh, Out<T, 1> grad_bias_ih, Out<T, 1> grad_bias_hh, int n_threads
+) {
+    const Gru<T> gru = gru_of<T>(x, weight_ih, weight_hh, bias_ih, bias_hh);
+    const size_t size = gru.size, n_inputs = gru.n_inputs, n_frames = x.shape(0), n_agents = x.shape(1);
+    expect("hidden", hidden, {n_frames, n_agents, size});
+    expect("saved", saved, {n_frames, n_agents, 4 * size});
+    expect("grad", grad, {n_frames, n_agents, size});
+    expect("grad_x", grad_x, {n_frames, n_agents, n_inputs});
+    expect("grad_weight_ih", grad_weight_ih, {3 * size, n_inputs});
+    expect("grad_weight_hh", grad_weight_hh, {3 * size, size});
+    expect("grad_bias_ih", grad_bias_ih, {3 * size});
+    expect("grad_bias_hh", grad_bias_hh, {3 * size});
+    const Sorted sorted(lengths, n_frames, n_agents);
+    nb::gil_scoped_release release;
+    kernels<T>().gru_backward(
+        gru, sorted.sequences, x.data(), hidden.data(), saved.data(), grad.data(),
+        {grad_x.data(), grad_weight_ih.data(), grad_weight_hh.data(), grad_bias_ih.data(), grad_bias_hh.data()},
+        n_threads
+    );
+}
+
+template <class T>
+Linear<T> linear_of(
+    const In<T, 2>& x, const std::optional<In<int64_t, 2>>& ones, const In<T, 2>& weight, const In<T, 1>& bias, bool relu
+) {
+    const size_t n_rows = x.shape(0), n_inputs = x.shape(1), n_outputs = weight.shape(0);
+    const size_t n_columns = weight.shape(1), n_ones = ones ? ones->shape(1) : 0;
+    expect("weight", weight, {n_outputs, ones ? std::max(n_columns, n_inputs) : n_inputs});
+    expect("bias", bias, {n_outputs});
+    if (ones) expect("ones", *ones, {n_rows, n_ones});
+    for (size_t i = 0; i < n_rows * n_ones; ++i) {
+        const int64_t column = ones->data()[i];
+        if (column >= 0 && (size_t(column) < n_inputs || size_t(column) >= n_columns))
+            throw nb::value_error(("ones: row " + std::to_string(i / n_ones) + ": given column " +
+                                   std::to_string(column) + ", want " + std::to_string(n_inputs) + " to " +
+                                   std::to_string(n_columns - 1) + ", or less than 0 for none").c_str());
+    }
+    return {ptrdiff_t(n_rows), ptrdiff_t(n_inputs), ptrdiff_t(n_columns), ptrdiff_t(n_outputs), ptrdiff_t(n_ones),
+            x.data(), weight.data(), bias.data(), ones ? ones->data() : nullptr, relu};
+}
+
+template <class T>
+void linear_forward(
+    In<T, 2> x, std::optional<In<int64_t, 2>> ones, In<T, 2> weight, In<T, 1> bias, bool relu, Out<T, 2> y,
+    int n_threads
+) {
+    const Linear<T> linear = linear_of<T>(x, ones, weight, bias, relu);
+    expect("y", y, {size_t(linear.n_rows), size_t(linear.n_outputs)});
+    nb::gil_scoped_release release;
+    kernels<T>().linear_forward(linear, y.data(), n_threads);
+}
+
+template <class T>
+void linear_backward(
+    In<T, 2> x, std::optional<In<int64_t, 2>> ones, In<T, 2> weight, In<T, 1> bias, bool relu, In<T, 2> y,
+    In<T, 2> grad, std::optional<Out<T, 2>> grad_x, Out<T, 2> grad_weight, Out<T, 1> grad_bias, int n_threads
+) {
+    const Linear<T> linear = linear_of<T>(x, ones, weight, bias, relu);
+    const size_t n_rows = linear.n_rows, n_inputs = linear.n_inputs, n_outputs = linear.n_outputs;
+    expect("y", y, {n_rows, n_outputs});
+    expect("grad", grad, {n_rows, n_outputs});
+    if (grad_x) expect("grad_x", *grad_x, {n_rows, n_inputs});
+    expect("grad_weight", grad_weight, {n_outputs, size_t(linear.n_columns)});
+    expect("grad_bias", grad_bias, {n_outputs});
+    nb::gil_scoped_release release;
+    kernels<T>().linear_backward(
+        linear, y.data(), grad.data(), {grad_x ? grad_x->data() : nullptr, grad_weight.data(), grad_bias.data()},
+        n_threads
+    );
+}
+
+template <class T> void define(nb::module_& m) {
+    m.def(
+        "gru_forward", &gru_forward<T>, nb::arg("x").noconvert(), nb::arg("lengths").noconvert(),
+        nb::arg("weight_ih").noconvert(), nb::arg("weight_hh").noconvert(), nb::arg("bias_ih").noconvert(),
+        nb::arg("bias_hh").noconvert(), nb::arg("hidden").noconvert(), nb::arg("saved").noconvert().none(),
+        nb::arg("n_threads")
+    );
+    m.def(
+        "gru_backward", &gru_backward<T>, nb::arg("x").noconvert(), nb::arg("lengths").noconvert(),
+        nb::arg("weight_ih").noconvert(), nb::arg("weight_hh").noconvert(), nb::arg("bias_ih").noconvert(),
+        nb::arg("bias_hh").noconvert(), nb::arg("hidden").noconvert(), nb::arg("saved").noconvert(),
+        nb::arg("grad").noconvert(), nb::arg("grad_x").noconvert(), nb::arg("grad_weight_ih").noconvert(),
+        nb::arg("grad_weight_hh").noconvert(), nb::arg("grad_bias_ih").noconvert(),
+        nb::arg("grad_bias_hh").noconvert(), nb::arg("n_threads")
+    );
+    m.def(
+        "linear_forward", &linear_forward<T>, nb::arg("x").noconvert(), nb::arg("ones").noconvert().none(),
+        nb::arg("weight").noconvert(), nb::arg("bias").noconvert(), nb::arg("relu"), nb::arg("y").noconvert(),
+        nb::arg("n_threads")
+    );
+    m.def(
+        "linear_backward", &linear_backward<T>, nb::arg("x").noconvert(), nb::arg("ones").noconvert().none(),
+        nb::arg("weight").noconvert(), nb::arg("bias").noconvert(), nb::arg("relu"), nb::arg("y").noconvert(),
+        nb::arg("grad").noconvert(), nb::arg("grad_x").noconvert().none(), nb::arg("grad_weight").noconvert(),
+        nb::arg("grad_bias").noconvert(), nb::arg("n_threads")
+    );
+}
+
+}  // namespace endmark
+
+NB_MODULE(_native, m) {
+    using namespace endmark;
+    define<float>(m);
+    define<double>(m);
+    m.def("isas", [] {
+        std::vector<std::string> names;
+        for (const Isa* isa : runnable()) names.push_back(isa->name);
+        return names;
+    });
+    m.def("isa", [] { return std::string(current->name); });
+    m.def("use_isa", [](const std::string& name) {
+        for (const Isa* isa : runnable())
+            if (isa->name == name) {
+                current = isa;
+                return;
+            }
+        throw nb::value_error(("isa: given '" + name + "', which this processor or build does not have").c_str());
+    });
+}

@@ -1,0 +1,83 @@
+"""A linear layer, part of whose inputs may be one-hot: these are given as indices and never written out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.nn import functional
+
+from endmark.nets.native import native, plain, usable
+
+
+def linear(
+    layer: nn.Linear,
+    x: Float[Tensor, "*rows I"],
+    *,
+    ones: Int[Tensor, "*rows K"] | None = None,
+    relu: bool = False,
+) -> Float[Tensor, "*rows O"]:
+    """`layer` of `[x, one-hot]`, and ReLU after it if wanted.
+
+    ones: the columns of the layer's weight, from I on, where the input is 1; negative for none. The layer
+        has as many inputs as x and all one-hot vectors together, and a bias.
+
+    On a CPU a row's result has the same bits whatever the other rows are.
+    """
+    weight, bias = layer.weight, layer.bias
+    if not usable(x, weight, bias):
+        return _linear_torch(x, ones, weight, bias, relu)
+    flat = x.reshape(-1, x.shape[-1])
+    flat_ones = None if ones is None else ones.reshape(-1, ones.shape[-1]).contiguous()
+    y: Tensor
+    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (x, weight, bias)):
+        y = _NativeLinear.apply(flat, flat_ones, weight, bias, relu)  # type: ignore[no-untyped-call]
+    else:
+        y = _forward(flat, flat_ones, weight, bias, relu)
+    return y.view(*x.shape[:-1], -1)
+
+
+def _linear_torch(x: Tensor, ones: Tensor | None, weight: Tensor, bias: Tensor, relu: bool) -> Tensor:
+    y = functional.linear(x, weight[:, : x.shape[-1]], bias)
+    if ones is not None:
+        # Looked up in a table with a row of zeros at its end, for "none".
+        table = functional.pad(weight.t(), (0, 0, 0, 1))
+        y = y + functional.embedding(torch.where(ones < 0, weight.shape[1], ones), table).sum(-2)
+    return torch.relu(y) if relu else y
+
+
+class _NativeLinear(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, ones: Tensor | None, weight: Tensor, bias: Tensor, relu: bool
+    ) -> Float[Tensor, "R O"]:
+        y = _forward(x, ones, weight, bias, relu)
+        ctx.save_for_backward(x, ones, weight, bias, y)
+        ctx.relu = relu
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, None, Tensor, Tensor, None]:
+        assert native is not None
+        x, ones, weight, bias, y = ctx.saved_tensors
+        x, weight, bias = map(plain, (x, weight, bias))
+        grad_x = torch.empty_like(x) if ctx.needs_input_grad[0] else None
+        grad_weight, grad_bias = torch.empty_like(weight), torch.empty_like(bias)
+        threads = torch.get_num_threads()
+        native.linear_backward(
+            x, ones, weight, bias, ctx.relu, plain(y), plain(grad), grad_x, grad_weight, grad_bias, threads
+        )
+        return grad_x, None, grad_weight, grad_bias, None
+
+
+def _forward(
+    x: Tensor, ones: Tensor | None, weight: Tensor, bias: Tensor, relu: bool
+) -> Float[Tensor, "R O"]:
+    assert native is not None
+    y = x.new_empty(len(x), len(bias))
+    native.linear_forward(plain(x), ones, plain(weight), plain(bias), relu, y, torch.get_num_threads())
+    return y
