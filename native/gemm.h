@@ -6,9 +6,10 @@
 
 namespace ENDMARK_ISA {
 
-// Rows of a tile three vectors wide: 18 accumulators of 32 registers, or 9 of 16.
-constexpr int tile_rows = ENDMARK_VECTOR_BYTES == 64 ? 6 : 3;
-constexpr int tile_vectors = 4;
+// A tile has 24 accumulators where there are 32 registers, and 12 where there are 16. Narrow and tall: the
+// columns of the right-hand side that it needs stay in the first cache.
+constexpr int tile_rows = ENDMARK_VECTOR_BYTES == 64 ? 12 : 6;
+constexpr int tile_vectors = 2;
 
 // acc[m][v] += sum_k a[m, k] * b[k, v]
 // a: element (m, k) at a[m * row + k * column]; b: `width` vectors from b[k * next] on.

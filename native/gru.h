@@ -21,7 +21,8 @@ using endmark::Gru;
 using endmark::GruGradients;
 using endmark::Sequences;
 
-constexpr ptrdiff_t block_rows = 4 * tile_rows;
+constexpr int step_rows = ENDMARK_VECTOR_BYTES == 64 ? 6 : 3;  // of the forward pass's tile, three vectors wide
+constexpr ptrdiff_t block_rows = 2 * tile_rows;
 constexpr ptrdiff_t max_sums = 16;  // partial sums of the weights' gradients; more threads would be idle
 
 inline ptrdiff_t n_blocks(const Sequences& s) { return (s.count + block_rows - 1) / block_rows; }
@@ -71,14 +72,18 @@ template <class T, int M> __attribute__((noinline)) void gru_step(const GruStep<
     const T* from_x = s.weights + 4 * lanes<T>;
     const T* from_h = from_x + 3 * lanes<T> * s.n_inputs;
     Vector<T> gates[M][3], n_x[M];
+#pragma GCC unroll 8
     for (int m = 0; m < M; ++m)
+#pragma GCC unroll 8
         for (int v = 0; v < 3; ++v) gates[m][v] = load(s.weights + v * lanes<T>);
     multiply<T, M, 3>(s.inputs, s.n_inputs, 1, from_x, 3 * lanes<T>, s.n_inputs, gates);
+#pragma GCC unroll 8
     for (int m = 0; m < M; ++m) n_x[m] = gates[m][2], gates[m][2] = load(s.weights + 3 * lanes<T>);
     multiply<T, M, 3>(s.before, width, 1, from_h, 3 * lanes<T>, s.size, gates);
 #pragma GCC unroll 8
     for (int m = 0; m < M; ++m) {
-        const Vector<T> r = sigmoid<T>(gates[m][0]), z = sigmoid<T>(gates[m][1]);
+        Vector<T> r = gates[m][0], z = gates[m][1];
+        sigmoids<T>(r, z);
         const Vector<T> n = tanh<T>(n_x[m] + r * gates[m][2]);
         const Vector<T> h = n + z * (load(s.before + m * width + s.unit) - n);
         const ptrdiff_t at = s.first[m] + s.offset;
@@ -108,7 +113,7 @@ void gru_forward(const Gru<T>& g, const Sequences& s, const T* x, T* hidden, T* 
             for (ptrdiff_t m = 0; m < active; ++m)
                 memcpy(inputs + m * n_inputs, x + (first[m] + offset) * n_inputs, n_inputs * sizeof(T));
             for (ptrdiff_t unit = 0; unit < g.size; unit += lanes<T>)
-                in_parts<tile_rows>(active, [&](ptrdiff_t row, auto rows) {
+                in_parts<step_rows>(active, [&](ptrdiff_t row, auto rows) {
                     gru_step<T, decltype(rows)::value>(
                         {inputs + row * n_inputs, before + row * width,
                          weights.all + unit / lanes<T> * weights.panel, after + row * width, hidden, saved,
@@ -183,6 +188,12 @@ void gru_backward_block(
             else
                 memset(h_before, 0, size * sizeof(T));
             memcpy(sum.inputs + (sum.n_rows + m) * sum.x_width, x + at * n_inputs, n_inputs * sizeof(T));
+            if (t > 0) {
+                fetch_ahead(saved + (at - s.stride) * 4 * size, 4 * size);
+                fetch_ahead(grad + (at - s.stride) * size, size);
+                fetch_ahead(x + (at - s.stride) * n_inputs, n_inputs);
+                if (t > 1) fetch_ahead(hidden + (at - 2 * s.stride) * size, size);
+            }
             for (ptrdiff_t unit = 0; unit < size; unit += lanes<T>) {
                 const ptrdiff_t left = size - unit;
                 const T* from = saved + at * 4 * size + unit;

@@ -2,16 +2,20 @@
 
 #include "gru.h"
 #include "linear.h"
+#include "mix.h"
+
+namespace ENDMARK_ISA {
+
+template <class T>
+constexpr endmark::Kernels<T> kernels = {
+    gru_forward<T>, gru_backward<T>, linear_forward<T>, linear_backward<T>, mix_forward<T>, mix_backward<T>,
+};
+
+}  // namespace ENDMARK_ISA
 
 namespace endmark {
 
 extern const Isa ENDMARK_ISA_TABLE;
-const Isa ENDMARK_ISA_TABLE = {
-    ENDMARK_ISA_NAME,
-    {ENDMARK_ISA::gru_forward<float>, ENDMARK_ISA::gru_backward<float>, ENDMARK_ISA::linear_forward<float>,
-     ENDMARK_ISA::linear_backward<float>},
-    {ENDMARK_ISA::gru_forward<double>, ENDMARK_ISA::gru_backward<double>, ENDMARK_ISA::linear_forward<double>,
-     ENDMARK_ISA::linear_backward<double>},
-};
+const Isa ENDMARK_ISA_TABLE = {ENDMARK_ISA_NAME, ENDMARK_ISA::kernels<float>, ENDMARK_ISA::kernels<double>};
 
 }  // namespace endmark

@@ -45,6 +45,16 @@ template <class T> struct LinearGradients {
     T *x, *weight, *bias;  // x may be null: not wanted
 };
 
+// QMIX's mixing network; every row has weights of its own, of which the absolute value counts.
+template <class T> struct Mix {
+    ptrdiff_t n_rows, n_agents, size;
+    const T *values, *weight_1, *bias_1, *weight_2, *bias_2;  // [S, N], [S, N, E], [S, E], [S, E], [S]
+};
+
+template <class T> struct MixGradients {
+    T *values, *weight_1, *bias_1, *weight_2;  // that of bias_2 is the output's
+};
+
 template <class T> struct Kernels {
     // hidden [P, H]; saved [P, 4H] takes r, z, n and W_hn h + b_hn for the backward pass, or is null.
     void (*gru_forward)(const Gru<T>&, const Sequences&, const T* x, T* hidden, T* saved, int n_threads);
@@ -56,6 +66,8 @@ template <class T> struct Kernels {
     void (*linear_backward)(
         const Linear<T>&, const T* y, const T* grad, const LinearGradients<T>&, int n_threads
     );
+    void (*mix_forward)(const Mix<T>&, T* y, int n_threads);
+    void (*mix_backward)(const Mix<T>&, const T* grad, const MixGradients<T>&, int n_threads);
 };
 
 struct Isa {

@@ -188,31 +188,82 @@ void linear_backward(
     );
 }
 
+template <class T>
+Mix<T> mix_of(
+    const In<T, 2>& values, const In<T, 2>& weight_1, const In<T, 2>& bias_1, const In<T, 2>& weight_2,
+    const In<T, 1>& bias_2
+) {
+    const size_t n_rows = values.shape(0), n_agents = values.shape(1), size = bias_1.shape(1);
+    expect("weight_1", weight_1, {n_rows, n_agents * size});
+    expect("bias_1", bias_1, {n_rows, size});
+    expect("weight_2", weight_2, {n_rows, size});
+    expect("bias_2", bias_2, {n_rows});
+    return {ptrdiff_t(n_rows), ptrdiff_t(n_agents), ptrdiff_t(size), values.data(),
+            weight_1.data(), bias_1.data(), weight_2.data(), bias_2.data()};
+}
+
+template <class T>
+void mix_forward(
+    In<T, 2> values, In<T, 2> weight_1, In<T, 2> bias_1, In<T, 2> weight_2, In<T, 1> bias_2, Out<T, 1> y,
+    int n_threads
+) {
+    const Mix<T> mix = mix_of<T>(values, weight_1, bias_1, weight_2, bias_2);
+    expect("y", y, {size_t(mix.n_rows)});
+    nb::gil_scoped_release release;
+    kernels<T>().mix_forward(mix, y.data(), n_threads);
+}
+
+template <class T>
+void mix_backward(
+    In<T, 2> values, In<T, 2> weight_1, In<T, 2> bias_1, In<T, 2> weight_2, In<T, 1> bias_2, In<T, 1> grad,
+    Out<T, 2> grad_values, Out<T, 2> grad_weight_1, Out<T, 2> grad_bias_1, Out<T, 2> grad_weight_2, int n_threads
+) {
+    const Mix<T> mix = mix_of<T>(values, weight_1, bias_1, weight_2, bias_2);
+    const size_t n_rows = mix.n_rows, n_agents = mix.n_agents, size = mix.size;
+    expect("grad", grad, {n_rows});
+    expect("grad_values", grad_values, {n_rows, n_agents});
+    expect("grad_weight_1", grad_weight_1, {n_rows, n_agents * size});
+    expect("grad_bias_1", grad_bias_1, {n_rows, size});
+    expect("grad_weight_2", grad_weight_2, {n_rows, size});
+    nb::gil_scoped_release release;
+    kernels<T>().mix_backward(
+        mix, grad.data(), {grad_values.data(), grad_weight_1.data(), grad_bias_1.data(), grad_weight_2.data()},
+        n_threads
+    );
+}
+
+// An array that has to be what the function wants: nothing is converted, which would be a hidden copy.
+auto array(const char* name) { return nb::arg(name).noconvert(); }
+auto array_or_none(const char* name) { return nb::arg(name).noconvert().none(); }
+
 template <class T> void define(nb::module_& m) {
     m.def(
-        "gru_forward", &gru_forward<T>, nb::arg("x").noconvert(), nb::arg("lengths").noconvert(),
-        nb::arg("weight_ih").noconvert(), nb::arg("weight_hh").noconvert(), nb::arg("bias_ih").noconvert(),
-        nb::arg("bias_hh").noconvert(), nb::arg("hidden").noconvert(), nb::arg("saved").noconvert().none(),
+        "gru_forward", &gru_forward<T>, array("x"), array("lengths"), array("weight_ih"), array("weight_hh"),
+        array("bias_ih"), array("bias_hh"), array("hidden"), array_or_none("saved"), nb::arg("n_threads")
+    );
+    m.def(
+        "gru_backward", &gru_backward<T>, array("x"), array("lengths"), array("weight_ih"), array("weight_hh"),
+        array("bias_ih"), array("bias_hh"), array("hidden"), array("saved"), array("grad"), array("grad_x"),
+        array("grad_weight_ih"), array("grad_weight_hh"), array("grad_bias_ih"), array("grad_bias_hh"),
         nb::arg("n_threads")
     );
     m.def(
-        "gru_backward", &gru_backward<T>, nb::arg("x").noconvert(), nb::arg("lengths").noconvert(),
-        nb::arg("weight_ih").noconvert(), nb::arg("weight_hh").noconvert(), nb::arg("bias_ih").noconvert(),
-        nb::arg("bias_hh").noconvert(), nb::arg("hidden").noconvert(), nb::arg("saved").noconvert(),
-        nb::arg("grad").noconvert(), nb::arg("grad_x").noconvert(), nb::arg("grad_weight_ih").noconvert(),
-        nb::arg("grad_weight_hh").noconvert(), nb::arg("grad_bias_ih").noconvert(),
-        nb::arg("grad_bias_hh").noconvert(), nb::arg("n_threads")
+        "linear_forward", &linear_forward<T>, array("x"), array_or_none("ones"), array("weight"), array("bias"),
+        nb::arg("relu"), array("y"), nb::arg("n_threads")
     );
     m.def(
-        "linear_forward", &linear_forward<T>, nb::arg("x").noconvert(), nb::arg("ones").noconvert().none(),
-        nb::arg("weight").noconvert(), nb::arg("bias").noconvert(), nb::arg("relu"), nb::arg("y").noconvert(),
-        nb::arg("n_threads")
+        "linear_backward", &linear_backward<T>, array("x"), array_or_none("ones"), array("weight"),
+        array("bias"), nb::arg("relu"), array("y"), array("grad"), array_or_none("grad_x"),
+        array("grad_weight"), array("grad_bias"), nb::arg("n_threads")
     );
     m.def(
-        "linear_backward", &linear_backward<T>, nb::arg("x").noconvert(), nb::arg("ones").noconvert().none(),
-        nb::arg("weight").noconvert(), nb::arg("bias").noconvert(), nb::arg("relu"), nb::arg("y").noconvert(),
-        nb::arg("grad").noconvert(), nb::arg("grad_x").noconvert().none(), nb::arg("grad_weight").noconvert(),
-        nb::arg("grad_bias").noconvert(), nb::arg("n_threads")
+        "mix_forward", &mix_forward<T>, array("values"), array("weight_1"), array("bias_1"), array("weight_2"),
+        array("bias_2"), array("y"), nb::arg("n_threads")
+    );
+    m.def(
+        "mix_backward", &mix_backward<T>, array("values"), array("weight_1"), array("bias_1"),
+        array("weight_2"), array("bias_2"), array("grad"), array("grad_values"), array("grad_weight_1"),
+        array("grad_bias_1"), array("grad_weight_2"), nb::arg("n_threads")
     );
 }
 

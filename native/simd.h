@@ -19,7 +19,7 @@ template <> struct Lanes<float> {
     typedef int32_t Bits __attribute__((vector_size(ENDMARK_VECTOR_BYTES)));
     static constexpr float round = 12582912.0f;  // 1.5 * 2^23: adding it leaves an integer in the low bits
     static constexpr float log2_e = 1.44269504f, ln_2_high = 0.693359375f, ln_2_low = -2.12194440e-4f;
-    static constexpr float exp_limit = 87.0f, tanh_limit = 10.0f;
+    static constexpr float exp_limit = 43.0f, tanh_limit = 10.0f;
     static constexpr int mantissa = 23, bias = 127, degree = 7;
 };
 template <> struct Lanes<double> {
@@ -28,7 +28,7 @@ template <> struct Lanes<double> {
     static constexpr double round = 6755399441055744.0;  // 1.5 * 2^52
     static constexpr double log2_e = 1.4426950408889634074, ln_2_high = 6.93145751953125e-1,
                             ln_2_low = 1.42860682030941723212e-6;
-    static constexpr double exp_limit = 700.0, tanh_limit = 20.0;
+    static constexpr double exp_limit = 350.0, tanh_limit = 20.0;
     static constexpr int mantissa = 52, bias = 1023, degree = 13;
 };
 
@@ -60,22 +60,29 @@ template <class T> inline void store(T* to, Vector<T> v, ptrdiff_t n) {
     memcpy(to, &v, n * sizeof(T));
 }
 
+// Ask for n values that are needed soon.
+template <class T> inline void fetch_ahead(const T* from, ptrdiff_t n) {
+    for (ptrdiff_t i = 0; i < n; i += 64 / sizeof(T)) __builtin_prefetch(from + i, 0, 2);
+}
+
 template <class T> inline Vector<T> broadcast(T x) { return Vector<T>{} + x; }
+
+template <class T> constexpr T inverse_factorial(int k) { return k < 2 ? T(1) : inverse_factorial<T>(k - 1) / T(k); }
 
 // exp(x) = power * (1 + rest), power = 2^n, |log(1 + rest)| <= log(2) / 2. NaN stays NaN.
 template <class T> inline void exp_parts(Vector<T> x, Vector<T>& power, Vector<T>& rest) {
     using L = Lanes<T>;
-    Vector<T> shifted = x * L::log2_e + L::round;
-    Vector<T> n = shifted - L::round;
-    Vector<T> r = (x - n * L::ln_2_high) - n * L::ln_2_low;
-    // Taylor: 1 + r/2 (1 + r/3 (1 + ...)). |r| < 0.35, so the terms left out are below half a unit.
-    Vector<T> sum = broadcast<T>(1);
-    for (int k = L::degree; k >= 2; --k) sum = r * sum * T(1.0 / k) + T(1);
+    const Vector<T> shifted = x * L::log2_e + L::round;
+    const Vector<T> n = shifted - L::round;
+    const Vector<T> r = (x - n * L::ln_2_high) - n * L::ln_2_low;
+    // Taylor: r + r^2 / 2! + r^3 / 3! + ... |r| < 0.35, so the terms left out are below half a unit.
+    Vector<T> sum = broadcast<T>(inverse_factorial<T>(L::degree));
+#pragma GCC unroll 16
+    for (int k = L::degree - 1; k >= 1; --k) sum = sum * r + inverse_factorial<T>(k);
     rest = r * sum;
-    typename L::Bits bits;
+    const Vector<T> zero = broadcast<T>(L::round);
+    typename L::Bits bits, base;
     memcpy(&bits, &shifted, sizeof bits);
-    Vector<T> zero = broadcast<T>(L::round);
-    typename L::Bits base;
     memcpy(&base, &zero, sizeof base);
     bits = (bits - base + L::bias) << L::mantissa;
     memcpy(&power, &bits, sizeof power);
@@ -87,10 +94,17 @@ template <class T> inline Vector<T> clamp(Vector<T> x, T limit) {
     return x < low ? low : x;
 }
 
-template <class T> inline Vector<T> sigmoid(Vector<T> x) {
+// σ(a) and σ(b), with one division for both. The limit keeps the product of their denominators finite; beyond
+// it σ is less than 1e-18 anyway.
+template <class T> inline void sigmoids(Vector<T>& a, Vector<T>& b) {
     Vector<T> power, rest;
-    exp_parts<T>(clamp<T>(-x, Lanes<T>::exp_limit), power, rest);
-    return T(1) / (T(1) + (power + power * rest));
+    exp_parts<T>(clamp<T>(-a, Lanes<T>::exp_limit), power, rest);
+    const Vector<T> below_a = power * rest + (power + T(1));
+    exp_parts<T>(clamp<T>(-b, Lanes<T>::exp_limit), power, rest);
+    const Vector<T> below_b = power * rest + (power + T(1));
+    const Vector<T> inverse = T(1) / (below_a * below_b);
+    a = below_b * inverse;
+    b = below_a * inverse;
 }
 
 // By exp(2x) - 1, which keeps its digits near zero.

@@ -188,3 +188,9 @@ def _random(dtype: torch.dtype, shape: tuple[int, ...], generator: torch.Generat
     if dtype.is_floating_point:
         return torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype)
     return torch.randint(0, 2, shape, generator=generator).to(dtype)
+
+
+def relative_error(given: Tensor, want: Tensor) -> float:
+    """The size of the difference, as a share of what is wanted; both in float64."""
+    given, want = given.detach().double(), want.detach().double()
+    return float((given - want).norm() / want.norm().clamp(min=1e-30))

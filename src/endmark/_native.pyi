@@ -56,6 +56,28 @@ def linear_backward(
     grad_bias: Tensor,
     n_threads: int,
 ) -> None: ...
+def mix_forward(
+    values: Tensor,  # [S, N]
+    weight_1: Tensor,  # [S, N E]
+    bias_1: Tensor,  # [S, E]
+    weight_2: Tensor,  # [S, E]
+    bias_2: Tensor,  # [S]
+    y: Tensor,  # [S], written
+    n_threads: int,
+) -> None: ...
+def mix_backward(
+    values: Tensor,
+    weight_1: Tensor,
+    bias_1: Tensor,
+    weight_2: Tensor,
+    bias_2: Tensor,
+    grad: Tensor,  # [S], which is bias_2's gradient as well
+    grad_values: Tensor,  # these four are written
+    grad_weight_1: Tensor,
+    grad_bias_1: Tensor,
+    grad_weight_2: Tensor,
+    n_threads: int,
+) -> None: ...
 def isas() -> list[str]:
     """The instruction sets that this build and this processor have, the fastest first."""
 

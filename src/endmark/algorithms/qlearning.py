@@ -118,9 +118,9 @@ class QLearner(nn.Module):
         q = self.agent.unroll(batch)  # [F, N, A]
         q_taken = pick(q[steps], batch.steps("actions"))  # [S, N]
         with torch.no_grad():
-            next_target_q = self.target_agent.unroll(batch)[successors]
-            chooser = q[successors] if self.config.double_q else next_target_q
-            next_q = pick(next_target_q, greedy(chooser, batch.avail_actions[successors]))  # [S, N]
+            target_q = self.target_agent.unroll(batch)
+            chooser = q if self.config.double_q else target_q
+            next_q = pick(target_q, greedy(chooser, batch.avail_actions))[successors]  # [S, N]
         if self.mixer is None or self.target_mixer is None:
             counted, discount = alive, batch.agent_discount(self.config.gamma)
         else:

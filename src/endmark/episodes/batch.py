@@ -128,6 +128,13 @@ class EpisodeBatch:
         return (self.lengths.cumsum(0) - 1).to(self.device, non_blocking=True)
 
     @cached_property
+    def last_actions(self) -> Int[Tensor, "F N"]:
+        """What each agent did at the step before, as seen at each frame; -1 at an episode's first frame."""
+        last = self["actions"].roll(1, dims=0)
+        last[self.first_frames] = -1
+        return last
+
+    @cached_property
     def time_major(self) -> ragged.TimeMajor:
         """The frames in the order in which a recurrence visits them."""
         return ragged.TimeMajor(self.lengths, self.device)

@@ -2,6 +2,15 @@
 
 from endmark.nets.agent import NO_ACTION, RecurrentAgent
 from endmark.nets.gru import gru_unroll, gru_unroll_naive
+from endmark.nets.linear import linear
 from endmark.nets.mixers import QMIXMixer, VDNMixer
 
-__all__ = ["NO_ACTION", "QMIXMixer", "RecurrentAgent", "VDNMixer", "gru_unroll", "gru_unroll_naive"]
+__all__ = [
+    "NO_ACTION",
+    "QMIXMixer",
+    "RecurrentAgent",
+    "VDNMixer",
+    "gru_unroll",
+    "gru_unroll_naive",
+    "linear",
+]

@@ -58,9 +58,7 @@ class RecurrentAgent(nn.Module):
 
     def unroll(self, batch: EpisodeBatch) -> Float[Tensor, "F N A"]:
         """Values at every frame of every episode of the batch."""
-        last_actions = torch.full_like(batch["actions"], NO_ACTION)
-        last_actions[batch.step_frames + 1] = batch.steps("actions")
-        x = self._encode(batch.obs, last_actions)
+        x = self._encode(batch.obs, batch.last_actions)
         return linear(self.head, gru_unroll(self.recurrence, x, batch.time_major))
 
     def _encode(

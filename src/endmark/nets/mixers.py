@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from endmark.episodes import EpisodeSpec
 from endmark.nets.linear import linear
+from endmark.nets.mix import monotone_mix
 
 
 class VDNMixer(nn.Module):
@@ -43,12 +44,13 @@ class QMIXMixer(nn.Module):
     def forward(self, values: Float[Tensor, "S N"], state: Float[Tensor, "S ..."]) -> Float[Tensor, " S"]:
         """The team's value at each step."""
         state = state.reshape(len(state), -1)
-        weight_1 = _two_layers(self.weight_1, state).abs().view(-1, self.n_agents, self.embed_size)
-        bias_1 = linear(self.bias_1, state)
-        hidden = torch.nn.functional.elu((values[:, :, None] * weight_1).sum(1) + bias_1)
-        weight_2 = _two_layers(self.weight_2, state).abs()
-        mixed: Tensor = (hidden * weight_2).sum(-1) + _two_layers(self.bias_2, state)[:, 0]
-        return mixed
+        return monotone_mix(
+            values,
+            _two_layers(self.weight_1, state),
+            linear(self.bias_1, state),
+            _two_layers(self.weight_2, state),
+            _two_layers(self.bias_2, state)[:, 0],
+        )
 
 
 def _two_layers(layers: nn.Sequential, x: Float[Tensor, "S I"]) -> Float[Tensor, "S O"]:
