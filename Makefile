@@ -9,7 +9,7 @@ RUN_DIR ?= runs/lbf-qmix-seed$(SEED)
 LBF := --env lbforaging:Foraging-5x5-2p-1f-v3 --gamma 0.95 --td-lambda 0.9 --lr 1e-3 \
        --epsilon-steps 50000 --replay-frames 30000
 
-.PHONY: train test lint types contracts unit seeds audit-rates clean
+.PHONY: train test lint types contracts unit seeds audit-rates sanitize clean
 
 train: $(VENV)/installed
 	rm -rf $(RUN_DIR)
@@ -52,6 +52,14 @@ $(VENV)/installed-dev: $(VENV)/installed
 # Both rates of the README, over 50 seeds: some fifteen minutes.
 audit-rates: $(VENV)/installed-dev
 	OMP_NUM_THREADS=1 ENDMARK_AUDIT_SEEDS=50 $(BIN)/python -m pytest tests/audit/test_mutants.py
+
+# The kernels' tests with every read and write checked, on the GCC that built them. Then the usual build again.
+sanitize: $(VENV)/installed-dev
+	rm $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --editable . --config-settings=cmake.define.ENDMARK_SANITIZE=ON
+	LD_PRELOAD="$$(c++ -print-file-name=libasan.so) $$(c++ -print-file-name=libubsan.so)" ASAN_OPTIONS=detect_leaks=0 \
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/nets -p no:cacheprovider
+	$(BIN)/python -m pip install --quiet --editable . --config-settings=cmake.define.ENDMARK_SANITIZE=OFF
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
