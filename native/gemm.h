@@ -76,35 +76,48 @@ __attribute__((noinline)) void add_tile(
         for (int v = 0; v < V; ++v) store(sum + m * sum_row + v * lanes<T>, acc[m][v]);
 }
 
-// put(m, i, vector) for from[m, :] weights, each of `rows` rows; `weights` is [n, width], whole vectors wide.
+// put(m, i, vector) for from[m, :] weights, each of `rows` rows. `weights` has n rows of `width` values and what
+// completes their last vector.
 template <class T, class Put>
 inline void multiply_rows(
-    const T* from, ptrdiff_t from_row, const T* weights, ptrdiff_t n, ptrdiff_t width, ptrdiff_t rows, Put&& put
+    const T* from, ptrdiff_t from_row, const T* weights, ptrdiff_t weights_row, ptrdiff_t n, ptrdiff_t width,
+    ptrdiff_t rows, Put&& put
 ) {
-    in_parts<tile_vectors>(width / lanes<T>, [&](ptrdiff_t vector, auto n_vectors) {
+    in_parts<tile_vectors>(vectors<T>(width), [&](ptrdiff_t vector, auto n_vectors) {
         const ptrdiff_t column = vector * lanes<T>;
         in_parts<tile_rows>(rows, [&](ptrdiff_t row, auto n_rows) {
             multiply_tile<T, decltype(n_rows)::value, decltype(n_vectors)::value>(
-                from + row * from_row, from_row, weights + column, width, n,
+                from + row * from_row, from_row, weights + column, weights_row, n,
                 [&](ptrdiff_t m, ptrdiff_t i, Vector<T> value) { put(row + m, column + i, value); }
             );
         });
     });
 }
 
-// sum[j, :] += left[s, j] right[s, :] over the rows s; `right` is whole vectors wide.
+// sum[j, :] += left[s, j] right[s, :] over the rows s; `right` and `sum` have `width` values a row and what
+// completes their last vector.
 template <class T>
 inline void add_products(
-    const T* left, ptrdiff_t left_row, ptrdiff_t n_left, const T* right, ptrdiff_t width, ptrdiff_t rows, T* sum
+    const T* left, ptrdiff_t left_row, ptrdiff_t n_left, const T* right, ptrdiff_t right_row, ptrdiff_t width,
+    ptrdiff_t rows, T* sum
 ) {
-    in_parts<tile_vectors>(width / lanes<T>, [&](ptrdiff_t vector, auto n_vectors) {
+    in_parts<tile_vectors>(vectors<T>(width), [&](ptrdiff_t vector, auto n_vectors) {
         const ptrdiff_t column = vector * lanes<T>;
         in_parts<tile_rows>(n_left, [&](ptrdiff_t j, auto n_rows) {
             add_tile<T, decltype(n_rows)::value, decltype(n_vectors)::value>(
-                left + j, left_row, right + column, width, rows, sum + j * width + column, width
+                left + j, left_row, right + column, right_row, rows, sum + j * padded<T>(width) + column,
+                padded<T>(width)
             );
         });
     });
+}
+
+// to[i] += from[i * stride], or = if it is the first of several.
+template <class T> inline void add(T* to, const T* from, ptrdiff_t stride, ptrdiff_t n, bool first) {
+    if (first)
+        for (ptrdiff_t i = 0; i < n; ++i) to[i] = from[i * stride];
+    else
+        for (ptrdiff_t i = 0; i < n; ++i) to[i] += from[i * stride];
 }
 
 }  // namespace ENDMARK_ISA

@@ -130,19 +130,16 @@ void gru_forward(const Gru<T>& g, const Sequences& s, const T* x, T* hidden, T* 
 // W_h and W_i as the backward pass multiplies them: from the gates (n of x, r, z, n of h), each padded to
 // whole vectors, to hidden units and inputs.
 template <class T> struct GruBackwardWeights {
-    Buffer<T> to_h, to_x;  // rows (r, z, n of h) and (n of x, r, z)
+    Buffer<T> to_h, to_x;  // rows (r, z, n of h) and (n of x, r, z), of pitch<T>(H) and pitch<T>(I)
     explicit GruBackwardWeights(const Gru<T>& g)
-        : to_h(3 * padded<T>(g.size) * padded<T>(g.size)), to_x(3 * padded<T>(g.size) * padded<T>(g.n_inputs)) {
-        const ptrdiff_t size = g.size, width = padded<T>(size), x_width = padded<T>(g.n_inputs);
-        const ptrdiff_t gate_of_x[] = {2, 0, 1};
+        : to_h(3 * padded<T>(g.size) * pitch<T>(g.size)), to_x(3 * padded<T>(g.size) * pitch<T>(g.n_inputs)) {
+        const ptrdiff_t size = g.size, n_inputs = g.n_inputs, gate_of_x[] = {2, 0, 1};
         for (ptrdiff_t gate = 0; gate < 3; ++gate)
             for (ptrdiff_t unit = 0; unit < size; ++unit) {
-                const ptrdiff_t row = gate * width + unit;
-                memcpy(to_h + row * width, g.weight_hh + (gate * size + unit) * size, size * sizeof(T));
-                memcpy(
-                    to_x + row * x_width, g.weight_ih + (gate_of_x[gate] * size + unit) * g.n_inputs,
-                    g.n_inputs * sizeof(T)
-                );
+                const ptrdiff_t row = gate * padded<T>(size) + unit;
+                const T* from_x = g.weight_ih + (gate_of_x[gate] * size + unit) * n_inputs;
+                memcpy(to_h + row * pitch<T>(size), g.weight_hh + (gate * size + unit) * size, size * sizeof(T));
+                memcpy(to_x + row * pitch<T>(n_inputs), from_x, n_inputs * sizeof(T));
             }
     }
 };
@@ -150,21 +147,23 @@ template <class T> struct GruBackwardWeights {
 // The sum of some blocks' gradients of the weights. Rows are collected until a product pays.
 template <class T> struct GruSum {
     static constexpr ptrdiff_t capacity = 128;
-    const ptrdiff_t width, x_width, gates_width;
+    const ptrdiff_t size, n_inputs, width;  // width: of a gate in whole vectors
+    const ptrdiff_t gates_row, states_row, inputs_row;
     ptrdiff_t n_rows = 0;
-    Buffer<T> gates, inputs, states;              // of the rows: (n of x, r, z, n of h), x, h before
-    Buffer<T> weight_ih, weight_hh, bias;         // (n, r, z) x I; (r, z, n) x H; four gates
+    Buffer<T> gates, inputs, states;       // of the rows: (n of x, r, z, n of h), x, h before
+    Buffer<T> weight_ih, weight_hh, bias;  // (n, r, z) x I; (r, z, n) x H; four gates
     explicit GruSum(const Gru<T>& g)
-        : width(padded<T>(g.size)), x_width(padded<T>(g.n_inputs)), gates_width(4 * width),
-          gates(capacity * gates_width), inputs(capacity * x_width), states(capacity * width),
-          weight_ih(3 * width * x_width), weight_hh(3 * width * width), bias(gates_width) {}
+        : size(g.size), n_inputs(g.n_inputs), width(padded<T>(size)), gates_row(pitch<T>(4 * width)),
+          states_row(pitch<T>(size)), inputs_row(pitch<T>(n_inputs)), gates(capacity * gates_row),
+          inputs(capacity * inputs_row), states(capacity * states_row),
+          weight_ih(3 * width * padded<T>(n_inputs)), weight_hh(3 * width * width), bias(4 * width) {}
 
     void flush() {
-        add_products(gates.at, gates_width, 3 * width, inputs.at, x_width, n_rows, weight_ih.at);
-        add_products(gates + width, gates_width, 3 * width, states.at, width, n_rows, weight_hh.at);
+        add_products(gates.at, gates_row, 3 * width, inputs.at, inputs_row, n_inputs, n_rows, weight_ih.at);
+        add_products(gates + width, gates_row, 3 * width, states.at, states_row, size, n_rows, weight_hh.at);
         for (ptrdiff_t row = 0; row < n_rows; ++row)
-            for (ptrdiff_t i = 0; i < gates_width; i += lanes<T>)
-                store(bias + i, load(bias + i) + load(gates + row * gates_width + i));
+            for (ptrdiff_t i = 0; i < 4 * width; i += lanes<T>)
+                store(bias + i, load(bias + i) + load(gates + row * gates_row + i));
         n_rows = 0;
     }
 };
@@ -179,15 +178,15 @@ void gru_backward_block(
     for (ptrdiff_t t = s.length[begin] - 1; t >= 0; --t) {
         const ptrdiff_t active = active_rows(s, begin, t);
         if (sum.n_rows + active > sum.capacity) sum.flush();
-        T* gates = sum.gates + sum.n_rows * sum.gates_width;
+        T* gates = sum.gates + sum.n_rows * sum.gates_row;
         for (ptrdiff_t m = 0; m < active; ++m) {
             const ptrdiff_t at = s.first[begin + m] + t * s.stride;
-            T* h_before = sum.states + (sum.n_rows + m) * width;
+            T* h_before = sum.states + (sum.n_rows + m) * sum.states_row;
             if (t > 0)
                 memcpy(h_before, hidden + (at - s.stride) * size, size * sizeof(T));
             else
                 memset(h_before, 0, size * sizeof(T));
-            memcpy(sum.inputs + (sum.n_rows + m) * sum.x_width, x + at * n_inputs, n_inputs * sizeof(T));
+            memcpy(sum.inputs + (sum.n_rows + m) * sum.inputs_row, x + at * n_inputs, n_inputs * sizeof(T));
             if (t > 0) {
                 fetch_ahead(saved + (at - s.stride) * 4 * size, 4 * size);
                 fetch_ahead(grad + (at - s.stride) * size, size);
@@ -202,7 +201,7 @@ void gru_backward_block(
                 T* carried = carry + m * width + unit;
                 const Vector<T> dh = load(carried) + load(grad + at * size + unit, left);
                 const Vector<T> dn = dh * (T(1) - z) * (T(1) - n * n);
-                T* to = gates + m * sum.gates_width + unit;
+                T* to = gates + m * sum.gates_row + unit;
                 store(to, dn);
                 store(to + width, dn * n_h * r * (T(1) - r));
                 store(to + 2 * width, dh * (load(h_before + unit) - n) * z * (T(1) - z));
@@ -211,13 +210,13 @@ void gru_backward_block(
             }
         }
         multiply_rows(
-            gates, sum.gates_width, weights.to_x.at, 3 * width, sum.x_width, active,
+            gates, sum.gates_row, weights.to_x.at, sum.inputs_row, 3 * width, n_inputs, active,
             [&](ptrdiff_t m, ptrdiff_t i, Vector<T> value) {
                 store(grad_x + (s.first[begin + m] + t * s.stride) * n_inputs + i, value, n_inputs - i);
             }
         );
         multiply_rows(
-            gates + width, sum.gates_width, weights.to_h.at, 3 * width, width, active,
+            gates + width, sum.gates_row, weights.to_h.at, sum.states_row, 3 * width, size, active,
             [&](ptrdiff_t m, ptrdiff_t i, Vector<T> value) {
                 T* to = carry + m * width + i;
                 store(to, load(to) + value);
@@ -245,18 +244,15 @@ void gru_backward(
     const ptrdiff_t place_of_x[] = {1, 2, 0}, place_of_bias_hh[] = {1, 2, 3};  // of r, z, n in GruSum
     for (ptrdiff_t k = 0; k < n_sums; ++k) {
         const GruSum<T>& sum = *sums[k];
-        auto add = [&](T* to, const T* from, ptrdiff_t n) {
-            for (ptrdiff_t i = 0; i < n; ++i) to[i] = k ? to[i] + from[i] : from[i];
-        };
         for (ptrdiff_t gate = 0; gate < 3; ++gate) {
             for (ptrdiff_t unit = 0; unit < size; ++unit) {
-                add(out.weight_ih + (gate * size + unit) * g.n_inputs,
-                    sum.weight_ih + (place_of_x[gate] * width + unit) * x_width, g.n_inputs);
-                add(out.weight_hh + (gate * size + unit) * size,
-                    sum.weight_hh + (gate * width + unit) * width, size);
+                const ptrdiff_t row = gate * size + unit;
+                const T* from_x = sum.weight_ih + (place_of_x[gate] * width + unit) * x_width;
+                add(out.weight_ih + row * g.n_inputs, from_x, 1, g.n_inputs, k == 0);
+                add(out.weight_hh + row * size, sum.weight_hh + (gate * width + unit) * width, 1, size, k == 0);
             }
-            add(out.bias_ih + gate * size, sum.bias + place_of_x[gate] * width, size);
-            add(out.bias_hh + gate * size, sum.bias + place_of_bias_hh[gate] * width, size);
+            add(out.bias_ih + gate * size, sum.bias + place_of_x[gate] * width, 1, size, k == 0);
+            add(out.bias_hh + gate * size, sum.bias + place_of_bias_hh[gate] * width, 1, size, k == 0);
         }
         delete sums[k];
     }

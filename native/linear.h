@@ -22,7 +22,7 @@ template <class T, class F> void for_blocks(const Linear<T>& l, ptrdiff_t begin,
 template <class T> ptrdiff_t n_blocks(const Linear<T>& l) { return (l.n_rows + linear_rows - 1) / linear_rows; }
 
 template <class T> void linear_forward(const Linear<T>& l, T* y, int n_threads) {
-    const ptrdiff_t width = padded<T>(l.n_outputs);
+    const ptrdiff_t width = pitch<T>(l.n_outputs);
     Buffer<T> bias(width), columns(l.n_columns * width);  // the weight, transposed
     memcpy(bias.at, l.bias, l.n_outputs * sizeof(T));
     for (ptrdiff_t o = 0; o < l.n_outputs; ++o)
@@ -31,7 +31,7 @@ template <class T> void linear_forward(const Linear<T>& l, T* y, int n_threads) 
     endmark::parallel(n_blocks(l), n_threads, [&](ptrdiff_t block) {
         for_blocks(l, block, n_blocks(l), [&](ptrdiff_t first, ptrdiff_t rows) {
             multiply_rows(
-                l.x + first * l.n_inputs, l.n_inputs, columns.at, l.n_inputs, width, rows,
+                l.x + first * l.n_inputs, l.n_inputs, columns.at, width, l.n_inputs, l.n_outputs, rows,
                 [&](ptrdiff_t m, ptrdiff_t o, Vector<T> value) {
                     value += load(bias + o);
                     const int64_t* ones = l.ones + (first + m) * l.n_ones;
@@ -57,24 +57,25 @@ void linear_backward(
     const Linear<T>& l, const T* y, const T* grad, const LinearGradients<T>& out, int n_threads
 ) {
     const ptrdiff_t width = padded<T>(l.n_outputs), x_width = padded<T>(l.n_inputs);
-    Buffer<T> weight(out.x ? l.n_outputs * x_width : 0);  // of the dense inputs, rows padded
+    const ptrdiff_t gradients_row = pitch<T>(l.n_outputs), inputs_row = pitch<T>(l.n_inputs);
+    Buffer<T> weight(out.x ? l.n_outputs * inputs_row : 0);  // of the dense inputs
     for (ptrdiff_t o = 0; out.x && o < l.n_outputs; ++o)
-        memcpy(weight + o * x_width, l.weight + o * l.n_columns, l.n_inputs * sizeof(T));
+        memcpy(weight + o * inputs_row, l.weight + o * l.n_columns, l.n_inputs * sizeof(T));
 
-    const ptrdiff_t blocks = n_blocks(l), n_sums = between(1, blocks, linear_max_sums);
+    const ptrdiff_t blocks = n_blocks(l), n_sums = between(1, blocks / 4, linear_max_sums);
     LinearSum<T>* sums[linear_max_sums] = {};
     endmark::parallel(n_sums, n_threads, [&](ptrdiff_t i) {
         LinearSum<T>& sum = *(sums[i] = new LinearSum<T>(width, x_width, l.n_columns - l.n_inputs));
-        Buffer<T> gradients(linear_rows * width), inputs(linear_rows * x_width);
+        Buffer<T> gradients(linear_rows * gradients_row), inputs(linear_rows * inputs_row);
         for_blocks(l, i, n_sums, [&](ptrdiff_t first, ptrdiff_t rows) {
             for (ptrdiff_t m = 0; m < rows; ++m) {
                 const ptrdiff_t row = first + m;
-                memcpy(inputs + m * x_width, l.x + row * l.n_inputs, l.n_inputs * sizeof(T));
+                memcpy(inputs + m * inputs_row, l.x + row * l.n_inputs, l.n_inputs * sizeof(T));
                 for (ptrdiff_t o = 0; o < l.n_outputs; o += lanes<T>) {
                     const ptrdiff_t at = row * l.n_outputs + o, left = l.n_outputs - o;
                     Vector<T> g = load(grad + at, left);
                     if (l.relu) g = load(y + at, left) <= T(0) ? Vector<T>{} : g;
-                    store(gradients + m * width + o, g);
+                    store(gradients + m * gradients_row + o, g);
                     store(sum.bias + o, load(sum.bias + o) + g);
                     for (ptrdiff_t j = 0; j < l.n_ones; ++j) {
                         const int64_t column = l.ones[row * l.n_ones + j];
@@ -84,26 +85,27 @@ void linear_backward(
                     }
                 }
             }
-            add_products(gradients.at, width, l.n_outputs, inputs.at, x_width, rows, sum.weight.at);
+            add_products(
+                gradients.at, gradients_row, l.n_outputs, inputs.at, inputs_row, l.n_inputs, rows, sum.weight.at
+            );
             if (out.x)
                 multiply_rows(
-                    gradients.at, width, weight.at, l.n_outputs, x_width, rows,
+                    gradients.at, gradients_row, weight.at, inputs_row, l.n_outputs, l.n_inputs, rows,
                     [&](ptrdiff_t m, ptrdiff_t i, Vector<T> value) {
                         store(out.x + (first + m) * l.n_inputs + i, value, l.n_inputs - i);
                     }
                 );
         });
     });
+    const ptrdiff_t n_hot = l.n_columns - l.n_inputs;
     for (ptrdiff_t k = 0; k < n_sums; ++k) {
         const LinearSum<T>& sum = *sums[k];
         for (ptrdiff_t o = 0; o < l.n_outputs; ++o) {
             T* to = out.weight + o * l.n_columns;
-            for (ptrdiff_t c = 0; c < l.n_columns; ++c) {
-                const T value = c < l.n_inputs ? sum.weight[o * x_width + c] : sum.ones[(c - l.n_inputs) * width + o];
-                to[c] = k ? to[c] + value : value;
-            }
-            out.bias[o] = k ? out.bias[o] + sum.bias[o] : sum.bias[o];
+            add(to, sum.weight + o * x_width, 1, l.n_inputs, k == 0);
+            add(to + l.n_inputs, sum.ones + o, width, n_hot, k == 0);
         }
+        add(out.bias, sum.bias.at, 1, l.n_outputs, k == 0);
         delete sums[k];
     }
 }

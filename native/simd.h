@@ -37,6 +37,13 @@ template <class T> constexpr ptrdiff_t lanes = ENDMARK_VECTOR_BYTES / sizeof(T);
 template <class T> constexpr ptrdiff_t vectors(ptrdiff_t n) { return (n + lanes<T> - 1) / lanes<T>; }
 template <class T> constexpr ptrdiff_t padded(ptrdiff_t n) { return vectors<T>(n) * lanes<T>; }
 
+// How far apart rows of n values lie: whole cache lines, and an odd number of them, so that a column of many
+// rows does not fall into a few sets of the cache.
+template <class T> constexpr ptrdiff_t pitch(ptrdiff_t n) {
+    constexpr ptrdiff_t line = 64 / sizeof(T);
+    return ((n + line - 1) / line | 1) * line;
+}
+
 inline ptrdiff_t between(ptrdiff_t low, ptrdiff_t n, ptrdiff_t high) { return n < low ? low : n > high ? high : n; }
 
 template <class T> inline Vector<T> load(const T* from) {
