@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -15,7 +17,7 @@ from endmark.nets.mixers import state_numel
 
 
 def baseline_of(learner: QLearner) -> BaselineLearner:
-    """A baseline with the same weights, target networks included, on the same device.
+    """A baseline with the same weights, target networks and optimiser included, on the same device.
 
     ValueError for a learner that the baseline cannot copy.
     """
@@ -47,6 +49,8 @@ def baseline_of(learner: QLearner) -> BaselineLearner:
     baseline.mixer.load_state_dict(learner.mixer.state_dict())
     baseline.target_agent.load_state_dict(learner.target_agent.state_dict())
     baseline.target_mixer.load_state_dict(learner.target_mixer.state_dict())
+    # Its parameters come in the same order. A copy, as loading alone would share the moments.
+    baseline.optimiser.load_state_dict(copy.deepcopy(learner.optimiser.state_dict()))
     return baseline
 
 
