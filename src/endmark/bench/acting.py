@@ -46,7 +46,7 @@ def acting(setting: Setting) -> Iterator[Row]:
     work: dict[str, Work] = {"endmark": lambda: policy.act(obs, avail, first), "baseline": one_by_one}
     times = measure(work, setting.share(0.25))
     both = times["endmark"], times["baseline"]
-    what = f"one step of {len(obs)} environments"
+    what = f"{len(obs)} environments, a step"
     yield Row("acting", what, "s", *both, times.ratio("baseline", "endmark"))
 
 
@@ -87,7 +87,7 @@ def _play(setting: Setting, *, updates: bool) -> Row:
     }
     return Row(
         section,
-        f"{name}, {f'an update of {n} an episode' if updates else 'no updates'}",
+        name,
         "steps/s",
         times["endmark"].rate(1),
         times["baseline"].rate(1),

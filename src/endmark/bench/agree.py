@@ -1,4 +1,4 @@
-"""Whether two ways compute the same. Nothing is timed before it is known: a wrong result is fast for nothing."""
+"""Whether two ways compute the same. Nothing is timed before that is known."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from endmark.episodes import EpisodeBatch
 TOLERANCE = 1e-5
 """Of a gradient, relative to its norm; of a loss, relative to its size: float32 in another order of sums."""
 STEP_TOLERANCE = 1e-2
-"""Of what an update changes. Adam divides by the gradient's own size, so rounding in its smallest entries shows."""
+"""Of what an update changes. Adam divides by the gradient's own size, which shows rounding in small entries."""
 MARGIN = 1e-4
 """Two actions whose values are closer than this may be ranked by rounding alone."""
 
@@ -32,7 +32,9 @@ def same(what: str, given: Tensor, want: Tensor, tolerance: float = TOLERANCE) -
     given, want = given.double(), want.double()
     distance = float((given - want).norm() / want.norm().clamp(min=1e-30))
     if not distance <= tolerance:
-        raise Disagreement(f"{what} differs by {distance:.1e} of its norm, want at most {tolerance:.0e}; not timed")
+        raise Disagreement(
+            f"{what} differs by {distance:.1e} of its norm, want at most {tolerance:.0e}; not timed"
+        )
     return distance
 
 

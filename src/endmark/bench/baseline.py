@@ -46,7 +46,9 @@ class PaddedBatch:
 
     def states(self) -> Tensor:
         """(B, C, D)."""
-        return torch.where(self.alive[..., None], self.obs, 0.0).flatten(2) if self.state is None else self.state
+        return (
+            torch.where(self.alive[..., None], self.obs, 0.0).flatten(2) if self.state is None else self.state
+        )
 
 
 @dataclass(frozen=True)

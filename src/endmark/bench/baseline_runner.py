@@ -19,7 +19,9 @@ from endmark.bench.baseline import Agent
 class OneEnvironmentActor:
     """Acts in one environment: greedily, or at random with probability `epsilon`."""
 
-    def __init__(self, agent: Agent, n_actions: int, generator: torch.Generator, epsilon: float = 0.0) -> None:
+    def __init__(
+        self, agent: Agent, n_actions: int, generator: torch.Generator, epsilon: float = 0.0
+    ) -> None:
         self.agent, self.generator, self.epsilon = agent, generator, epsilon
         self._nothing = torch.zeros(1, agent.n_agents, n_actions)
         self._one_hot = torch.eye(n_actions)
@@ -59,7 +61,9 @@ class OneEnvironmentRunner:
             "reward": torch.zeros(columns),
         }
         self._first = self._next_frame()
-        self._fields["obs"] = torch.zeros(columns, *np.shape(self._first.obs)[:1], np.size(self._first.obs[0]))
+        self._fields["obs"] = torch.zeros(
+            columns, *np.shape(self._first.obs)[:1], np.size(self._first.obs[0])
+        )
         if self._first.state is not None:
             self._fields["state"] = torch.zeros(columns, np.size(self._first.state))
         self._arrays = {name: field.numpy() for name, field in self._fields.items()}

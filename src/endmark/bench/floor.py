@@ -12,8 +12,9 @@ from endmark.bench.shapes import Shape
 def forward_flops(shape: Shape, n_frames: int, n_steps: int) -> tuple[int, int]:
     """Floating-point operations of one network's forward pass, and those of its first layers among them.
 
-    Two for each multiplication and addition in a matrix product; nothing else is counted. With F frames, S steps,
-    N agents, O observed numbers, A actions, H hidden units, D numbers of state, M embedded, Y hyper units:
+    Two for each multiplication and addition in a matrix product; nothing else is counted. With F frames, S
+    steps, N agents, O observed numbers, A actions, H hidden units, D numbers of state, M embedded, Y hyper
+    units:
 
         encoder            2 F N O H             first
         GRU, from input    2 F N H 3H
@@ -23,8 +24,8 @@ def forward_flops(shape: Shape, n_frames: int, n_steps: int) -> tuple[int, int]:
                            2 S (Y N M + Y M + M)
         mixing             2 S (N M + M)
 
-    The last action and the agent's number are looked up in the encoder's weights, which takes no product, even
-    where an implementation makes one. Padding is not counted: this is the work that the episodes are.
+    The last action and the agent's number are looked up in the encoder's weights, which takes no product,
+    even where an implementation makes one. Padding is not counted: this is the work that the episodes are.
     """
     n, h, m, y = shape.n_agents, shape.hidden_size, shape.embed_size, shape.hyper_size
     rows = n_frames * n
@@ -38,8 +39,8 @@ def forward_flops(shape: Shape, n_frames: int, n_steps: int) -> tuple[int, int]:
 def update_flops(shape: Shape, n_frames: int, n_steps: int) -> int:
     """Of a whole update: two networks forward, one backward.
 
-    Backward, each product needs two: towards its weights, and towards its input; the first layers' input are data,
-    and need none. So 2 f + f + (f - first) = 4 f - first.
+    Backward, each product needs two: towards its weights, and towards its input. The first layers' inputs are
+    data, and need none. So 2 f + f + (f - first) = 4 f - first.
     """
     forward, first = forward_flops(shape, n_frames, n_steps)
     return 4 * forward - first
@@ -79,7 +80,12 @@ def _own_products(shape: Shape, device: str) -> tuple[Work, int]:
         (1, rows, h, shape.n_actions),
     ]
     products = [
-        (n, torch.randn(a, b, device=device), torch.randn(b, c, device=device), torch.empty(a, c, device=device))
+        (
+            n,
+            torch.randn(a, b, device=device),
+            torch.randn(b, c, device=device),
+            torch.empty(a, c, device=device),
+        )
         for n, a, b, c in sizes
     ]
 

@@ -1,4 +1,4 @@
-"""Timing side by side: every candidate in turn, round after round, so that the machine's moods hit all alike."""
+"""Timing side by side: every candidate in turn, round after round, so that a busy spell hits all alike."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Times:
         return Spread.of(self.seconds[name])
 
     def ratio(self, numerator: str, denominator: str) -> Spread:
-        """The spread of the ratios within a round, which share that round's mood."""
+        """The spread of the ratios within a round, which share what else the machine did."""
         pairs = zip(self.seconds[numerator], self.seconds[denominator], strict=True)
         return Spread.of([a / b for a, b in pairs])
 

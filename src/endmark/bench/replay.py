@@ -35,10 +35,8 @@ def replay(setting: Setting) -> Iterator[Row]:
     bytes_each = Spread.of([ours.n_bytes / count]), Spread.of([store.n_bytes / count])
     share = Spread.of([ours.n_bytes / store.n_bytes])
     details = {"mean_length": batch.n_steps / count, "limit": float(spec.episode_limit)}
-    what = "memory an episode (endmark over baseline)"
-    yield Row(
-        "replay", what, "bytes", *bytes_each, ratio=share, goal=Goal(at_most=0.35), details=details
-    )
+    what = "an episode's memory, share"
+    yield Row("replay", what, "bytes", *bytes_each, ratio=share, goal=Goal(at_most=0.35), details=details)
 
     ours_generator, generator, other_generator = (torch.Generator().manual_seed(0) for _ in range(3))
     sample: dict[str, Work] = {
@@ -65,7 +63,7 @@ def replay(setting: Setting) -> Iterator[Row]:
         details=speed,
     )
     ratio = times.ratio("trimmed", "endmark")
-    what = f"sample {n}, baseline trimmed before the copy"
+    what = f"sample {n}, trimmed first"
     yield Row("replay", what, "s", times["endmark"], times["trimmed"], ratio)
 
     ended = bool(parts[0].terminated)
@@ -76,7 +74,7 @@ def replay(setting: Setting) -> Iterator[Row]:
     times = measure(add, setting.share(0.25))
     yield Row(
         "replay",
-        f"add an episode of {parts[0].n_steps} steps",
+        f"add {parts[0].n_steps} steps",
         "s",
         times["endmark"],
         times["baseline"],
@@ -88,7 +86,9 @@ def _check(ours: EpisodeReplay, store: PaddedReplay, count: int) -> None:
     """Both stores hold the same episodes."""
     if len(ours) != count or len(store) != count:
         raise Disagreement(f"replay: {len(ours)} and {len(store)} episodes stored of {count}; not timed")
-    want, given = (_defined(batch) for batch in (padded_batch(ours.episodes()), store.rows(torch.arange(count))))
+    want, given = (
+        _defined(batch) for batch in (padded_batch(ours.episodes()), store.rows(torch.arange(count)))
+    )
     same_fields("replay", given, want)
 
 

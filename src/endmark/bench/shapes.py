@@ -68,9 +68,6 @@ def third(n: int, limit: int, generator: torch.Generator) -> Tensor:
     return torch.randint(limit // 6, limit // 2 + 1, (n,), generator=generator)
 
 
-MIXES: dict[str, Lengths] = {"full": full, "uniform": uniform, "straggler": straggler}
-
-
 def episodes(spec: EpisodeSpec, lengths: Tensor, *, seed: int, leaves: bool = False) -> EpisodeBatch:
     """Random episodes of these lengths, about half of them cut off.
 

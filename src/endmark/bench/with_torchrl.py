@@ -44,9 +44,7 @@ def replay_sampler(batch: EpisodeBatch, n: int) -> Work | None:
     frames = tensordict.TensorDict({**batch.fields, "episode": number}, [batch.n_frames])
     # A slice as long as the longest episode is a whole trajectory, if shorter ones are allowed.
     longest = int(batch.lengths.max()) + 1
-    sampler = data.SliceSampler(
-        slice_len=longest, traj_key="episode", strict_length=False, cache_values=True
-    )
+    sampler = data.SliceSampler(slice_len=longest, traj_key="episode", strict_length=False, cache_values=True)
     buffer = data.TensorDictReplayBuffer(
         storage=data.LazyTensorStorage(batch.n_frames), sampler=sampler, batch_size=n * longest
     )
@@ -59,7 +57,13 @@ class Steps:
     """One value a step, in TorchRL's shape (S, 1)."""
 
     def __init__(
-        self, batch: EpisodeBatch, reward: Tensor, value: Tensor, next_value: Tensor, gamma: float, td_lambda: float
+        self,
+        batch: EpisodeBatch,
+        reward: Tensor,
+        value: Tensor,
+        next_value: Tensor,
+        gamma: float,
+        td_lambda: float,
     ) -> None:
         self.settings = gamma, td_lambda
         self.reward, self.value, self.next_value = reward[:, None], value[:, None], next_value[:, None]
