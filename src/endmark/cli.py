@@ -22,8 +22,9 @@ from tyro.conf import FlagCreatePairsOff, Positional
 
 from endmark.audit import audit_target, report_html, report_text
 from endmark.bench.display import BenchDisplay
+from endmark.bench.picture import check_picture
 from endmark.bench.picture import picture as bench_picture
-from endmark.bench.run import SECTIONS
+from endmark.bench.run import SECTIONS, section_names
 from endmark.bench.run import run as run_bench
 from endmark.bench.table import markdown, terminal
 from endmark.envs import installed
@@ -196,16 +197,18 @@ class BenchCommand:
 
     def __call__(self, console: Console) -> None:
         """Run the command."""
+        names = section_names(self.only)
+        for path in (self.json, self.picture):  # better known now than when all has been measured
+            if path is not None and not path.parent.is_dir():
+                raise ValueError(f"{path}: there is no directory {path.parent}")
+        if self.picture is not None:
+            check_picture(names)
         with BenchDisplay(Console(stderr=True)) as display:
-            names = self.only.split(",")
             results = run_bench(names, threads=self.threads, quick=self.quick, observe=display)
         if self.json is not None:
             self.json.write_text(json.dumps(results.to_json(), indent=1) + "\n", encoding="utf-8")
         if self.picture is not None:
-            try:
-                bench_picture(results, self.picture)
-            except ImportError:
-                raise ValueError('picture: needs matplotlib: pip install "endmark[plot]"') from None
+            bench_picture(results, self.picture)
         if self.markdown:
             print(markdown(results))
         else:

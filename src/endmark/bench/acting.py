@@ -12,7 +12,7 @@ from endmark.bench.baseline import BaselineLearner
 from endmark.bench.baseline_runner import OneEnvironmentActor, OneEnvironmentRunner
 from endmark.bench.border import baseline_of, padded_replay
 from endmark.bench.measure import Work, measure, measure_rates
-from endmark.bench.results import Goal, Row
+from endmark.bench.results import Detail, Goal, Row
 from endmark.bench.setting import Setting, draw, make_learner
 from endmark.bench.shapes import full
 from endmark.envs import Environment, make
@@ -79,7 +79,7 @@ def _play(setting: Setting, *, updates: bool) -> Row:
         env.close()
     section = "end-to-end" if updates else "rollout"
     name = env_id.rpartition(":")[2]
-    details: dict[str, float | str] = {
+    details: dict[str, Detail] = {
         "env": env_id,
         "n_envs": N_ENVS,
         "mean_length": learn_from.n_steps / learn_from.n_episodes,
@@ -92,7 +92,7 @@ def _play(setting: Setting, *, updates: bool) -> Row:
         times["endmark"].rate(1),
         times["baseline"].rate(1),
         times.ratio("baseline", "endmark"),
-        Goal(5) if updates and env_id == FORAGING else None,
+        Goal(5.0) if updates and env_id == FORAGING else None,
         details=details,
     )
 

@@ -70,7 +70,8 @@ class OneEnvironmentRunner:
 
     def episode(self) -> tuple[dict[str, Tensor], bool]:
         """An episode's fields (L+1, ...), which the next one overwrites, and whether it terminated."""
-        frame, self._first = self._first or self._next_frame(), None
+        frame = self._next_frame() if self._first is None else self._first
+        self._first = None
         obs, avail, arrays = self._fields["obs"], self._fields["avail_actions"], self._arrays
         self.actor.begin()
         t, ended, cut = 0, False, False
@@ -78,7 +79,10 @@ class OneEnvironmentRunner:
         while not (ended or cut):
             arrays["actions"][t] = self.actor.act(obs[t], avail[t]).numpy()
             step = self.env.step(arrays["actions"][t])
-            arrays["reward"][t] = np.sum(step.reward)
+            # One an agent: the team's is the sum of those who still take part.
+            arrays["reward"][t] = np.sum(
+                step.reward, where=arrays["alive"][t] if np.ndim(step.reward) else True
+            )
             ended, cut = step.terminated, step.truncated
             t += 1
             self._insert(t, step.frame)

@@ -35,7 +35,7 @@ class Spread:
     def __truediv__(self, divisor: float) -> Spread:
         return Spread(self.median / divisor, self.low / divisor, self.high / divisor, self.n)
 
-    def rate(self, amount: float) -> Spread:
+    def rate(self, amount: int) -> Spread:
         """`amount` a second, where this is the seconds that it takes."""
         return Spread(amount / self.median, amount / self.high, amount / self.low, self.n)
 

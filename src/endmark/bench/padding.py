@@ -46,8 +46,8 @@ def against_limit(setting: Setting) -> Iterator[Row]:
         both = our_times[name], their_times[name]
         yield Row("padding", f"sample, update; {name}", "s", *both, ratio=ratio, goal=Goal(at_most=1.02))
     for name, (our_bytes, their_bytes) in memory.items():
-        spreads = Spread.of([our_bytes]), Spread.of([their_bytes])
+        spreads = Spread.of([float(our_bytes)]), Spread.of([float(their_bytes)])
         ratio = Spread.of([our_bytes / memory[lowest][0]])
         yield Row(
-            "padding", f"an episode's memory; {name}", "bytes", *spreads, ratio=ratio, goal=Goal(at_most=1)
+            "padding", f"an episode's memory; {name}", "bytes", *spreads, ratio=ratio, goal=Goal(at_most=1.0)
         )

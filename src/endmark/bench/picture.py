@@ -1,15 +1,16 @@
-"""The benchmark as a picture: update time against real steps, and what padding costs."""
+"""The benchmark as a picture: update time against real steps, and the three mixes side by side."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import importlib.util
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from endmark.bench.results import Results, Row
 
-OURS, USUAL = "#2a6f97", "#c1666b"
-_QUIET = "#555555"
+OURS, USUAL, QUIET, INK = "#2a6f97", "#c1666b", "#5a5a5a", "#333333"
+MARKERS = ("s", "o", "^")
 
 
 class Line(NamedTuple):
@@ -33,96 +34,93 @@ def fit(points: Sequence[tuple[float, float]]) -> Line:
 
 
 def points(rows: Sequence[Row], who: str) -> list[tuple[float, float]]:
-    """(real steps, seconds) of an update, on the CPU; `who` is endmark or baseline."""
-    seen = []
-    for row in rows:
-        spread = getattr(row, who)
-        if row.device == "cpu" and spread is not None and "n_steps" in row.details:
-            seen.append((float(row.details["n_steps"]), spread.median))
-    return sorted(seen)
+    """(real steps, seconds) of each row's update; `who` is endmark or baseline."""
+    return [(float(row.details["n_steps"]), getattr(row, who).median) for row in rows]
+
+
+def check_picture(sections: Collection[str]) -> None:
+    """ValueError if no picture can be drawn of these sections: better now than when all has been measured."""
+    if missing := {"update", "steps"} - set(sections):
+        raise ValueError(f"picture: needs the section {min(missing)}, too; name it in --only")
+    if importlib.util.find_spec("matplotlib") is None:
+        raise ValueError('picture: needs matplotlib: pip install "endmark[plot]"')
 
 
 def picture(results: Results, path: Path) -> None:
-    """Draw it; the file's suffix says how (.svg, .png).
-
-    Needs matplotlib, the extra `plot`, and the sections update and batch-size; ValueError without those.
-    """
-    rows = [*results.of("update"), *results.of("batch-size")]
-    if not results.of("update") or not results.of("batch-size"):
-        raise ValueError("picture: needs the sections update and batch-size; leave out --only, or name them")
+    """Draw it, for what `check_picture` has let pass; the file's suffix says how (.svg, .png)."""
+    steps, mixes = results.of("steps"), [row for row in results.of("update") if row.device == "cpu"]
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    layout = ConstrainedLayoutEngine(w_pad=0.1, wspace=0.06)
-    figure = Figure(figsize=(10.4, 4.3), layout=layout)
+    figure = Figure(figsize=(10.4, 4.5), layout=ConstrainedLayoutEngine(w_pad=0.1, wspace=0.06))
     left, right = figure.subplots(1, 2, width_ratios=[1.25, 1])
-    _draw_steps(left, rows)
-    _draw_mixes(right, [row for row in results.of("update") if row.device == "cpu"])
+    _draw_steps(left, steps)
+    _draw_mixes(right, mixes)
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)
     at = results.environment
-    threads = f"{at['threads']} thread{'s' if at['threads'] != 1 else ''}"
-    figure.supxlabel(
-        f"recurrent QMIX at the shape of StarCraft's 8m, float32; {at['cpu']}, {threads}, torch {at['torch']}",
-        fontsize=8.5,
-        color=_QUIET,
-    )
+    machine = f"{at['cpu']}, {at['threads']} thread{'s' if at['threads'] != 1 else ''}, torch {at['torch']}"
+    where = f"recurrent QMIX at the shape of StarCraft's 8m, float32, same results; {machine}"
+    figure.supxlabel(where, fontsize=8.5, color=QUIET)
     figure.savefig(path, dpi=160)
 
 
 def _draw_steps(axes: Any, rows: Sequence[Row]) -> None:
-    """Both against the steps that the episodes really have."""
-    for who, colour, marker in (("baseline", USUAL, "s"), ("endmark", OURS, "o")):
-        seen = points(rows, who)
-        steps, seconds = zip(*seen, strict=True)
-        milliseconds = [value * 1e3 for value in seconds]
-        axes.plot(
-            steps, milliseconds, marker, color=colour, markersize=6, alpha=0.9, label=_label(who), zorder=3
-        )
-        line = fit(seen)
-        ends = [0.0, steps[-1] * 1.03]
-        axes.plot(ends, [1e3 * (line.intercept + line.slope * x) for x in ends], color=colour, linewidth=1.4)
-        axes.annotate(
-            f"{line.slope * 1e6:.1f} µs a step"
-            + (f" + {line.intercept * 1e3:.1f} ms" if who == "endmark" else ""),
-            (steps[-1], milliseconds[-1]),
-            xytext=(-10, 4),
-            textcoords="offset points",
-            ha="right",
-            color=colour,
-            fontsize=9.5,
-        )
-    axes.set(xlabel="real steps in the batch", ylabel="update, ms", title="An update costs its real steps")
-    axes.xaxis.set_major_formatter(lambda x, _: f"{x / 1000:g}k" if x else "0")
+    """Both against the steps that the episodes really have; endmark's lie on one line."""
+    mixes = dict.fromkeys(str(row.details["mix"]) for row in rows)
+    for mix, marker in zip(mixes, MARKERS, strict=True):
+        of_mix = [row for row in rows if row.details["mix"] == mix]
+        for who, colour in (("baseline", USUAL), ("endmark", OURS)):
+            steps, seconds = zip(*points(of_mix, who), strict=True)
+            milliseconds = [1e3 * value for value in seconds]
+            axes.plot(steps, milliseconds, marker, color=colour, markersize=7, alpha=0.9, zorder=3)
+            if who == "baseline":
+                axes.plot(steps, milliseconds, color=colour, linewidth=1, linestyle=":")
+        axes.plot([], [], marker, color=QUIET, label=_words(mix))
+    line, most = fit(points(rows, "endmark")), max(float(row.details["n_steps"]) for row in rows)
+    ends = [0.0, most]
+    axes.plot(ends, [1e3 * (line.intercept + line.slope * x) for x in ends], color=OURS, linewidth=1.6)
+    start = f"{line.intercept * 1e3:+.0f} ms".replace("+", "+ ").replace("-", "- ")
+    label = f"endmark: {line.slope * 1e6:.0f} µs a step {start}, R² = {line.r2:.3f}"
+    axes.plot([], [], color=OURS, linewidth=1.6, marker="o", label=label)
+    axes.plot(
+        [], [], color=USUAL, linewidth=1, linestyle=":", marker="o", label="baseline: padded to the longest"
+    )
+    axes.set(xlabel="real steps in the batch", ylabel="update, ms", title="Time against real steps")
+    axes.xaxis.set_major_formatter(lambda x, _: f"{x:,.0f}")
     axes.grid(alpha=0.25)
     axes.set_xlim(left=0)
-    axes.set_ylim(bottom=0)
-    axes.legend(frameon=False, loc="upper left")
+    axes.set_ylim(bottom=0, top=axes.get_ylim()[1] * 1.22)  # room for the legend
+    axes.legend(frameon=False, loc="upper left", fontsize=9)
 
 
 def _draw_mixes(axes: Any, rows: Sequence[Row]) -> None:
     """Times side by side, with the ratio above each pair."""
-    highest = max(spread.high for row in rows for spread in (row.endmark, row.baseline) if spread) * 1e3
+    top = 0.0
     for i, row in enumerate(rows):
+        if row.baseline is None or row.ratio is None:
+            continue
         for shift, spread, colour in ((-0.19, row.baseline, USUAL), (0.19, row.endmark, OURS)):
-            if spread is None:
-                continue
-            middle = spread.median * 1e3
-            error = [[middle - spread.low * 1e3], [spread.high * 1e3 - middle]]
-            axes.bar(
-                i + shift, middle, 0.36, color=colour, yerr=error, ecolor=_QUIET, error_kw={"linewidth": 1}
-            )
-            axes.annotate(f"{middle:.0f}", (i + shift, 0), xytext=(0, 4), textcoords="offset points",
-                          ha="center", color="white", fontsize=9)  # fmt: skip
-        if row.ratio is not None and row.baseline is not None:
-            top = max(row.endmark.high, row.baseline.high) * 1e3
-            axes.annotate(f"{row.ratio.median:.1f} times", (i, top), xytext=(0, 6), textcoords="offset points",
-                          ha="center", fontsize=13, fontweight="bold", color="#333333")  # fmt: skip
-    axes.set_xticks(range(len(rows)), [row.what.replace(", ", ",\n").replace("..", " to ") for row in rows])
-    axes.set(title="32 episodes of an update", ylabel="update, ms")
-    axes.set_ylim(0, highest * 1.16)
+            low, middle, high = (1e3 * value for value in (spread.low, spread.median, spread.high))
+            error = [[middle - low], [high - middle]]
+            axes.bar(i + shift, middle, 0.36, color=colour, yerr=error, ecolor=QUIET)
+            _note(axes, f"{middle:.0f}", (i + shift, 0), color="white", fontsize=9.5)
+        above = 1e3 * max(row.endmark.high, row.baseline.high)
+        _note(axes, f"{row.ratio.median:.1f}x", (i, above), fontsize=14, fontweight="bold", color=INK)
+        top = max(top, above)
+    axes.bar([0], [0], color=USUAL, label="baseline")
+    axes.bar([0], [0], color=OURS, label="endmark")
+    axes.set_xticks(range(len(rows)), [_words(row.what).replace(", ", ",\n") for row in rows])
+    n_episodes = rows[0].details["n_episodes"]
+    axes.set(title=f"An update of {n_episodes} episodes", ylabel="update, ms")
+    axes.set_ylim(0, top * 1.32)
     axes.tick_params(axis="x", length=0)
+    axes.legend(frameon=False, loc="upper right", ncols=2, fontsize=9)
 
 
-def _label(who: str) -> str:
-    return "endmark, ragged" if who == "endmark" else "baseline, padded to the longest"
+def _note(axes: Any, text: str, at: tuple[float, float], **style: Any) -> None:
+    axes.annotate(text, at, xytext=(0, 5), textcoords="offset points", ha="center", **style)
+
+
+def _words(mix: str) -> str:
+    return mix.replace("..", " to ")

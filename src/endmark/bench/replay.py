@@ -13,7 +13,7 @@ from endmark.bench.baseline import PaddedBatch
 from endmark.bench.baseline_replay import PaddedReplay
 from endmark.bench.border import padded_batch, padded_replay, padded_row
 from endmark.bench.measure import Spread, Work, measure
-from endmark.bench.results import Goal, Row
+from endmark.bench.results import Detail, Goal, Row
 from endmark.bench.setting import Setting, draw
 from endmark.bench.shapes import third
 from endmark.episodes import EpisodeReplay
@@ -48,7 +48,7 @@ def replay(setting: Setting) -> Iterator[Row]:
         sample["torchrl"] = torchrl
     times = measure(sample, setting.share(0.5))
     moved = 2 * n * ours.n_bytes / count
-    speed: dict[str, float | str] = {"bytes": moved, "bytes_per_second": moved / times["endmark"].median}
+    speed: dict[str, Detail] = {"bytes": moved, "bytes_per_second": moved / times["endmark"].median}
     if floor := setting.floors.get("cpu"):
         speed["of_copy"] = moved / times["endmark"].median / floor.copy.median
     yield Row(
@@ -58,7 +58,7 @@ def replay(setting: Setting) -> Iterator[Row]:
         times["endmark"],
         times["baseline"],
         times.ratio("baseline", "endmark"),
-        Goal(1),
+        Goal(1.0),
         times["torchrl"] if torchrl else None,
         details=speed,
     )

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from endmark.bench.measure import Spread
 
+Detail = float | int | str
 Unit = Literal["s", "steps/s", "bytes"]
 
 
@@ -46,7 +47,7 @@ class Row:
     goal: Goal | None = None
     torchrl: Spread | None = None
     device: str = "cpu"
-    details: Mapping[str, float | str] = field(default_factory=dict)
+    details: Mapping[str, Detail] = field(default_factory=dict)
 
     @property
     def reached(self) -> bool | None:

@@ -17,7 +17,7 @@ from endmark.bench.results import Floor, Results, Row
 from endmark.bench.setting import Setting
 from endmark.bench.shapes import EIGHT_MARINES, TINY
 from endmark.bench.targets import targets
-from endmark.bench.update import against_batch_size, against_lengths
+from endmark.bench.update import against_batch_size, against_lengths, against_steps
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,7 @@ class Section:
 _FASTER = "how often as fast as the baseline"
 SECTIONS: dict[str, Section] = {
     "update": Section("Learner update, QMIX", _FASTER, against_lengths, needs_floor=True),
+    "steps": Section("Update against real steps, in three mixes", _FASTER, against_steps),
     "batch-size": Section("Update against the number of episodes", _FASTER, against_batch_size),
     "padding": Section(
         "The same episodes under higher limits", "endmark against its lowest limit", against_limit
@@ -44,18 +45,25 @@ SECTIONS: dict[str, Section] = {
     "end-to-end": Section("Rollout and training, an update for each episode", _FASTER, end_to_end),
 }
 
+
+def section_names(only: str) -> list[str]:
+    """The sections that `only` names, with commas between them; ValueError for one that there is not."""
+    names = [name.strip() for name in only.split(",")]
+    if unknown := set(names) - SECTIONS.keys():
+        raise ValueError(f"only: given '{min(unknown)}', want some of {','.join(SECTIONS)}")
+    return names
+
+
 Observer = Callable[[str, int, int], None]
 """Called when a section begins: its title, how many are done, and how many there are."""
 
 
 def run(only: Sequence[str], *, threads: int, quick: bool, observe: Observer) -> Results:
-    """Measure these sections, by their keys in `SECTIONS`.
+    """Measure these sections, by their keys in `SECTIONS`, which is the order they run in.
 
     threads: of torch on the CPU, meanwhile. quick: tiny shapes and two rounds, to see that all results agree.
     Raises Disagreement, and reports nothing, where endmark and the baseline do not compute the same.
     """
-    if unknown := set(only) - SECTIONS.keys():
-        raise ValueError(f"only: given '{min(unknown)}', want some of {','.join(SECTIONS)}")
     if threads < 1:
         raise ValueError(f"threads: given {threads}, want at least 1")
     before = torch.get_num_threads()

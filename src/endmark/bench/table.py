@@ -30,9 +30,9 @@ def terminal(results: Results) -> Group:
     parts: list[Table | Text] = [Text(line) for line in machine_lines(results)]
     for sheet in sheets(results):
         title = Text(sheet.title, "bold").append(f"  {sheet.note}" if sheet.note else "", "not bold dim")
-        table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left")
+        table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False)
         for i, name in enumerate(sheet.header):
-            table.add_column(name, justify="right" if i else "left", no_wrap=i > 0, min_width=0 if i else 26)
+            table.add_column(name, justify="right" if i else "left", no_wrap=i > 0, min_width=0 if i else 24)
         for row in sheet.rows:
             table.add_row(*[Text(cell, _style(cell)) for cell in row])
         parts.append(table)
@@ -71,7 +71,7 @@ def sheets(results: Results) -> Iterator[Sheet]:
             cells = [_cells(row, torchrl, goals) for row in rows]
             yield Sheet(section.title, f"ratio: {section.ratio}", tuple(header), cells)
     if results.floors:
-        title = "Against what torch reaches on this machine, measured in the same run"
+        title = "Against torch's own speed on this machine, measured in the same run"
         yield Sheet(title, "", ("", "speed", "share"), list(_floor(results)))
 
 
@@ -101,7 +101,7 @@ def _cells(row: Row, torchrl: bool, goals: bool) -> tuple[str, ...]:
     cells.append("-" if ratio is None else f"{ratio.median:.2f}")
     cells.append("-" if ratio is None or ratio.n == 1 else f"{ratio.low:.2f}..{ratio.high:.2f}")
     if goals:
-        cells.append("" if row.goal is None else f"{row.goal} {'reached' if row.reached else 'missed'}")
+        cells.append("" if row.goal is None else f"{row.goal} {'yes' if row.reached else 'no'}")
     return tuple(cells)
 
 
@@ -136,4 +136,4 @@ def _percent(part: float) -> str:
 
 
 def _style(cell: str) -> str:
-    return "green" if cell.endswith(" reached") else "red" if cell.endswith(" missed") else ""
+    return "green" if cell.endswith(" yes") else "red" if cell.endswith(" no") else ""

@@ -8,25 +8,30 @@ from dataclasses import replace
 from endmark.bench.agree import check_update
 from endmark.bench.floor import update_flops
 from endmark.bench.measure import measure
-from endmark.bench.results import Goal, Row
+from endmark.bench.results import Detail, Goal, Row
 from endmark.bench.setting import Setting, draw, make_learner
 from endmark.bench.shapes import Lengths, full, straggler, uniform
 
-GPU_GOAL = Goal(10)
+# Of the three mixes, full length first; on a GPU, of each.
+GOALS = Goal(2.5), Goal(5.0), Goal(8.0)
+GPU_GOAL = Goal(10.0)
 
 
 def against_lengths(setting: Setting) -> Iterator[Row]:
     """Every mix of lengths, on every device."""
-    limit = setting.shape.limit
-    mixes = [
-        (full, f"all {limit} steps", Goal(2.5)),
-        (uniform, f"uniform {limit // 6}..{limit * 5 // 6}", Goal(5)),
-        (straggler, f"one {limit}, others {limit // 12}..{limit * 5 // 12}", Goal(8)),
-    ]
     for device in setting.devices:
-        for mix, what, goal in mixes:
+        for (what, mix), goal in zip(_mixes(setting.shape.limit).items(), GOALS, strict=True):
             row = _row(setting, mix, setting.shape.batch_size, device)
             yield replace(row, section="update", what=what, goal=goal if device == "cpu" else GPU_GOAL)
+
+
+def against_steps(setting: Setting) -> Iterator[Row]:
+    """Every mix of lengths at several numbers of episodes: time against real steps, however they come."""
+    for what, mix in _mixes(setting.shape.limit).items():
+        for n in (2, 4) if setting.quick else (8, 16, 32, 64):
+            row = _row(replace(setting, effort=setting.share(0.25)), mix, n, "cpu")
+            details = {**row.details, "mix": what}
+            yield replace(row, section="steps", what=f"{n} x {what}", details=details)
 
 
 def against_batch_size(setting: Setting) -> Iterator[Row]:
@@ -35,6 +40,15 @@ def against_batch_size(setting: Setting) -> Iterator[Row]:
         effort = setting.few() if n > 100 else setting.share(0.5)
         row = _row(replace(setting, effort=effort), uniform, n, "cpu")
         yield replace(row, section="batch-size", what=f"{n} episodes")
+
+
+def _mixes(limit: int) -> dict[str, Lengths]:
+    """The mixes of lengths, named by their numbers of steps."""
+    return {
+        f"all {limit} steps": full,
+        f"uniform {limit // 6}..{limit * 5 // 6}": uniform,
+        f"one {limit}, rest {limit // 12}..{limit * 5 // 12}": straggler,
+    }
 
 
 def _row(setting: Setting, lengths: Lengths, n: int, device: str) -> Row:
@@ -48,7 +62,7 @@ def _row(setting: Setting, lengths: Lengths, n: int, device: str) -> Row:
     work = {"endmark": lambda: learner.update(batch), "baseline": lambda: baseline.update(padded)}
     times = measure(work, setting.effort, device=device)
     flops = update_flops(shape, batch.n_frames, batch.n_steps)
-    details: dict[str, float | str] = {
+    details: dict[str, Detail] = {
         "n_episodes": n,
         "n_steps": batch.n_steps,
         "padded_steps": (padded.mask.shape[1] - 1) * n,
