@@ -74,7 +74,7 @@ def _play(setting: Setting, *, updates: bool) -> Row:
         "endmark": lambda: play.run(episodes, updates=updates),
         "baseline": lambda: usual.run(episodes, updates=updates),
     }
-    times = measure_rates(work, setting.share(2 if updates else 1))
+    times = measure_rates(work, setting.share(2.0 if updates else 1.0))
     for env in envs:
         env.close()
     section = "end-to-end" if updates else "rollout"

@@ -61,7 +61,7 @@ def check_update(learner: QLearner, batch: EpisodeBatch) -> tuple[BaselineLearne
     parameters = [learner.get_parameter(name) for name in names]
     gradients = torch.autograd.grad(ours, parameters)
     wanted = torch.autograd.grad(theirs, [baseline.get_parameter(name) for name in names])
-    # The terms of a gradient may nearly cancel, as those of the last bias do; its rounding is that of the terms.
+    # The terms of a gradient may nearly cancel, as those of the last bias do; rounding is that of the terms.
     least = 0.1 * float(torch.stack([want.norm() for want in wanted]).norm())
     for name, given, want in zip(names, gradients, wanted, strict=True):
         worst = max(worst, same(f"the gradient of {name}", given, want, least=least))

@@ -39,7 +39,7 @@ def against_limit(setting: Setting) -> Iterator[Row]:
         ours[name] = lambda r=replay, g=generator: learner.update(r.sample(n, g))  # type: ignore[misc]
         theirs[name] = lambda s=store, g=generator: baseline.update(s.sample(n, g))  # type: ignore[misc]
         memory[name] = replay.n_bytes // n, store.n_bytes // n
-    our_times, their_times = measure(ours, setting.share(2)), measure(theirs, setting.few())
+    our_times, their_times = measure(ours, setting.share(2.0)), measure(theirs, setting.few())
     lowest = next(iter(ours))
     for name in ours:
         ratio = our_times.ratio(name, lowest)

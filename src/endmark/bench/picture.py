@@ -104,9 +104,9 @@ def _draw_mixes(axes: Any, rows: Sequence[Row]) -> None:
             low, middle, high = (1e3 * value for value in (spread.low, spread.median, spread.high))
             error = [[middle - low], [high - middle]]
             axes.bar(i + shift, middle, 0.36, color=colour, yerr=error, ecolor=QUIET)
-            _note(axes, f"{middle:.0f}", (i + shift, 0), color="white", fontsize=9.5)
+            _note(axes, f"{middle:.0f}", (i + shift, 0.0), color="white", fontsize=9.5)
         above = 1e3 * max(row.endmark.high, row.baseline.high)
-        _note(axes, f"{row.ratio.median:.1f}x", (i, above), fontsize=14, fontweight="bold", color=INK)
+        _note(axes, f"{row.ratio.median:.1f}x", (float(i), above), fontsize=14, fontweight="bold", color=INK)
         top = max(top, above)
     axes.bar([0], [0], color=USUAL, label="baseline")
     axes.bar([0], [0], color=OURS, label="endmark")

@@ -71,8 +71,8 @@ def sheets(results: Results) -> Iterator[Sheet]:
             cells = [_cells(row, torchrl, goals) for row in rows]
             yield Sheet(section.title, f"ratio: {section.ratio}", tuple(header), cells)
     if results.floors:
-        title = "Against torch's own speed on this machine, measured in the same run"
-        yield Sheet(title, "", ("", "speed", "share"), list(_floor(results)))
+        title = "Against torch's own products and copies, measured in the same run"
+        yield Sheet(title, "", ("", "a second", "share of torch's"), list(_floor(results)))
 
 
 def amount(spread: Spread | None, unit: str) -> str:
@@ -109,14 +109,14 @@ def _floor(results: Results) -> Iterator[tuple[str, ...]]:
     for device, floor in results.floors.items():
         where = "" if device == "cpu" else f", {device}"
         gemm = floor.gemm.median
-        yield f"large matrix products{where}", _flops(gemm), _percent(1)
+        yield f"torch.mm, large{where}", _flops(gemm), _percent(1.0)
         own = floor.gemm_own.median
-        yield f"an update's own products{where}", _flops(own), _percent(own / gemm)
+        yield f"torch.mm, an update's shapes{where}", _flops(own), _percent(own / gemm)
         for row in results.of("update"):
             for who in ("endmark", "baseline") if row.device == device else ():
                 speed = float(row.details[f"{who}_flops_per_second"])
                 yield f"{who}, {row.what}{where}", _flops(speed), _percent(speed / gemm)
-        yield f"a large copy{where}", _bytes(floor.copy.median), _percent(1)
+        yield f"copy_, large{where}", _bytes(floor.copy.median), _percent(1.0)
         for row in results.of("replay"):
             if device == "cpu" and "bytes_per_second" in row.details:
                 speed = float(row.details["bytes_per_second"])
@@ -124,11 +124,11 @@ def _floor(results: Results) -> Iterator[tuple[str, ...]]:
 
 
 def _flops(value: float) -> str:
-    return f"{value / 1e9:,.1f} GFLOP/s"
+    return f"{value / 1e9:,.1f} GFLOP"
 
 
 def _bytes(value: float) -> str:
-    return f"{value / 1e9:,.1f} GB/s"
+    return f"{value / 1e9:,.1f} GB"
 
 
 def _percent(part: float) -> str:
