@@ -51,8 +51,12 @@ def acting(setting: Setting) -> Iterator[Row]:
 
 
 def rollout(setting: Setting) -> Iterator[Row]:
-    """Playing alone, both with untrained networks."""
+    """Playing without learning; and the environment without any network, which bounds all runners."""
     yield _play(setting, updates=False)
+    env_id, envs = _environments(1)
+    alone = measure_rates({"env": lambda: _step_alone(envs[0])}, setting.share(0.25))
+    yield Row("rollout", "the environment alone", "steps/s", alone["env"].rate(1), details={"env": env_id})
+    envs[0].close()
 
 
 def end_to_end(setting: Setting) -> Iterator[Row]:
@@ -95,6 +99,15 @@ def _play(setting: Setting, *, updates: bool) -> Row:
         Goal(5.0) if updates and env_id == FORAGING else None,
         details=details,
     )
+
+
+def _step_alone(env: Environment) -> int:
+    """One episode of the first legal actions; its steps."""
+    frame, steps, over = env.reset(seed=0), 0, False
+    while not over:
+        step = env.step(frame.avail_actions.argmax(-1))
+        frame, over, steps = step.frame, step.terminated or step.truncated, steps + 1
+    return steps
 
 
 class Ours:

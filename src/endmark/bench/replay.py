@@ -35,7 +35,7 @@ def replay(setting: Setting) -> Iterator[Row]:
     bytes_each = Spread.of([ours.n_bytes / count]), Spread.of([store.n_bytes / count])
     share = Spread.of([ours.n_bytes / store.n_bytes])
     details = {"mean_length": batch.n_steps / count, "limit": float(spec.episode_limit)}
-    what = "an episode's memory, share"
+    what = "an episode's memory"
     yield Row("replay", what, "bytes", *bytes_each, ratio=share, goal=Goal(at_most=0.35), details=details)
 
     ours_generator, generator, other_generator = (torch.Generator().manual_seed(0) for _ in range(3))
@@ -63,7 +63,7 @@ def replay(setting: Setting) -> Iterator[Row]:
         details=speed,
     )
     ratio = times.ratio("trimmed", "endmark")
-    what = f"sample {n}, trimmed first"
+    what = f"sample {n}, cut first"
     yield Row("replay", what, "s", times["endmark"], times["trimmed"], ratio)
 
     ended = bool(parts[0].terminated)

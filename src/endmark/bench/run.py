@@ -38,7 +38,7 @@ SECTIONS: dict[str, Section] = {
     "padding": Section(
         "The same episodes under higher limits", "endmark against its lowest limit", against_limit
     ),
-    "replay": Section("Replay", _FASTER, replay, needs_floor=True),
+    "replay": Section("Replay", f"{_FASTER}; of memory, the share", replay, needs_floor=True),
     "targets": Section("Targets", _FASTER, targets),
     "acting": Section("Acting, at once beside one by one", _FASTER, acting),
     "rollout": Section("Rollout, 8 environments beside 1", _FASTER, rollout),

@@ -32,7 +32,7 @@ def terminal(results: Results) -> Group:
         title = Text(sheet.title, "bold").append(f"  {sheet.note}" if sheet.note else "", "not bold dim")
         table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False)
         for i, name in enumerate(sheet.header):
-            table.add_column(name, justify="right" if i else "left", no_wrap=i > 0, min_width=0 if i else 24)
+            table.add_column(name, justify="right" if i else "left", no_wrap=i > 0, min_width=0 if i else 20)
         for row in sheet.rows:
             table.add_row(*[Text(cell, _style(cell)) for cell in row])
         parts.append(table)

@@ -67,5 +67,5 @@ def targets(setting: Setting) -> Iterator[Row]:
         torchrl = times["torchrl"] if "torchrl" in work else None
         both = times["endmark"], times["baseline"]
         ratio = times.ratio("baseline", "endmark")
-        what = f"{name} of {batch.n_steps} steps"
+        what = f"{name}, {batch.n_steps} steps"
         yield Row("targets", what, "s", *both, ratio, torchrl=torchrl, details={"n_steps": batch.n_steps})
