@@ -6,13 +6,15 @@ import gc
 import math
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import torch
 
 Work = Callable[[], object]
+Name = TypeVar("Name", bound=Hashable)
 
 
 @dataclass(frozen=True)
@@ -57,22 +59,22 @@ QUICK = Effort(seconds=0.0, rounds=(2, 2), sample=0.0)
 """For the smoke run, which shows that everything runs, and no times worth reading."""
 
 
-class Times:
+class Times(Generic[Name]):
     """Seconds of every candidate in every round."""
 
-    def __init__(self, seconds: Mapping[str, list[float]]) -> None:
+    def __init__(self, seconds: Mapping[Name, list[float]]) -> None:
         self.seconds = dict(seconds)
 
-    def __getitem__(self, name: str) -> Spread:
+    def __getitem__(self, name: Name) -> Spread:
         return Spread.of(self.seconds[name])
 
-    def ratio(self, numerator: str, denominator: str) -> Spread:
+    def ratio(self, numerator: Name, denominator: Name) -> Spread:
         """The spread of the ratios within a round, which share what else the machine did."""
         pairs = zip(self.seconds[numerator], self.seconds[denominator], strict=True)
         return Spread.of([a / b for a, b in pairs])
 
 
-def measure(work: Mapping[str, Work], effort: Effort, *, device: str = "cpu") -> Times:
+def measure(work: Mapping[Name, Work], effort: Effort, *, device: str = "cpu") -> Times[Name]:
     """Time each piece of work, A B A B ..; the first two rounds warm up and are dropped.
 
     The garbage collector is off meanwhile. On a GPU, a measurement ends when the GPU is done.
@@ -86,14 +88,14 @@ def measure(work: Mapping[str, Work], effort: Effort, *, device: str = "cpu") ->
         a_round = sum(once[name] * number[name] for name in work)
         fewest, most = effort.rounds
         rounds = min(most, max(fewest, math.ceil(effort.seconds / a_round)))
-        seconds: dict[str, list[float]] = {name: [] for name in work}
+        seconds: dict[Name, list[float]] = {name: [] for name in work}
         for _ in range(rounds):
             for name, run in work.items():
                 seconds[name].append(_time(run, number[name], sync))
     return Times(seconds)
 
 
-def measure_rates(work: Mapping[str, Callable[[], int]], effort: Effort) -> Times:
+def measure_rates(work: Mapping[str, Callable[[], int]], effort: Effort) -> Times[str]:
     """As `measure`, on the CPU, of work that says how many units it has done: seconds a unit."""
     fewest, most = effort.rounds
     seconds: dict[str, list[float]] = {name: [] for name in work}

@@ -90,8 +90,8 @@ def _draw_steps(axes: Any, rows: Sequence[Row]) -> None:
     axes.xaxis.set_major_formatter(lambda x, _: f"{x:,.0f}")
     axes.grid(alpha=0.25)
     axes.set_xlim(left=0)
-    axes.set_ylim(bottom=0, top=axes.get_ylim()[1] * 1.22)  # room for the legend
-    axes.legend(frameon=False, loc="upper left", fontsize=9)
+    axes.set_ylim(bottom=0, top=axes.get_ylim()[1] * 1.25)  # room for the legend
+    axes.legend(frameon=False, loc="upper left", ncols=2, fontsize=9, columnspacing=1.0)
 
 
 def _draw_mixes(axes: Any, rows: Sequence[Row]) -> None:
@@ -100,26 +100,28 @@ def _draw_mixes(axes: Any, rows: Sequence[Row]) -> None:
     for i, row in enumerate(rows):
         if row.baseline is None or row.ratio is None:
             continue
-        for shift, spread, colour in ((-0.19, row.baseline, USUAL), (0.19, row.endmark, OURS)):
+        for shift, spread, colour in ((-0.2, row.baseline, USUAL), (0.2, row.endmark, OURS)):
             low, middle, high = (1e3 * value for value in (spread.low, spread.median, spread.high))
             error = [[middle - low], [high - middle]]
-            axes.bar(i + shift, middle, 0.36, color=colour, yerr=error, ecolor=QUIET)
-            _note(axes, f"{middle:.0f}", (i + shift, 0.0), color="white", fontsize=9.5)
+            axes.bar(i + shift, middle, 0.38, color=colour, yerr=error, ecolor=INK, error_kw={"linewidth": 1})
+            _note(axes, f"{middle:.0f}", (i + shift, high), 3, color=colour, fontsize=9.5)
+            top = max(top, high)
         above = 1e3 * max(row.endmark.high, row.baseline.high)
-        _note(axes, f"{row.ratio.median:.1f}x", (float(i), above), fontsize=14, fontweight="bold", color=INK)
-        top = max(top, above)
+        _note(
+            axes, f"{row.ratio.median:.1f}x", (float(i), above), 17, color=INK, fontsize=15, fontweight="bold"
+        )
     axes.bar([0], [0], color=USUAL, label="baseline")
     axes.bar([0], [0], color=OURS, label="endmark")
     axes.set_xticks(range(len(rows)), [_words(row.what).replace(", ", ",\n") for row in rows])
     n_episodes = rows[0].details["n_episodes"]
     axes.set(title=f"An update of {n_episodes} episodes", ylabel="update, ms")
-    axes.set_ylim(0, top * 1.32)
+    axes.set_ylim(0, top * 1.38)  # room for the ratios and the legend
     axes.tick_params(axis="x", length=0)
     axes.legend(frameon=False, loc="upper right", ncols=2, fontsize=9)
 
 
-def _note(axes: Any, text: str, at: tuple[float, float], **style: Any) -> None:
-    axes.annotate(text, at, xytext=(0, 5), textcoords="offset points", ha="center", **style)
+def _note(axes: Any, text: str, at: tuple[float, float], up: int, **style: Any) -> None:
+    axes.annotate(text, at, xytext=(0, up), textcoords="offset points", ha="center", **style)
 
 
 def _words(mix: str) -> str:
