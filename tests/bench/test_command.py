@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from endmark.bench import acting, baseline
+from endmark.bench.line import fit
 from endmark.bench.measure import Spread
-from endmark.bench.picture import fit, picture
+from endmark.bench.picture import picture
 from endmark.bench.results import Floor, Goal, Results, Row
 from endmark.bench.run import SECTIONS
 from endmark.bench.table import amount, markdown, sheets
@@ -187,6 +188,7 @@ def test_the_line_through_points() -> None:
     assert line.slope == pytest.approx(0.005)
     assert line.intercept == pytest.approx(0.2)
     assert line.r2 == pytest.approx(1)
+    assert str(line) == "5000.0 µs a step + 200.0 ms"
     assert fit([(0.0, 1.0), (1.0, 3.0), (2.0, 2.0)]).r2 < 0.5
 
 
@@ -199,6 +201,8 @@ def test_the_picture_says_what_the_line_is(tmp_path: Path) -> None:
     update = [row("update", f"{ratio}", 0.1, 0.1 * ratio, details={"n_episodes": 32}) for ratio in (2, 5, 8)]
     picture(results([*steps, *update]), tmp_path / "bench.svg")
     text = (tmp_path / "bench.svg").read_text("utf-8")
-    assert "<!-- endmark: 10 µs a step + 4 ms, R² = 1.000 -->" in text
+    assert "<!-- endmark: 10.0 µs a step + 4.0 ms -->" in text
+    note = next(sheet.note for sheet in sheets(results(steps)))
+    assert note.endswith("endmark on one line: 10.0 µs a step + 4.0 ms, R² = 1.000")
     for ratio in ("2.0x", "5.0x", "8.0x"):
         assert f"<!-- {ratio} -->" in text

@@ -5,37 +5,13 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
+from endmark.bench.line import fit, points
 from endmark.bench.results import Results, Row
 
 OURS, USUAL, QUIET, INK = "#2a6f97", "#c1666b", "#5a5a5a", "#333333"
 MARKERS = ("s", "o", "^")
-
-
-class Line(NamedTuple):
-    """seconds = intercept + slope * steps; r2 is the share of variance that it explains."""
-
-    slope: float
-    intercept: float
-    r2: float
-
-
-def fit(points: Sequence[tuple[float, float]]) -> Line:
-    """The line of least squares; at least two different steps."""
-    n = len(points)
-    mean_x, mean_y = sum(x for x, _ in points) / n, sum(y for _, y in points) / n
-    spread_x = sum((x - mean_x) ** 2 for x, _ in points)
-    slope = sum((x - mean_x) * (y - mean_y) for x, y in points) / spread_x
-    intercept = mean_y - slope * mean_x
-    left = sum((y - intercept - slope * x) ** 2 for x, y in points)
-    total = sum((y - mean_y) ** 2 for _, y in points)
-    return Line(slope, intercept, 1 - left / total if total else 1.0)
-
-
-def points(rows: Sequence[Row], who: str) -> list[tuple[float, float]]:
-    """(real steps, seconds) of each row's update; `who` is endmark or baseline."""
-    return [(float(row.details["n_steps"]), getattr(row, who).median) for row in rows]
 
 
 def check_picture(sections: Collection[str]) -> None:
@@ -80,9 +56,7 @@ def _draw_steps(axes: Any, rows: Sequence[Row]) -> None:
     line, most = fit(points(rows, "endmark")), max(float(row.details["n_steps"]) for row in rows)
     ends = [0.0, most]
     axes.plot(ends, [1e3 * (line.intercept + line.slope * x) for x in ends], color=OURS, linewidth=1.6)
-    start = f"{line.intercept * 1e3:+.0f} ms".replace("+", "+ ").replace("-", "- ")
-    label = f"endmark: {line.slope * 1e6:.0f} µs a step {start}, R² = {line.r2:.3f}"
-    axes.plot([], [], color=OURS, linewidth=1.6, marker="o", label=label)
+    axes.plot([], [], color=OURS, linewidth=1.6, marker="o", label=f"endmark: {line}")
     axes.plot(
         [], [], color=USUAL, linewidth=1, linestyle=":", marker="o", label="baseline: padded to the longest"
     )

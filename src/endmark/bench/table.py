@@ -10,6 +10,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from endmark.bench.line import fit, points
 from endmark.bench.measure import Spread
 from endmark.bench.results import Results, Row
 from endmark.bench.run import SECTIONS
@@ -69,7 +70,11 @@ def sheets(results: Results) -> Iterator[Sheet]:
             header = ["", "endmark", "baseline", *(["TorchRL"] if torchrl else []), "ratio", "quartiles"]
             header += ["must reach"] if goals else []
             cells = [_cells(row, torchrl, goals) for row in rows]
-            yield Sheet(section.title, f"ratio: {section.ratio}", tuple(header), cells)
+            note = f"ratio: {section.ratio}"
+            if name == "steps":
+                line = fit(points(rows, "endmark"))
+                note += f"; endmark on one line: {line}, R² = {line.r2:.3f}"
+            yield Sheet(section.title, note, tuple(header), cells)
     if results.floors:
         title = "Against torch's own products and copies, measured in the same run"
         yield Sheet(title, "", ("", "a second", "share of torch's"), list(_floor(results)))
