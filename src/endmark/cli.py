@@ -21,6 +21,12 @@ from rich.table import Table
 from tyro.conf import FlagCreatePairsOff, Positional
 
 from endmark.audit import audit_target, report_html, report_text
+from endmark.bench.display import BenchDisplay
+from endmark.bench.picture import check_picture
+from endmark.bench.picture import picture as bench_picture
+from endmark.bench.run import SECTIONS, section_names
+from endmark.bench.run import run as run_bench
+from endmark.bench.table import markdown, terminal
 from endmark.envs import installed
 from endmark.report import ProbeDisplay, TrainingDisplay, learning_curve, summary_table
 from endmark.report.explain import explain
@@ -172,7 +178,46 @@ class AuditCommand:
             raise SystemExit(1)
 
 
-Command = TrainCommand | EvalCommand | EnvsCommand | ExplainCommand | InspectCommand | AuditCommand
+@dataclass(frozen=True)
+class BenchCommand:
+    """Measure endmark beside the usual padded way, in one process; first see that both compute the same."""
+
+    only: str = ",".join(SECTIONS)
+    """The sections to run, with commas between them."""
+    threads: int = 1
+    """Threads of torch on the CPU."""
+    quick: FlagCreatePairsOff[bool] = False
+    """Tiny shapes, a few seconds: see that all results agree, and print times that mean nothing."""
+    json: Path | None = None
+    """Write everything that was measured as JSON, too."""
+    picture: Path | None = None
+    """Draw a picture, too: a .png or .svg file."""
+    markdown: FlagCreatePairsOff[bool] = False
+    """Print the tables as Markdown."""
+
+    def __call__(self, console: Console) -> None:
+        """Run the command."""
+        names = section_names(self.only)
+        for path in (self.json, self.picture):  # better known now than when all has been measured
+            if path is not None and not path.parent.is_dir():
+                raise ValueError(f"{path}: there is no directory {path.parent}")
+        if self.picture is not None:
+            check_picture(names)
+        with BenchDisplay(Console(stderr=True)) as display:
+            results = run_bench(names, threads=self.threads, quick=self.quick, observe=display)
+        if self.json is not None:
+            self.json.write_text(json.dumps(results.to_json(), indent=1) + "\n", encoding="utf-8")
+        if self.picture is not None:
+            bench_picture(results, self.picture)
+        if self.markdown:
+            print(markdown(results))
+        else:
+            console.print(terminal(results))
+
+
+Command = (
+    TrainCommand | EvalCommand | EnvsCommand | ExplainCommand | InspectCommand | AuditCommand | BenchCommand
+)
 COMMANDS: dict[str, Callable[..., Command]] = {
     "train": TrainCommand,
     "eval": EvalCommand,
@@ -180,6 +225,7 @@ COMMANDS: dict[str, Callable[..., Command]] = {
     "explain": ExplainCommand,
     "inspect": InspectCommand,
     "audit": AuditCommand,
+    "bench": BenchCommand,
 }
 
 

@@ -1,0 +1,1 @@
+"""How fast endmark is beside the usual padded way: `run` measures, and refuses where results differ."""

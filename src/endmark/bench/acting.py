@@ -1,0 +1,179 @@
+"""Acting, playing, and playing while learning, beside the usual runner of one environment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import torch
+
+from endmark.algorithms import EpsilonGreedy, QLearner, QLearningConfig
+from endmark.bench.agree import Disagreement, check_update
+from endmark.bench.baseline import BaselineLearner
+from endmark.bench.baseline_runner import OneEnvironmentActor, OneEnvironmentRunner
+from endmark.bench.border import baseline_of, padded_replay
+from endmark.bench.measure import Work, measure, measure_rates
+from endmark.bench.results import Detail, Goal, Row
+from endmark.bench.setting import Setting, draw, make_learner
+from endmark.bench.shapes import full
+from endmark.envs import Environment, make
+from endmark.envs.errors import EnvError
+from endmark.episodes import EpisodeBatch, EpisodeReplay
+from endmark.rollout import Rollout, episode_seeds
+
+N_ENVS = 8
+EPSILON = 0.05
+FORAGING, CARTPOLE = "lbforaging:Foraging-8x8-2p-3f-v3", "CartPole-v1"
+
+
+def acting(setting: Setting) -> Iterator[Row]:
+    """One step of eight environments; the baseline acts in one after the other."""
+    learner = make_learner(setting.shape)
+    baseline = baseline_of(learner)
+    batch = draw(setting.shape, full, 1)
+    obs, avail = batch.obs[:N_ENVS], batch.avail_actions[:N_ENVS]
+    first = torch.zeros(len(obs), dtype=torch.bool)
+    generator = torch.Generator().manual_seed(0)
+    policy = EpsilonGreedy(learner.agent, len(obs), generator)
+    n_actions = setting.shape.n_actions
+    actors = [OneEnvironmentActor(baseline.agent, n_actions, generator) for _ in range(len(obs))]
+
+    def one_by_one() -> list[torch.Tensor]:
+        return [actor.act(*seen) for actor, *seen in zip(actors, obs, avail, strict=True)]
+
+    for _ in range(3):
+        if not torch.equal(policy.act(obs, avail, first), torch.stack(one_by_one())):
+            raise Disagreement("acting: the actions differ; not timed")
+    work: dict[str, Work] = {"endmark": lambda: policy.act(obs, avail, first), "baseline": one_by_one}
+    times = measure(work, setting.share(0.25))
+    both = times["endmark"], times["baseline"]
+    what = f"{len(obs)} environments, a step"
+    yield Row("acting", what, "s", *both, times.ratio("baseline", "endmark"))
+
+
+def rollout(setting: Setting) -> Iterator[Row]:
+    """Playing without learning; and the environment without any network, which bounds all runners."""
+    yield _play(setting, updates=False)
+    env_id, envs = _environments(1)
+    alone = measure_rates({"env": lambda: _step_alone(envs[0])}, setting.share(0.25))
+    yield Row("rollout", "the environment alone", "steps/s", alone["env"].rate(1), details={"env": env_id})
+    envs[0].close()
+
+
+def end_to_end(setting: Setting) -> Iterator[Row]:
+    """Playing, storing, and an update of 32 episodes for each one collected."""
+    yield _play(setting, updates=True)
+
+
+def _play(setting: Setting, *, updates: bool) -> Row:
+    env_id, envs = _environments(N_ENVS + 1)
+    learner = _learner(envs[0], setting.quick)
+    n = 4 if setting.quick else 32
+    play = Ours(envs[:N_ENVS], learner, n)
+    learn_from = play.prefill(2 * n)
+    baseline, _, distance = check_update(learner, learn_from)
+    usual = Usual(envs[-1], learner, baseline, n)
+    usual.prefill(2 * n)
+    episodes = 1 if setting.quick else N_ENVS
+    work: dict[str, Callable[[], int]] = {
+        "endmark": lambda: play.run(episodes, updates=updates),
+        "baseline": lambda: usual.run(episodes, updates=updates),
+    }
+    times = measure_rates(work, setting.share(2.0 if updates else 1.0))
+    for env in envs:
+        env.close()
+    section = "end-to-end" if updates else "rollout"
+    name = env_id.rpartition(":")[2]
+    details: dict[str, Detail] = {
+        "env": env_id,
+        "n_envs": N_ENVS,
+        "mean_length": learn_from.n_steps / learn_from.n_episodes,
+        "gradient_distance": distance,
+    }
+    return Row(
+        section,
+        name,
+        "steps/s",
+        times["endmark"].rate(1),
+        times["baseline"].rate(1),
+        times.ratio("baseline", "endmark"),
+        Goal(5.0) if updates and env_id == FORAGING else None,
+        details=details,
+    )
+
+
+def _step_alone(env: Environment) -> int:
+    """One episode of the first legal actions; its steps."""
+    frame, steps, over = env.reset(seed=0), 0, False
+    while not over:
+        step = env.step(frame.avail_actions.argmax(-1))
+        frame, over, steps = step.frame, step.terminated or step.truncated, steps + 1
+    return steps
+
+
+class Ours:
+    """The training loop, as `endmark.train` has it."""
+
+    def __init__(self, envs: list[Environment], learner: QLearner, batch_size: int) -> None:
+        self.learner, self.batch_size = learner, batch_size
+        self.generator = torch.Generator().manual_seed(0)
+        self.replay = EpisodeReplay(learner.spec, 20 * batch_size * (learner.spec.episode_limit + 1))
+        self.policy = EpsilonGreedy(learner.agent, len(envs), self.generator)
+        self.policy.epsilon = EPSILON
+        self.rollout = Rollout(envs, episode_seeds(0))
+
+    def prefill(self, episodes: int) -> EpisodeBatch:
+        """Collect this many; those in the replay then."""
+        self.run(episodes, updates=False)
+        return self.replay.sample(self.batch_size, self.generator)
+
+    def run(self, episodes: int, *, updates: bool) -> int:
+        """Collect at least this many; the environment steps that it took."""
+        before, collected = self.rollout.env_steps, 0
+        while collected < episodes:
+            for episode in self.rollout.collect(self.policy):
+                self.replay.add(episode)
+                collected += 1
+                if updates:
+                    self.learner.update(self.replay.sample(self.batch_size, self.generator))
+        return self.rollout.env_steps - before
+
+
+class Usual:
+    """The same with one environment and padded episodes."""
+
+    def __init__(
+        self, env: Environment, learner: QLearner, baseline: BaselineLearner, batch_size: int
+    ) -> None:
+        self.baseline, self.batch_size = baseline, batch_size
+        self.generator = torch.Generator().manual_seed(0)
+        spec = learner.spec
+        self.replay = padded_replay(spec, 20 * batch_size)
+        actor = OneEnvironmentActor(baseline.agent, spec.n_actions, self.generator, EPSILON)
+        self.runner = OneEnvironmentRunner(env, spec.episode_limit, spec.n_actions, actor, episode_seeds(0))
+
+    def prefill(self, episodes: int) -> None:
+        """Collect this many."""
+        self.run(episodes, updates=False)
+
+    def run(self, episodes: int, *, updates: bool) -> int:
+        """Collect this many; the environment steps that it took."""
+        before = self.runner.env_steps
+        for _ in range(episodes):
+            fields, terminated = self.runner.episode()
+            self.replay.add(fields, terminated=terminated)
+            if updates:
+                self.baseline.update(self.replay.sample_trimmed(self.batch_size, self.generator))
+        return self.runner.env_steps - before
+
+
+def _environments(n: int) -> tuple[str, list[Environment]]:
+    """Level-Based Foraging where it is installed, else a classic of Gymnasium."""
+    try:
+        return FORAGING, [make(FORAGING) for _ in range(n)]
+    except EnvError:
+        return CARTPOLE, [make(CARTPOLE) for _ in range(n)]
+
+
+def _learner(env: Environment, quick: bool) -> QLearner:
+    torch.manual_seed(0)
+    return QLearner("qmix", env.spec, QLearningConfig(hidden_size=8 if quick else 64))
