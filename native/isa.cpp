@@ -3,12 +3,14 @@
 #include "gru.h"
 #include "linear.h"
 #include "mix.h"
+#include "rows.h"
 
 namespace ENDMARK_ISA {
 
 template <class T>
 constexpr endmark::Kernels<T> kernels = {
     gru_forward<T>, gru_backward<T>, linear_forward<T>, linear_backward<T>, mix_forward<T>, mix_backward<T>,
+    greedy<T>, scan_forward<T>, scan_backward<T>,
 };
 
 }  // namespace ENDMARK_ISA

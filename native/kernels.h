@@ -68,6 +68,14 @@ template <class T> struct Kernels {
     );
     void (*mix_forward)(const Mix<T>&, T* y, int n_threads);
     void (*mix_backward)(const Mix<T>&, const T* grad, const MixGradients<T>&, int n_threads);
+    void (*greedy)(const T* values, const bool* legal, int64_t* choice, ptrdiff_t n_rows, ptrdiff_t n_values);
+    void (*scan_forward)(
+        const T* factor, const T* constant, const int64_t* lengths, T* y, ptrdiff_t n_episodes, ptrdiff_t width
+    );
+    void (*scan_backward)(
+        const T* factor, const T* y, const T* grad, const int64_t* lengths, T* grad_factor, T* grad_constant,
+        ptrdiff_t n_episodes, ptrdiff_t width
+    );
 };
 
 struct Isa {

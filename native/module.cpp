@@ -7,10 +7,15 @@
 #include <nanobind/stl/vector.h>
 
 #include <algorithm>
+#include <limits>
 #include <numeric>
 #include <optional>
 #include <string>
 #include <vector>
+
+#if defined(__GLIBC__)
+#include <malloc.h>
+#endif
 
 #include "kernels.h"
 
@@ -232,6 +237,50 @@ void mix_backward(
     );
 }
 
+template <class T> void greedy(In<T, 2> values, In<bool, 2> legal, Out<int64_t, 1> choice) {
+    expect("legal", legal, {values.shape(0), values.shape(1)});
+    expect("choice", choice, {values.shape(0)});
+    nb::gil_scoped_release release;
+    kernels<T>().greedy(values.data(), legal.data(), choice.data(), values.shape(0), values.shape(1));
+}
+
+size_t sum_of(const Lengths& lengths) {
+    size_t n_steps = 0;
+    for (size_t e = 0; e < lengths.shape(0); ++e) {
+        if (lengths(e) < 0) throw nb::value_error("lengths: given a negative one");
+        n_steps += lengths(e);
+    }
+    return n_steps;
+}
+
+template <class T> void scan_forward(In<T, 2> factor, In<T, 2> constant, Lengths lengths, Out<T, 2> y) {
+    const size_t n_steps = sum_of(lengths), width = constant.shape(1);
+    expect("constant", constant, {n_steps, width});
+    expect("factor", factor, {n_steps, width});
+    expect("y", y, {n_steps, width});
+    nb::gil_scoped_release release;
+    kernels<T>().scan_forward(
+        factor.data(), constant.data(), lengths.data(), y.data(), lengths.shape(0), width
+    );
+}
+
+template <class T>
+void scan_backward(
+    In<T, 2> factor, In<T, 2> y, In<T, 2> grad, Lengths lengths, Out<T, 2> grad_factor, Out<T, 2> grad_constant
+) {
+    const size_t n_steps = sum_of(lengths), width = y.shape(1);
+    expect("y", y, {n_steps, width});
+    expect("factor", factor, {n_steps, width});
+    expect("grad", grad, {n_steps, width});
+    expect("grad_factor", grad_factor, {n_steps, width});
+    expect("grad_constant", grad_constant, {n_steps, width});
+    nb::gil_scoped_release release;
+    kernels<T>().scan_backward(
+        factor.data(), y.data(), grad.data(), lengths.data(), grad_factor.data(), grad_constant.data(),
+        lengths.shape(0), width
+    );
+}
+
 // An array that has to be what the function wants: nothing is converted, which would be a hidden copy.
 auto array(const char* name) { return nb::arg(name).noconvert(); }
 auto array_or_none(const char* name) { return nb::arg(name).noconvert().none(); }
@@ -265,6 +314,12 @@ template <class T> void define(nb::module_& m) {
         array("weight_2"), array("bias_2"), array("grad"), array("grad_values"), array("grad_weight_1"),
         array("grad_bias_1"), array("grad_weight_2"), nb::arg("n_threads")
     );
+    m.def("greedy", &greedy<T>, array("values"), array("legal"), array("choice"));
+    m.def("scan_forward", &scan_forward<T>, array("factor"), array("constant"), array("lengths"), array("y"));
+    m.def(
+        "scan_backward", &scan_backward<T>, array("factor"), array("y"), array("grad"), array("lengths"),
+        array("grad_factor"), array("grad_constant")
+    );
 }
 
 }  // namespace endmark
@@ -273,6 +328,12 @@ NB_MODULE(_native, m) {
     using namespace endmark;
     define<float>(m);
     define<double>(m);
+    m.def("keep_memory", [] {
+#if defined(__GLIBC__)
+        mallopt(M_MMAP_MAX, 0);
+        mallopt(M_TRIM_THRESHOLD, std::numeric_limits<int>::max());
+#endif
+    });
     m.def("isas", [] {
         std::vector<std::string> names;
         for (const Isa* isa : runnable()) names.push_back(isa->name);

@@ -78,6 +78,28 @@ def mix_backward(
     grad_weight_2: Tensor,
     n_threads: int,
 ) -> None: ...
+def greedy(
+    values: Tensor,  # [R, A]
+    legal: Tensor,  # [R, A] bool
+    choice: Tensor,  # [R] int64, written
+) -> None: ...
+def scan_forward(
+    factor: Tensor,  # [S, R]
+    constant: Tensor,  # [S, R]
+    lengths: Tensor,  # [E] int64, steps
+    y: Tensor,  # [S, R], written
+) -> None: ...
+def scan_backward(
+    factor: Tensor,
+    y: Tensor,
+    grad: Tensor,  # [S, R]
+    lengths: Tensor,
+    grad_factor: Tensor,  # these two are written
+    grad_constant: Tensor,
+) -> None: ...
+def keep_memory() -> None:
+    """Let the C library keep what is freed, for this process (glibc; does nothing elsewhere)."""
+
 def isas() -> list[str]:
     """The instruction sets that this build and this processor have, the fastest first."""
 

@@ -15,11 +15,15 @@ the call in `torch.no_grad` for a target.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from endmark.episodes import ragged
+from endmark.native import native, plain, usable
 
 Steps = Float[Tensor, "S *rest"]
 Lengths = Int[Tensor, " E"]
@@ -73,8 +77,34 @@ def gae(
 
 def _scan(factor: Steps, constant: Steps, lengths: Lengths) -> Steps:
     """y_t = constant_t + factor_t y_{t+1} within each episode, y_L = 0: the reverse scan."""
+    if usable(factor, constant) and factor.shape == constant.shape:
+        y: Steps = _NativeScan.apply(factor, constant, lengths)  # type: ignore[no-untyped-call]
+        return y
     power_of_two = 1 << (int(lengths.max()) - 1).bit_length()  # at least the longest
     return _compose(factor, constant, lengths, power_of_two)[1]
+
+
+class _NativeScan(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, factor: Tensor, constant: Tensor, lengths: Tensor) -> Tensor:
+        assert native is not None
+        rows = len(constant), -1
+        y = torch.empty_like(constant, memory_format=torch.contiguous_format)
+        native.scan_forward(plain(factor).view(rows), plain(constant).view(rows), lengths, y.view(rows))
+        ctx.save_for_backward(factor, y)
+        ctx.lengths = lengths
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
+        assert native is not None
+        rows = len(grad), -1
+        factor, y, grad = (plain(tensor) for tensor in (*ctx.saved_tensors, grad))
+        grads = torch.empty_like(factor), torch.empty_like(grad)
+        tensors = (tensor.view(rows) for tensor in (factor, y, grad))
+        native.scan_backward(*tensors, ctx.lengths, *(tensor.view(rows) for tensor in grads))
+        return *grads, None
 
 
 def _compose(factor: Steps, constant: Steps, lengths: Lengths, n: int) -> tuple[Steps, Steps]:
@@ -117,5 +147,6 @@ def _select(factor: Steps, product: Steps) -> Steps:
 
 
 def _is_last(lengths: Lengths, like: Steps) -> Tensor:
-    left = ragged.steps_left(lengths).to(like.device)
-    return (left == 0).view((-1,) + (1,) * (like.ndim - 1))
+    is_last = torch.zeros(len(like), dtype=torch.bool, device=like.device)
+    is_last[(lengths.cumsum(0) - 1).to(like.device)] = True
+    return is_last.view((-1,) + (1,) * (like.ndim - 1))

@@ -128,7 +128,7 @@ def results(rows: list[Row]) -> Results:
         "threads": 1,
         "torch": "2",
         "python": "3",
-        "gru": "torch",
+        "kernels": "torch",
         "gpu": "none",
     }
     floor = Floor(spread(100e9), spread(80e9), spread(30e9))

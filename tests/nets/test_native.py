@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional
 
+from endmark import native, targets
 from endmark.episodes import ragged
-from endmark.nets import gru_unroll, gru_unroll_naive, linear, native
+from endmark.native import native as kernels
+from endmark.nets import greedy, gru_unroll, gru_unroll_naive, linear
 from endmark.nets.gru_packed import gru_cudnn, gru_packed
 from endmark.nets.mix import monotone_mix, monotone_mix_naive
-from endmark.nets.native import native as kernels
 from helpers import relative_error
 
 needs_kernels = pytest.mark.skipif(kernels is None, reason="installed without the native kernels")
@@ -282,6 +283,47 @@ def test_mix(isa: str, n_rows: int, agents: int, size: int, dtype: torch.dtype) 
         results.append([mixed.detach(), *gradients(mixed, *args)])
     for a, b in zip(*results, strict=True):
         assert relative_error(a, b) < TOLERANCE[dtype]
+
+
+# The reverse scan and the greedy choice.
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=8), st.integers(1, 3), st.integers(0, 99))
+def test_scan_with_and_without_kernels(lengths: list[int], width: int, seed: int) -> None:
+    shape = sum(lengths), width
+    factor = torch.where(random(*shape, seed=seed + 1) > 1, 0.0, random(*shape, seed=seed)).requires_grad_()
+    constant = random(*shape, seed=seed + 2).requires_grad_()
+    results = []
+    for has_kernels in (True, False):
+        with pytest.MonkeyPatch.context() as patch:
+            if not has_kernels:
+                patch.setattr(native, "native", None)
+            y = targets._scan(factor, constant, torch.tensor(lengths))
+        results.append([y, *gradients(y, factor, constant)])
+    for a, b in zip(*results, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+@needs_kernels
+def test_scan_gradcheck() -> None:
+    lengths = torch.tensor([3, 1, 4])
+    inputs = [random(8, 2, seed=seed).requires_grad_() for seed in (1, 2)]
+    assert torch.autograd.gradcheck(lambda f, c: targets._scan(f, c, lengths), inputs)
+
+
+@needs_kernels
+@dtypes
+def test_greedy(isa: str, dtype: torch.dtype) -> None:
+    generator = torch.Generator().manual_seed(0)
+    q = torch.randint(-2, 3, (50, 3, 7), generator=generator).to(dtype)  # ties
+    legal = torch.rand(50, 3, 7, generator=generator) < 0.4
+    q[4, 0, 3], q[5, 1, :], q[6, 0, 2] = torch.nan, -torch.inf, torch.inf
+    legal[4, 0, 3], legal[7] = True, False
+    want = torch.where(legal, q, -torch.inf).argmax(-1)
+    want[5, 1] = int(legal[5, 1].nonzero()[0])  # a legal one, where all values are -inf
+    assert torch.equal(greedy(q, legal), want)
+    strided = q.transpose(0, 1).contiguous().transpose(0, 1)
+    assert torch.equal(greedy(strided, legal), want)
 
 
 # Other ways to the same recurrence.

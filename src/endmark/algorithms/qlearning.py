@@ -20,7 +20,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from endmark.episodes import EpisodeBatch, EpisodeSpec
-from endmark.nets import NO_ACTION, QMIXMixer, RecurrentAgent, VDNMixer
+from endmark.nets import NO_ACTION, QMIXMixer, RecurrentAgent, VDNMixer, greedy
 from endmark.targets import lambda_return
 
 Mixing = Literal["iql", "vdn", "qmix"]
@@ -232,11 +232,6 @@ class EpsilonGreedy:
             actions = torch.where(explore.to(device), random_actions.to(device), actions)
         self.last_actions.copy_(actions)
         return actions
-
-
-def greedy(q: Float[Tensor, "*rows A"], avail_actions: Bool[Tensor, "*rows A"]) -> Int[Tensor, "*rows"]:
-    """The legal action of the highest value."""
-    return torch.where(avail_actions, q, -torch.inf).argmax(-1)
 
 
 def random_legal(avail_actions: Bool[Tensor, "*rows A"], generator: torch.Generator) -> Int[Tensor, "*rows"]:

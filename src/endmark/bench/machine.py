@@ -10,7 +10,7 @@ import torch
 
 import endmark
 from endmark.bench import with_torchrl
-from endmark.nets import gru
+from endmark.native import backend
 
 
 def environment() -> dict[str, str | int]:
@@ -24,7 +24,7 @@ def environment() -> dict[str, str | int]:
         "python": platform.python_version(),
         "torch": torch.__version__,
         "torch_cpu_capability": torch.backends.cpu.get_cpu_capability(),
-        "gru": str(getattr(gru, "backend", lambda: "torch")()),
+        "kernels": backend(),
         "torchrl": with_torchrl.version() or "not installed",
         "endmark": endmark.__version__,
     }

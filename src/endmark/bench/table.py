@@ -57,7 +57,7 @@ def machine_lines(results: Results) -> list[str]:
     threads = f"{at['threads']} thread{'s' if at['threads'] != 1 else ''}"
     return [
         f"{at['cpu']}, {at['cores']} cores; torch {at['torch']} with {threads}, Python {at['python']}; "
-        f"the GRU by {at['gru']}",
+        f"kernels: {at['kernels']}",
         f"GPU: {at['gpu']}; TorchRL: {at['torchrl']}",
     ]
 

@@ -1,6 +1,7 @@
 """Networks over ragged episodes."""
 
 from endmark.nets.agent import NO_ACTION, RecurrentAgent
+from endmark.nets.greedy import greedy
 from endmark.nets.gru import gru_unroll, gru_unroll_naive
 from endmark.nets.linear import linear
 from endmark.nets.mixers import QMIXMixer, VDNMixer
@@ -10,6 +11,7 @@ __all__ = [
     "QMIXMixer",
     "RecurrentAgent",
     "VDNMixer",
+    "greedy",
     "gru_unroll",
     "gru_unroll_naive",
     "linear",

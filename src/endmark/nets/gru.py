@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from endmark.episodes.ragged import TimeMajor
+from endmark.native import native, plain, usable
 from endmark.nets.gru_packed import gru_cudnn, gru_packed
-from endmark.nets.native import native, plain, usable
 
 
 def gru_unroll(cell: nn.GRUCell, x: Float[Tensor, "F N I"], packing: TimeMajor) -> Float[Tensor, "F N H"]:

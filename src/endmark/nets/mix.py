@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from endmark.nets.native import native, plain, usable
+from endmark.native import native, plain, usable
 
 
 def monotone_mix(
