@@ -1,6 +1,7 @@
 """From a policy and environments to episodes."""
 
-from endmark.rollout.in_process import Policy, RandomPolicy, Rollout, episode_seeds, play
+from endmark.rollout.in_process import Rollout, play
+from endmark.rollout.policy import Policy, RandomPolicy, episode_seeds
 from endmark.rollout.summary import Summary, episode_returns, summarise
 
 __all__ = [
