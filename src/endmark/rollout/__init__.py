@@ -2,13 +2,18 @@
 
 from endmark.rollout.in_process import Rollout, play
 from endmark.rollout.policy import Policy, RandomPolicy, episode_seeds
+from endmark.rollout.process import WorkerError, WorkerWarning
 from endmark.rollout.summary import Summary, episode_returns, summarise
+from endmark.rollout.workers import WorkerRollout
 
 __all__ = [
     "Policy",
     "RandomPolicy",
     "Rollout",
     "Summary",
+    "WorkerError",
+    "WorkerRollout",
+    "WorkerWarning",
     "episode_returns",
     "episode_seeds",
     "play",

@@ -27,7 +27,7 @@ class Stage(Protocol):
         ...
 
     def frames(self, running: Sequence[bool]) -> Iterable[tuple[int, Frame | None]]:
-        """The first frame of each episode begun since the last call; None for any running one that is lost."""
+        """The first frame of each episode begun since the last call; None for a running one that is lost."""
         ...
 
     def step(
