@@ -68,7 +68,7 @@ class TrainConfig:
     worker_timeout: float = 60.0
     """Seconds until a process that does not answer is replaced."""
     overlap: bool = False
-    """Collect the next episodes, with the last weights, while an update runs; just as reproducible."""
+    """Collect the next episodes, with the last weights, while updates run; as reproducible as in turn."""
     batch_size: int = 32
     """Episodes an update."""
     episodes_per_update: int = 1
@@ -151,28 +151,30 @@ def train(config: TrainConfig, directory: Path, observe: Observer) -> tuple[QLea
     ):
         while counters.env_steps < config.steps and not stop.is_set():
             policy.epsilon = config.epsilon(rollout.env_steps)
-            for episode in rollout.collect(policy):
+            episodes = rollout.collect(policy)
+            meters.add(*updates.finish())
+            for episode in episodes:
                 replay.add(episode)
                 meters.add({"episode_return": episode_returns(episode)[0], "episode_length": episode.n_steps})
                 episodes_waiting += 1
                 if episodes_waiting >= config.episodes_per_update and len(replay) >= config.batch_size:
                     batch = replay.sample(config.batch_size, generator)
-                    meters.add(updates.update(batch.to(learner.device)))
+                    updates.begin(batch.to(learner.device))
                     episodes_waiting, n_updates = 0, n_updates + 1
             counters = Counters(rollout.env_steps, rollout.episodes, n_updates)
             finished = counters.env_steps >= config.steps
             if log_due(counters.env_steps) or finished:
-                meters.add(updates.wait())
+                meters.add(*updates.finish())
                 run.log(counters, {"epsilon": policy.epsilon} | meters.pop())
             if eval_due(counters.env_steps) or finished:
-                meters.add(updates.wait())
+                meters.add(*updates.finish())
                 seeds = itertools.islice(episode_seeds(_EVALUATION), config.eval_episodes)
                 summary = summarise(play(eval_envs, greedy_policy(config, learner), seeds))
                 greedy_return = summary.return_mean
                 run.log(counters, _greedy_metrics(summary))
                 run.checkpoint(counters, learner.state_dict())
             observe(counters, greedy_return)
-        updates.wait()
+        updates.finish()
         run.checkpoint(counters, learner.state_dict())
         if config.store_replay and len(replay) > 0:
             save_episodes(replay.episodes(), directory / REPLAY)
@@ -306,8 +308,8 @@ class _Meters:
     def __init__(self) -> None:
         self._values: dict[str, list[float | Tensor]] = {}
 
-    def add(self, metrics: Mapping[str, float | Tensor]) -> None:
-        for name, value in metrics.items():
+    def add(self, *metrics: Mapping[str, float | Tensor]) -> None:
+        for name, value in itertools.chain.from_iterable(each.items() for each in metrics):
             self._values.setdefault(name, []).append(value)
 
     def pop(self) -> dict[str, float]:
