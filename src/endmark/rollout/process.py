@@ -117,18 +117,20 @@ class WorkerProcess:
         """Wait for the answer; why there is none, or None."""
         either: list[Connection | int] = [self._connection, self._process.sentinel]
         left = max(0.0, self._deadline - time.monotonic())
-        if not wait(either, left) and not wait(either, _SECONDS_OF_GRACE):
+        ready = wait(either, left) or wait(either, _SECONDS_OF_GRACE)
+        if not ready:
             self._process.kill()
             return f"no answer within {self._patience:g} s"
         try:
-            # Without an answer it is dead, even if a process that it started keeps the pipe open.
-            answer = self._connection.recv_bytes() if self._connection.poll() else b""
+            # Dead without an answer, even if a process that it has started keeps the pipe open?
+            is_answer = self._connection in ready or self._connection.poll()
+            answer = self._connection.recv_bytes() if is_answer else b""
         except (EOFError, OSError):
             answer = b""
         if answer:
             return None if answer == DONE else answer.decode()
         self._process.join(SECONDS_TO_END)
-        return _how_it_ended(self._process.exitcode)
+        return _how_it_ended(self._process.exitcode) + (" at its start" if self._is_new else "")
 
     def _replace(self, failure: str) -> None:
         self._failures += 1
