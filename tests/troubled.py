@@ -55,6 +55,14 @@ class InReset(Scripted):
         return super().reset(seed)
 
 
+class Slow(Scripted):
+    """Takes its time."""
+
+    def step(self, actions: npt.NDArray[np.int64]) -> Step:
+        time.sleep(0.02)
+        return super().step(actions)
+
+
 class InConstructor(Scripted):
     """Cannot be made."""
 

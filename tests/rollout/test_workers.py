@@ -261,11 +261,11 @@ def test_close_ends_also_what_hangs() -> None:
 
 
 SCRIPT = """
-import multiprocessing, sys, time
+import multiprocessing, os, signal, sys, time
 from functools import partial
 from endmark.rollout import WorkerRollout
 from scripted import ByObservation, Scripted
-from troubled import InReset
+from troubled import InReset, Slow
 
 if __name__ == "__main__":
     make_env = {make_env}
@@ -284,6 +284,7 @@ def script(tmp_path: Path, **parts: str) -> subprocess.Popen[str]:
             [sys.executable, "-W", "error", path],
             stdout=subprocess.PIPE,
             stderr=stderr,
+            start_new_session=True,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": "1"},
             text=True,
         )
@@ -306,6 +307,22 @@ def test_forgetting_to_close_does_no_harm(tmp_path: Path) -> None:
     assert len(pids.split()) == 2
     wait_for_the_end(pids.split())
     assert (tmp_path / "stderr").read_text() == ""
+
+
+@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM"])
+def test_a_signal_to_the_group_is_the_parent_s_business(number: str, tmp_path: Path) -> None:
+    """Ctrl-C and the end of a job reach every process; whoever collects decides what that means."""
+    end = f"""
+    signal.signal(signal.{number}, lambda *_: None)
+    for _ in range(10):
+        os.killpg(0, signal.{number})
+        assert rollout.collect(ByObservation())
+    rollout.close()
+    """
+    process = script(tmp_path, make_env="Slow", collect="rollout.collect(ByObservation())", end=end)
+    process.communicate(timeout=120)
+    assert (tmp_path / "stderr").read_text() == ""
+    assert process.returncode == 0
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
@@ -108,7 +109,7 @@ class WorkerProcess:
             name=f"endmark worker {self._number}",
             daemon=True,
         )
-        with _deaf_to_ctrl_c():
+        with _deaf():
             process.start()
         theirs.close()  # so that the pipe ends where one of the two processes does
         return ours, process
@@ -153,12 +154,16 @@ class WorkerProcess:
 
 
 @contextmanager
-def _deaf_to_ctrl_c() -> Iterator[None]:
-    """What is started in here never hears Ctrl-C, not even while it still imports."""
+def _deaf() -> Iterator[None]:
+    """What is started in here hears neither Ctrl-C nor SIGTERM, not even while it still imports.
+
+    Both often go to a whole group of processes, the server that workers are forked from included.
+    """
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    resource_tracker.ensure_running()  # as its start, a part of every other's, clears the mask
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
         yield
     finally:

@@ -24,10 +24,7 @@ _SECONDS_TO_CLOSE = 5.0
 
 def work(connection: Connection, make_env: Callable[[], Environment], rows: SharedRows, mine: range) -> None:
     """Play the environments of these rows until the parent hangs up."""
-    # The parent decides when it ends. What an environment starts inherits an ignored signal, so Ctrl-C
-    # does not tear a game away from under a run that is about to end in good order.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: None)
+    _leave_signals_to_the_parent()
     threading.Thread(target=_leave_with_the_parent, daemon=True).start()
     torch.set_num_threads(1)  # the other cores are the other workers'
     envs: dict[int, Environment] = {}
@@ -65,6 +62,18 @@ def _in_one_line(error: BaseException) -> str:
     said = " ".join("".join(traceback.format_exception_only(error)).split())
     frames = traceback.extract_tb(error.__traceback__)
     return f"{said} ({frames[-1].filename}:{frames[-1].lineno}, in {frames[-1].name})" if frames else said
+
+
+def _leave_signals_to_the_parent() -> None:
+    """It decides when this process ends. What an environment starts is to hear SIGTERM, but not Ctrl-C.
+
+    So a game is not torn away from under a run that is about to end in good order, and can be ended: an
+    ignored signal and a blocked one are inherited, a handler is not.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: None)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})  # the parent blocked it, for the start
 
 
 def _leave_with_the_parent() -> None:
