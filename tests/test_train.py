@@ -10,6 +10,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -318,6 +319,22 @@ def test_an_error_in_an_update_ends_the_run(
     monkeypatch.setattr(QLearner, "update", fail)
     with pytest.raises(ZeroDivisionError, match="in an update"):
         train(replace(TINY, overlap=overlap), tmp_path, quietly)
+
+
+def test_torch_has_its_threads_where_updates_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads = []
+    update = QLearner.update
+
+    def counting_update(learner: QLearner, batch: EpisodeBatch) -> dict[str, torch.Tensor]:
+        threads.append((torch.get_num_threads(), threading.current_thread() is threading.main_thread()))
+        return update(learner, batch)
+
+    monkeypatch.setattr(QLearner, "update", counting_update)
+    try:
+        train(replace(OVERLAPPED, threads=2), tmp_path, quietly)
+    finally:
+        torch.set_num_threads(1)
+    assert set(threads) == {(2, False)}
 
 
 def test_a_stop_waits_for_the_updates_that_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Environments that get into trouble, for worker processes: those import them from here."""
+"""Environments for worker processes, most of them in trouble: workers import them from here."""
 
 from __future__ import annotations
 
@@ -61,6 +61,15 @@ class Slow(Scripted):
     def step(self, actions: npt.NDArray[np.int64]) -> Step:
         time.sleep(0.02)
         return super().step(actions)
+
+
+class KeepsActions(Scripted):
+    """The reward is for what was done one step earlier, of which it keeps no copy of its own."""
+
+    def step(self, actions: npt.NDArray[np.int64]) -> Step:
+        kept = self._kept if self.logs[-1].actions else np.zeros(2, dtype=np.int64)
+        self._kept = actions
+        return super().step(actions)._replace(reward=np.float32(kept.sum()))
 
 
 class InConstructor(Scripted):

@@ -28,7 +28,7 @@ from endmark.rollout import (
     play,
 )
 from scripted import ByObservation, Scripted, length_of
-from troubled import InConstructor, InReset, InStep, LeavesANote, Trouble, WrongShape
+from troubled import InConstructor, InReset, InStep, KeepsActions, LeavesANote, Trouble, WrongShape
 
 SPEC = Scripted().spec
 LONG = 7  # the seed of an episode of 9 steps
@@ -107,6 +107,14 @@ def test_a_policy_sees_the_same() -> None:
         collect_all(rollout, there)
     assert torch.equal(torch.stack(there.first), torch.stack(here.first))
     assert torch.equal(torch.stack(there.obs), torch.stack(here.obs))
+
+
+def test_an_environment_may_keep_what_it_is_given() -> None:
+    seeds = range(3, 30)
+    want = collect_all(Rollout([KeepsActions() for _ in range(2)], seeds), ByObservation())
+    with rollout_of(KeepsActions, seeds, workers=2) as rollout:
+        for one, other in zip(collect_all(rollout, ByObservation()), want, strict=True):
+            assert_same(one, other)
 
 
 def test_environments_fall_idle_when_the_seeds_are_used_up() -> None:

@@ -59,7 +59,7 @@ class SharedRows:
         if self.command[k] == RESET:
             self._see(k, env.reset(seed=int(self.seeds[k])))
         elif self.command[k] == STEP:
-            step = env.step(self.fields["actions"][k])
+            step = env.step(self.fields["actions"][k].copy())  # which it may keep
             self._see(k, step.frame)
             self._write(k, "reward", step.reward)
             self.terminated[k], self.truncated[k] = step.terminated, step.truncated
