@@ -23,6 +23,7 @@ import torch
 import endmark.train
 from endmark.algorithms import QLearner, QLearningConfig
 from endmark.episodes import EpisodeBatch
+from endmark.rollout import Policy
 from endmark.run import Counters, RunError, read_checkpoint, read_config, read_metrics
 from endmark.train import TrainConfig, evaluate, greedy_policy, load, random_policy, train
 
@@ -307,6 +308,36 @@ def test_how_often_is_logged_does_not_change_an_overlapped_run(tmp_path: Path) -
     often, _ = train(replace(OVERLAPPED, log_every=1), tmp_path / "often", quietly)
     seldom, _ = train(OVERLAPPED, tmp_path / "seldom", quietly)
     assert_same_tensors(often.state_dict(), seldom.state_dict())
+
+
+@pytest.mark.parametrize("overlap", [False, True])
+def test_lines_speak_of_the_updates_that_they_count(
+    overlap: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Means are over the updates since the last line; an evaluation is of all updates so far."""
+    evaluated: list[int] = []
+    update = QLearner.update
+
+    def numbered_update(learner: QLearner, batch: EpisodeBatch) -> dict[str, torch.Tensor]:
+        time.sleep(0.01)  # so that what does not wait is caught
+        return update(learner, batch) | {"loss": torch.tensor(float(learner.updates))}
+
+    def noted_policy(config: TrainConfig, learner: QLearner) -> Policy:
+        evaluated.append(learner.updates)
+        return greedy_policy(config, learner)
+
+    monkeypatch.setattr(QLearner, "update", numbered_update)
+    monkeypatch.setattr(endmark.train, "greedy_policy", noted_policy)
+    train(replace(TINY, overlap=overlap), tmp_path, quietly)
+    lines = list(read_metrics(tmp_path))
+    assert [line["updates"] for line in lines if "greedy_return" in line] == evaluated
+    before = 0.0
+    for line in lines:
+        if "loss" in line:
+            assert line["updates"] is not None
+            assert line["loss"] == pytest.approx((before + 1 + line["updates"]) / 2)
+            before = line["updates"]
+    assert before > 5
 
 
 @pytest.mark.parametrize("overlap", [False, True])

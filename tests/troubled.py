@@ -66,9 +66,12 @@ class Slow(Scripted):
 class KeepsActions(Scripted):
     """The reward is for what was done one step earlier, of which it keeps no copy of its own."""
 
+    def reset(self, seed: int | None = None) -> Frame:
+        self._kept = np.zeros(2, dtype=np.int64)
+        return super().reset(seed)
+
     def step(self, actions: npt.NDArray[np.int64]) -> Step:
-        kept = self._kept if self.logs[-1].actions else np.zeros(2, dtype=np.int64)
-        self._kept = actions
+        kept, self._kept = self._kept, actions
         return super().step(actions)._replace(reward=np.float32(kept.sum()))
 
 

@@ -41,7 +41,7 @@ class Overlapped:
 
     agent: acts with weights of its own. They are renewed by a `begin` when nothing is running, and at no
         other time: so which weights act depends on the calls alone, and on no clock.
-    threads: of torch on the CPU, in that thread; torch counts them for each thread by itself.
+    threads: on the CPU, in that thread: OpenMP counts them for each thread by itself.
 
     The batch must not change any more. An error in an update is raised by `finish`.
     """
