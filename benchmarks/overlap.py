@@ -3,7 +3,8 @@
     python benchmarks/overlap.py [--sleep-ms 5] [--workers 8] [--n-envs 8] [--steps 3000] [--rounds 3]
 
 QMIX on Level-Based Foraging, an update of 32 episodes for every new one, as `endmark train` does it; the
-environment sleeps at every step. First it checks that two overlapped runs give the same weights. Rounds are interleaved.
+environment sleeps at every step. First it checks that two overlapped runs give the same weights. Rounds are
+interleaved.
 """
 
 from __future__ import annotations
