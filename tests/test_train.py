@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 import os
@@ -9,6 +10,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +21,9 @@ import safetensors.torch
 import torch
 
 import endmark.train
-from endmark.algorithms import QLearningConfig
+from endmark.algorithms import QLearner, QLearningConfig
+from endmark.episodes import EpisodeBatch
+from endmark.rollout import Policy
 from endmark.run import Counters, RunError, read_checkpoint, read_config, read_metrics
 from endmark.train import TrainConfig, evaluate, greedy_policy, load, random_policy, train
 
@@ -204,6 +208,9 @@ def test_a_replay_that_is_too_small_is_refused(tmp_path: Path) -> None:
         ({"eval_episodes": 0}, "eval_episodes: given 0, want at least 1"),
         ({"seed": -1}, "seed: given -1"),
         ({"seed": 2**63}, f"seed: given {2**63}"),
+        ({"workers": -1}, "workers: given -1, want at least 0"),
+        ({"n_envs": 8, "workers": 3}, "n_envs: given 8, want a multiple of 3, the workers"),
+        ({"worker_timeout": 0.0}, "worker_timeout: given 0.0, want more than 0 seconds"),
         ({"epsilon_steps": -5}, "epsilon_steps: given -5, want at least 0"),
         ({"epsilon_start": 1.5}, "epsilon_start: given 1.5, want 0 to 1"),
         ({"epsilon_end": float("nan")}, "epsilon_end: given nan, want 0 to 1"),
@@ -224,6 +231,169 @@ def test_a_device_that_is_none_is_refused(device: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=f"device: given '{device}': .+"):
         train(replace(TINY, device=device), tmp_path / "run", quietly)
     assert not (tmp_path / "run").exists()
+
+
+# --- workers ---
+
+
+@pytest.mark.parametrize("workers", [1, 2, 4])
+def test_workers_give_the_same_run_bit_for_bit(workers: int, tmp_path: Path) -> None:
+    config = replace(TINY, algorithm="qmix", env=LBF, n_envs=4)
+    here, _ = train(config, tmp_path / "here", quietly)
+    there, _ = train(replace(config, workers=workers), tmp_path / "there", quietly)
+    assert metrics_of(tmp_path / "there") == metrics_of(tmp_path / "here")
+    assert_same_tensors(there.state_dict(), here.state_dict())
+
+
+# --- overlap ---
+
+
+class Stale:
+    """`Overlapped` without a thread: the same order of weights, one thing after the other."""
+
+    def __init__(self, learner: QLearner, threads: int) -> None:
+        self.learner, self.agent = learner, copy.deepcopy(learner.agent)
+        self.waiting: list[EpisodeBatch] = []
+
+    def begin(self, batch: EpisodeBatch) -> None:
+        if not self.waiting:
+            self.agent.load_state_dict(self.learner.agent.state_dict())
+        self.waiting.append(batch)
+
+    def finish(self) -> list[dict[str, torch.Tensor]]:
+        waiting, self.waiting = self.waiting, []
+        return [self.learner.update(batch) for batch in waiting]
+
+
+OVERLAPPED = replace(TINY, overlap=True)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        OVERLAPPED,
+        replace(OVERLAPPED, episodes_per_update=3),
+        replace(OVERLAPPED, algorithm="qmix", env=LBF, n_envs=4, workers=2),
+    ],
+    ids=["an update an episode", "now and then", "with workers"],
+)
+def test_overlapped_updates_change_what_acts_and_nothing_else(
+    config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = replace(config, learner=replace(config.learner, lr=0.01))  # so that weights matter early
+    first, counters = train(config, tmp_path / "first", quietly)
+    second, _ = train(config, tmp_path / "second", quietly)
+    train(replace(config, overlap=False), tmp_path / "in turn", quietly)
+    monkeypatch.setattr(endmark.train, "Overlapped", Stale)
+    naive, _ = train(config, tmp_path / "naive", quietly)
+    assert counters.updates == first.updates > 5
+    for other, directory in [(second, "second"), (naive, "naive")]:
+        assert metrics_of(tmp_path / "first") == metrics_of(tmp_path / directory)
+        assert_same_tensors(other.state_dict(), first.state_dict())
+    assert metrics_of(tmp_path / "first") != metrics_of(tmp_path / "in turn")
+
+
+def test_overlap_makes_no_difference_where_weights_make_none(tmp_path: Path) -> None:
+    config = replace(TINY, epsilon_end=1.0)
+    train(config, tmp_path / "in turn", quietly)
+    train(replace(config, overlap=True), tmp_path / "overlapped", quietly)
+    lines = [
+        [line for line in metrics_of(tmp_path / name) if "greedy_return" not in line]
+        for name in ("in turn", "overlapped")
+    ]
+    assert lines[0] == lines[1]
+
+
+def test_how_often_is_logged_does_not_change_an_overlapped_run(tmp_path: Path) -> None:
+    often, _ = train(replace(OVERLAPPED, log_every=1), tmp_path / "often", quietly)
+    seldom, _ = train(OVERLAPPED, tmp_path / "seldom", quietly)
+    assert_same_tensors(often.state_dict(), seldom.state_dict())
+
+
+@pytest.mark.parametrize("overlap", [False, True])
+def test_lines_speak_of_the_updates_that_they_count(
+    overlap: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Means are over the updates since the last line; an evaluation is of all updates so far."""
+    evaluated: list[int] = []
+    update = QLearner.update
+
+    def numbered_update(learner: QLearner, batch: EpisodeBatch) -> dict[str, torch.Tensor]:
+        time.sleep(0.01)  # so that what does not wait is caught
+        return update(learner, batch) | {"loss": torch.tensor(float(learner.updates))}
+
+    def noted_policy(config: TrainConfig, learner: QLearner) -> Policy:
+        evaluated.append(learner.updates)
+        return greedy_policy(config, learner)
+
+    monkeypatch.setattr(QLearner, "update", numbered_update)
+    monkeypatch.setattr(endmark.train, "greedy_policy", noted_policy)
+    train(replace(TINY, overlap=overlap), tmp_path, quietly)
+    lines = list(read_metrics(tmp_path))
+    assert [line["updates"] for line in lines if "greedy_return" in line] == evaluated
+    before = 0.0
+    for line in lines:
+        if "loss" in line:
+            assert line["updates"] is not None
+            assert line["loss"] == pytest.approx((before + 1 + line["updates"]) / 2)
+            before = line["updates"]
+    assert before > 5
+
+
+@pytest.mark.parametrize("overlap", [False, True])
+def test_an_error_in_an_update_ends_the_run(
+    overlap: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(learner: QLearner, batch: EpisodeBatch) -> None:
+        raise ZeroDivisionError("in an update")
+
+    monkeypatch.setattr(QLearner, "update", fail)
+    with pytest.raises(ZeroDivisionError, match="in an update"):
+        train(replace(TINY, overlap=overlap), tmp_path, quietly)
+
+
+def test_torch_has_its_threads_where_updates_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads = []
+    update = QLearner.update
+
+    def counting_update(learner: QLearner, batch: EpisodeBatch) -> dict[str, torch.Tensor]:
+        threads.append((torch.get_num_threads(), threading.current_thread() is threading.main_thread()))
+        return update(learner, batch)
+
+    monkeypatch.setattr(QLearner, "update", counting_update)
+    try:
+        train(replace(OVERLAPPED, threads=2), tmp_path, quietly)
+    finally:
+        torch.set_num_threads(1)
+    assert set(threads) == {(2, False)}
+
+
+def test_a_stop_waits_for_the_updates_that_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the machine is slow: the checkpoint holds all updates that it counts."""
+    counters_of: dict[str, Counters] = {}
+
+    def stop_early(name: str) -> QLearner:
+        def observe(counters: Counters, _: float | None) -> None:
+            if counters.updates >= 7:
+                signal.raise_signal(signal.SIGINT)
+
+        learner, counters_of[name] = train(replace(OVERLAPPED, log_every=10_000), tmp_path / name, observe)
+        return learner
+
+    update = QLearner.update
+
+    def slow_update(learner: QLearner, batch: EpisodeBatch) -> dict[str, torch.Tensor]:
+        time.sleep(0.1)
+        return update(learner, batch)
+
+    monkeypatch.setattr(QLearner, "update", slow_update)
+    slow = stop_early("slow")
+    monkeypatch.setattr(endmark.train, "Overlapped", Stale)
+    naive = stop_early("naive")
+    assert counters_of["slow"] == counters_of["naive"]
+    assert slow.updates == counters_of["slow"].updates == read_checkpoint(tmp_path / "slow")[0].updates
+    assert_same_tensors(read_checkpoint(tmp_path / "slow")[1], slow.state_dict())
+    assert_same_tensors(slow.state_dict(), naive.state_dict())
 
 
 def config_with(directory: Path, **changes: object) -> None:
@@ -256,18 +426,22 @@ def test_a_run_that_does_not_fit_is_said_on_one_line(tmp_path: Path) -> None:
 # --- however it ends ---
 
 
-def start(directory: Path, **environment: str) -> subprocess.Popen[str]:
-    """`endmark train`, for longer than anybody waits, until its first checkpoint is there."""
+def start(directory: Path, *options: str) -> subprocess.Popen[str]:
+    """`endmark train`, for longer than anybody waits, until its first checkpoint is there.
+
+    In a process group of its own, as a terminal would start it.
+    """
     arguments = (
         "train iql --env CartPole-v1 --steps 100000000 --batch-size 4 --replay-frames 4000 --n-envs 2 "
         "--log-every 100 --eval-every 200 --eval-episodes 2 --hidden-size 8 --seed 1"
     )
     process = subprocess.Popen(
-        [sys.executable, "-m", "endmark", *arguments.split(), "--run-dir", str(directory)],
+        [sys.executable, "-m", "endmark", *arguments.split(), "--run-dir", str(directory), *options],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        start_new_session=True,
     )
     for _ in range(600):
         assert process.poll() is None, process.communicate()
@@ -279,9 +453,12 @@ def start(directory: Path, **environment: str) -> subprocess.Popen[str]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_training_with_a_checkpoint(number: signal.Signals, tmp_path: Path) -> None:
-    process = start(tmp_path / "run")
-    process.send_signal(number)
+@pytest.mark.parametrize("options", [[], ["--workers", "2", "--overlap"]], ids=["in turn", "side by side"])
+def test_a_signal_ends_training_with_a_checkpoint(
+    number: signal.Signals, options: list[str], tmp_path: Path
+) -> None:
+    process = start(tmp_path / "run", *options)
+    os.killpg(process.pid, number)  # to the workers as well
     out, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
     assert err == ""

@@ -16,6 +16,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -24,14 +25,17 @@ from torch import Tensor
 from tyro.conf import Positional
 
 from endmark.algorithms import EpsilonGreedy, QLearner, QLearningConfig
+from endmark.algorithms.overlap import InTurn, Overlapped
 from endmark.envs import Environment, make
 from endmark.episodes import EpisodeReplay, EpisodeSpec
 from endmark.episodes.files import save_episodes
 from endmark.rollout import (
+    Lockstep,
     Policy,
     RandomPolicy,
     Rollout,
     Summary,
+    WorkerRollout,
     episode_returns,
     episode_seeds,
     play,
@@ -59,6 +63,12 @@ class TrainConfig:
     """How to learn."""
     n_envs: int = 8
     """Environments that are played side by side."""
+    workers: int = 0
+    """Processes that step the environments; 0: in this process. For slow environments."""
+    worker_timeout: float = 60.0
+    """Seconds until a process that does not answer is replaced."""
+    overlap: bool = False
+    """Collect the next episodes, with the last weights, while updates run; as reproducible as in turn."""
     batch_size: int = 32
     """Episodes an update."""
     episodes_per_update: int = 1
@@ -95,6 +105,12 @@ class TrainConfig:
         ):  # fmt: skip
             if (given := getattr(self, name)) < 1:
                 raise ValueError(f"{name}: given {given}, want at least 1")
+        if self.workers < 0:
+            raise ValueError(f"workers: given {self.workers}, want at least 0")
+        if self.workers > 0 and self.n_envs % self.workers != 0:
+            raise ValueError(f"n_envs: given {self.n_envs}, want a multiple of {self.workers}, the workers")
+        if not self.worker_timeout > 0:
+            raise ValueError(f"worker_timeout: given {self.worker_timeout}, want more than 0 seconds")
         if self.epsilon_steps < 0:
             raise ValueError(f"epsilon_steps: given {self.epsilon_steps}, want at least 0")
         if not 0 <= self.seed < 2**63:
@@ -120,36 +136,45 @@ def train(config: TrainConfig, directory: Path, observe: Observer) -> tuple[QLea
     """
     torch.manual_seed(config.seed)
     generator = torch.Generator().manual_seed(config.seed)
-    envs, eval_envs = make_envs(config), make_envs(config)
-    learner = make_learner(config, envs[0].spec)
+    eval_envs = make_envs(config)
+    learner = make_learner(config, eval_envs[0].spec)
     replay = EpisodeReplay(learner.spec, config.replay_frames)
-    policy = EpsilonGreedy(learner.agent, config.n_envs, generator)
-    rollout = Rollout(envs, episode_seeds(_TRAINING, config.seed))
+    updates = Overlapped(learner, config.threads) if config.overlap else InTurn(learner)
+    policy = EpsilonGreedy(updates.agent, config.n_envs, generator)
     meters, log_due, eval_due = _Meters(), _Every(config.log_every), _Every(config.eval_every)
-    counters, episodes_waiting, greedy_return = Counters(), 0, None
+    counters, episodes_waiting, n_updates, greedy_return = Counters(), 0, 0, None
 
-    with Run(directory, config) as run, stop_on_signal() as stop:
+    with (
+        make_rollout(config, learner.spec) as rollout,
+        Run(directory, config) as run,
+        stop_on_signal() as stop,
+    ):
         while counters.env_steps < config.steps and not stop.is_set():
             policy.epsilon = config.epsilon(rollout.env_steps)
-            for episode in rollout.collect(policy):
+            episodes = rollout.collect(policy)
+            meters.add(*updates.finish())
+            for episode in episodes:
                 replay.add(episode)
                 meters.add({"episode_return": episode_returns(episode)[0], "episode_length": episode.n_steps})
                 episodes_waiting += 1
                 if episodes_waiting >= config.episodes_per_update and len(replay) >= config.batch_size:
                     batch = replay.sample(config.batch_size, generator)
-                    meters.add(learner.update(batch.to(learner.device)))
-                    episodes_waiting = 0
-            counters = Counters(rollout.env_steps, rollout.episodes, learner.updates)
+                    updates.begin(batch.to(learner.device))
+                    episodes_waiting, n_updates = 0, n_updates + 1
+            counters = Counters(rollout.env_steps, rollout.episodes, n_updates)
             finished = counters.env_steps >= config.steps
             if log_due(counters.env_steps) or finished:
+                meters.add(*updates.finish())
                 run.log(counters, {"epsilon": policy.epsilon} | meters.pop())
             if eval_due(counters.env_steps) or finished:
+                meters.add(*updates.finish())
                 seeds = itertools.islice(episode_seeds(_EVALUATION), config.eval_episodes)
                 summary = summarise(play(eval_envs, greedy_policy(config, learner), seeds))
                 greedy_return = summary.return_mean
                 run.log(counters, _greedy_metrics(summary))
                 run.checkpoint(counters, learner.state_dict())
             observe(counters, greedy_return)
+        updates.finish()
         run.checkpoint(counters, learner.state_dict())
         if config.store_replay and len(replay) > 0:
             save_episodes(replay.episodes(), directory / REPLAY)
@@ -185,6 +210,21 @@ def load(directory: Path) -> tuple[TrainConfig, QLearner]:
 def make_envs(config: TrainConfig) -> list[Environment]:
     """The run's environments, anew."""
     return [make(config.env, episode_limit=config.episode_limit) for _ in range(config.n_envs)]
+
+
+def make_rollout(config: TrainConfig, spec: EpisodeSpec) -> Lockstep:
+    """What plays the run's training episodes."""
+    seeds = episode_seeds(_TRAINING, config.seed)
+    if config.workers == 0:
+        return Rollout(make_envs(config), seeds)
+    return WorkerRollout(
+        partial(make, config.env, episode_limit=config.episode_limit),
+        spec,
+        seeds,
+        workers=config.workers,
+        envs_per_worker=config.n_envs // config.workers,
+        timeout=config.worker_timeout,
+    )
 
 
 def make_learner(config: TrainConfig, spec: EpisodeSpec) -> QLearner:
@@ -268,8 +308,8 @@ class _Meters:
     def __init__(self) -> None:
         self._values: dict[str, list[float | Tensor]] = {}
 
-    def add(self, metrics: Mapping[str, float | Tensor]) -> None:
-        for name, value in metrics.items():
+    def add(self, *metrics: Mapping[str, float | Tensor]) -> None:
+        for name, value in itertools.chain.from_iterable(each.items() for each in metrics):
             self._values.setdefault(name, []).append(value)
 
     def pop(self) -> dict[str, float]:

@@ -214,13 +214,19 @@ class EpsilonGreedy:
         self.hidden = agent.initial_hidden(n_envs)
         self.last_actions = torch.full((n_envs, agent.n_agents), NO_ACTION, device=self.hidden.device)
 
-    @torch.no_grad()
     def act(
         self, obs: Float[Tensor, "K N ..."], avail_actions: Bool[Tensor, "K N A"], first: Bool[Tensor, " K"]
     ) -> Int[Tensor, "K N"]:
         """An action for each agent in each environment; `first` says where an episode starts."""
         device = self.hidden.device
-        obs, avail_actions, first = obs.to(device), avail_actions.to(device), first.to(device)
+        with torch.inference_mode():
+            self._choose(obs.to(device), avail_actions.to(device), first.to(device))
+        return self.last_actions.clone()  # with which a caller may do what it likes
+
+    def _choose(
+        self, obs: Float[Tensor, "K N ..."], avail_actions: Bool[Tensor, "K N A"], first: Bool[Tensor, " K"]
+    ) -> None:
+        """Write the actions into `last_actions`."""
         self.hidden.masked_fill_(first[:, None, None], 0.0)
         self.last_actions.masked_fill_(first[:, None], NO_ACTION)
         q, self.hidden = self.agent.step(obs, self.last_actions, self.hidden)
@@ -229,9 +235,8 @@ class EpsilonGreedy:
             # Random numbers come from the CPU, so that a seed means the same on every device.
             explore = torch.rand(actions.shape, generator=self.generator) < self.epsilon
             random_actions = random_legal(avail_actions.cpu(), self.generator)
-            actions = torch.where(explore.to(device), random_actions.to(device), actions)
+            actions = torch.where(explore.to(actions.device), random_actions.to(actions.device), actions)
         self.last_actions.copy_(actions)
-        return actions
 
 
 def random_legal(avail_actions: Bool[Tensor, "*rows A"], generator: torch.Generator) -> Int[Tensor, "*rows"]:

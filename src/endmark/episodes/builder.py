@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import KeysView, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,8 @@ import torch
 
 from endmark.episodes.batch import EpisodeBatch
 from endmark.episodes.spec import EpisodeSpec
+
+_Fields = Sequence[tuple[str, npt.NDArray[Any], tuple[int, ...]]]
 
 
 class EpisodeBuilder:
@@ -27,8 +29,11 @@ class EpisodeBuilder:
             name: torch.zeros((spec.episode_limit + 1, *field.shape), dtype=field.dtype).numpy()
             for name, field in spec.fields.items()
         }
-        self._frame_fields = spec.frame_fields.keys()
-        self._step_fields = spec.step_fields.keys()
+        # Looked up once: this is the innermost loop of a rollout.
+        self._frame_fields = [
+            (name, self._arrays[name], spec.fields[name].shape) for name in spec.frame_fields
+        ]
+        self._step_fields = [(name, self._arrays[name], spec.fields[name].shape) for name in spec.step_fields]
 
     def begin(self, **frame: npt.ArrayLike | None) -> None:
         """Start an episode at its first frame, given by its frame fields. A running one is dropped."""
@@ -56,8 +61,8 @@ class EpisodeBuilder:
             raise RuntimeError("finish: no episode with a step is running")
         self._running = False
         n_frames = self.length + 1
-        for name in self._step_fields:
-            self._arrays[name][self.length] = 0  # undefined there; nothing of an earlier episode stays
+        for _, array, _ in self._step_fields:
+            array[self.length] = 0  # undefined there; nothing of an earlier episode stays
         return EpisodeBatch(
             self.spec,
             {name: torch.from_numpy(array[:n_frames].copy()) for name, array in self._arrays.items()},
@@ -65,11 +70,12 @@ class EpisodeBuilder:
             torch.tensor([terminated]),
         )
 
-    def _write(self, at: int, names: KeysView[str], values: Mapping[str, npt.ArrayLike | None]) -> None:
-        for name in names:
+    def _write(self, at: int, fields: _Fields, values: Mapping[str, npt.ArrayLike | None]) -> None:
+        for name, array, want in fields:
             value = values.get(name)
-            array = self._arrays[name]
-            if value is None or np.shape(value) != array.shape[1:]:
-                given = "nothing" if value is None else f"shape {np.shape(value)}"
-                raise ValueError(f"field '{name}', frame {at}: given {given}, want shape {array.shape[1:]}")
+            # np.shape takes anything, and takes its time.
+            shape = value.shape if isinstance(value, np.ndarray) else value is not None and np.shape(value)
+            if shape != want:
+                given = "nothing" if value is None else f"shape {shape}"
+                raise ValueError(f"field '{name}', frame {at}: given {given}, want shape {want}")
             array[at] = value

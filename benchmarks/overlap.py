@@ -1,0 +1,78 @@
+"""Environment steps a second of acting and learning, in turn and overlapped.
+
+    python benchmarks/overlap.py [--sleep-ms 5] [--workers 8] [--n-envs 8] [--steps 3000] [--rounds 3]
+
+QMIX on Level-Based Foraging, an update of 32 episodes for every new one, as `endmark train` does it; the
+environment sleeps at every step. First it checks that two overlapped runs give the same weights. Rounds are
+interleaved.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+
+import torch
+
+from endmark.algorithms import EpsilonGreedy, QLearner, QLearningConfig
+from endmark.algorithms.overlap import InTurn, Overlapped
+from endmark.episodes import EpisodeReplay
+from workers import Slow, rollout_of
+
+BATCH_SIZE = 32
+
+
+def train(
+    overlap: bool, workers: int, n_envs: int, seconds: float, steps: int
+) -> tuple[float, dict[str, torch.Tensor]]:
+    """Environment steps a second from the first update on, and the weights at the end."""
+    torch.manual_seed(0)
+    generator = torch.Generator().manual_seed(0)
+    learner = QLearner("qmix", Slow(0.0).spec, QLearningConfig())
+    replay = EpisodeReplay(learner.spec, 20_000)
+    updates = Overlapped(learner, 1) if overlap else InTurn(learner)
+    policy = EpsilonGreedy(updates.agent, n_envs, generator)
+    policy.epsilon = 0.3
+    begin, first_steps = 0.0, 0
+    with rollout_of(workers, n_envs, seconds) as rollout:
+        while not begin or rollout.env_steps - first_steps < steps:
+            episodes = rollout.collect(policy)
+            updates.finish()
+            for episode in episodes:
+                replay.add(episode)
+                if len(replay) >= BATCH_SIZE:
+                    if not begin:
+                        begin, first_steps = time.perf_counter(), rollout.env_steps
+                    updates.begin(replay.sample(BATCH_SIZE, generator))
+        updates.finish()
+        speed = (rollout.env_steps - first_steps) / (time.perf_counter() - begin)
+    return speed, learner.state_dict()
+
+
+def main() -> None:
+    """Check, measure and print."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--sleep-ms", type=float, default=5.0)
+    parser.add_argument("--workers", type=int, default=8)
+    parser.add_argument("--n-envs", type=int, default=8)
+    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    given, want = (train(True, options.workers, options.n_envs, 0.0, 1000)[1] for _ in range(2))
+    assert all(torch.equal(given[name], want[name]) for name in want)
+    rounds = [
+        [
+            train(overlap, options.workers, options.n_envs, options.sleep_ms / 1000, options.steps)[0]
+            for overlap in (False, True)
+        ]
+        for _ in range(options.rounds)
+    ]
+    in_turn, overlapped = (statistics.median(each[i] for each in rounds) for i in range(2))
+    ratios = ", ".join(f"{each[1] / each[0]:.2f}" for each in rounds)
+    print(f"in turn {in_turn:.0f}, overlapped {overlapped:.0f} env steps/s; ratios {ratios}")
+
+
+if __name__ == "__main__":
+    main()

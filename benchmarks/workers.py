@@ -1,0 +1,113 @@
+"""Environment steps a second, in this process and in worker processes, with an environment made slow.
+
+    python benchmarks/workers.py [--sleep-ms 10] [--workers 1 2 4 8] [--n-envs 8] [--rounds 3]
+
+First it checks that workers give the same episodes. Then rounds are interleaved, and medians are printed:
+the speed of each, and how many times that of this process. `--sleep-ms 0` shows what workers cost.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from functools import partial
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from endmark.algorithms import EpsilonGreedy, QLearner, QLearningConfig
+from endmark.envs import Frame, Step, make
+from endmark.rollout import Lockstep, Rollout, WorkerRollout, episode_seeds
+
+ENV = "lbforaging:Foraging-8x8-2p-3f-v3"
+
+
+class Slow:
+    """Level-Based Foraging that sleeps at every step, as one does that waits for a game."""
+
+    def __init__(self, seconds: float) -> None:
+        self._env, self._seconds = make(ENV), seconds
+        self.spec = self._env.spec
+
+    def reset(self, seed: int | None = None) -> Frame:
+        """Start an episode."""
+        return self._env.reset(seed)
+
+    def step(self, actions: npt.NDArray[np.int64]) -> Step:
+        """Sleep and act."""
+        if self._seconds > 0:
+            time.sleep(self._seconds)
+        return self._env.step(actions)
+
+    def close(self) -> None:
+        """Nothing to free."""
+        self._env.close()
+
+
+def rollout_of(workers: int, n_envs: int, seconds: float) -> Lockstep:
+    """What plays; 0 workers: in this process."""
+    make_env, seeds = partial(Slow, seconds), episode_seeds(0)
+    if workers == 0:
+        return Rollout([make_env() for _ in range(n_envs)], seeds)
+    spec = make_env().spec
+    return WorkerRollout(make_env, spec, seeds, workers=workers, envs_per_worker=n_envs // workers)
+
+
+def policy_of(n_envs: int) -> EpsilonGreedy:
+    """The same each time."""
+    torch.manual_seed(0)
+    learner = QLearner("vdn", make(ENV).spec, QLearningConfig())
+    policy = EpsilonGreedy(learner.agent, n_envs, torch.Generator().manual_seed(0))
+    policy.epsilon = 0.3
+    return policy
+
+
+def check(workers: int, n_envs: int) -> None:
+    """The first episodes are those of one process."""
+    given = []
+    for count in (0, workers):
+        with rollout_of(count, n_envs, 0.0) as rollout:
+            policy = policy_of(n_envs)
+            given.append([episode for _ in range(20) for episode in rollout.collect(policy)])
+    for one, other in zip(*given, strict=True):
+        assert all(torch.equal(one[name], other[name]) for name in one.fields)
+
+
+def speed(workers: int, n_envs: int, seconds: float, duration: float) -> float:
+    """Environment steps a second."""
+    with rollout_of(workers, n_envs, seconds) as rollout:
+        policy = policy_of(n_envs)
+        rollout.collect(policy)  # the start is not counted
+        steps, begin = rollout.env_steps, time.perf_counter()
+        while time.perf_counter() - begin < duration:
+            rollout.collect(policy)
+        return (rollout.env_steps - steps) / (time.perf_counter() - begin)
+
+
+def main() -> None:
+    """Check, measure and print."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--sleep-ms", type=float, default=10.0)
+    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2, 4, 8])
+    parser.add_argument("--n-envs", type=int, default=8)
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    for workers in options.workers:
+        check(workers, options.n_envs)
+    counts = [0, *options.workers]
+    rounds = [
+        [speed(count, options.n_envs, options.sleep_ms / 1000, 3.0) for count in counts]
+        for _ in range(options.rounds)
+    ]
+    for i, count in enumerate(counts):
+        steps = statistics.median(each[i] for each in rounds)
+        ratio = statistics.median(each[i] / each[0] for each in rounds)
+        where = f"{count} workers" if count else "this process"
+        print(f"{where:>12}  {steps:7.0f} env steps/s  {ratio:5.2f} x")
+
+
+if __name__ == "__main__":
+    main()
