@@ -236,7 +236,8 @@ void gru_backward(
     GruSum<T>* sums[max_sums] = {};
     endmark::parallel(n_sums, n_threads, [&](ptrdiff_t i) {
         GruSum<T>& sum = *(sums[i] = new GruSum<T>(g));
-        for (ptrdiff_t block = i; block < blocks; block += n_sums)
+        // Backwards, as what the forward pass wrote last may still be in the cache.
+        for (ptrdiff_t block = blocks - 1 - i; block >= 0; block -= n_sums)
             gru_backward_block(g, weights, s, block * block_rows, x, hidden, saved, grad, out.x, sum);
         sum.flush();
     });

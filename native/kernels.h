@@ -68,7 +68,9 @@ template <class T> struct Kernels {
     );
     void (*mix_forward)(const Mix<T>&, T* y, int n_threads);
     void (*mix_backward)(const Mix<T>&, const T* grad, const MixGradients<T>&, int n_threads);
-    void (*greedy)(const T* values, const bool* legal, int64_t* choice, ptrdiff_t n_rows, ptrdiff_t n_values);
+    void (*greedy)(
+        const T* values, const bool* legal, int64_t* choice, ptrdiff_t n_rows, ptrdiff_t n_values, int n_threads
+    );
     void (*scan_forward)(
         const T* factor, const T* constant, const int64_t* lengths, T* y, ptrdiff_t n_episodes, ptrdiff_t width
     );

@@ -237,11 +237,13 @@ void mix_backward(
     );
 }
 
-template <class T> void greedy(In<T, 2> values, In<bool, 2> legal, Out<int64_t, 1> choice) {
+template <class T> void greedy(In<T, 2> values, In<bool, 2> legal, Out<int64_t, 1> choice, int n_threads) {
     expect("legal", legal, {values.shape(0), values.shape(1)});
     expect("choice", choice, {values.shape(0)});
     nb::gil_scoped_release release;
-    kernels<T>().greedy(values.data(), legal.data(), choice.data(), values.shape(0), values.shape(1));
+    kernels<T>().greedy(
+        values.data(), legal.data(), choice.data(), values.shape(0), values.shape(1), n_threads
+    );
 }
 
 size_t sum_of(const Lengths& lengths) {
@@ -314,7 +316,7 @@ template <class T> void define(nb::module_& m) {
         array("weight_2"), array("bias_2"), array("grad"), array("grad_values"), array("grad_weight_1"),
         array("grad_bias_1"), array("grad_weight_2"), nb::arg("n_threads")
     );
-    m.def("greedy", &greedy<T>, array("values"), array("legal"), array("choice"));
+    m.def("greedy", &greedy<T>, array("values"), array("legal"), array("choice"), nb::arg("n_threads"));
     m.def("scan_forward", &scan_forward<T>, array("factor"), array("constant"), array("lengths"), array("y"));
     m.def(
         "scan_backward", &scan_backward<T>, array("factor"), array("y"), array("grad"), array("lengths"),

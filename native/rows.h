@@ -7,16 +7,45 @@
 
 namespace ENDMARK_ISA {
 
-// The first of the largest legal values of each row; 0 where nothing is legal. NaN counts as the largest.
+// An integer that orders as the number does. NaN is the largest, and -0 equals 0.
+inline int32_t order(float x) {
+    x += 0.0f;
+    int32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    return x != x ? INT32_MAX : bits ^ ((bits >> 31) & INT32_MAX);
+}
+inline int64_t order(double x) {
+    x += 0.0;
+    int64_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    return x != x ? INT64_MAX : bits ^ ((bits >> 63) & INT64_MAX);
+}
+
+// The first of the largest legal values of each row; 0 where nothing legal is more than -inf. By arithmetic
+// alone: which action is best cannot be foretold, and a branch on it would cost more than the rest.
 template <class T>
-void greedy(const T* values, const bool* legal, int64_t* choice, ptrdiff_t n_rows, ptrdiff_t n_values) {
-    for (ptrdiff_t row = 0; row < n_rows; ++row, values += n_values, legal += n_values) {
-        ptrdiff_t best = -1;
-        for (ptrdiff_t i = 0; i < n_values; ++i)
-            if (legal[i] && (best < 0 || values[i] > values[best] || (values[i] != values[i] && values[best] == values[best])))
-                best = i;
-        choice[row] = best < 0 ? 0 : best;
-    }
+void greedy(
+    const T* values, const bool* legal, int64_t* choice, ptrdiff_t n_rows, ptrdiff_t n_values, int n_threads
+) {
+    constexpr ptrdiff_t block = 1024;
+    endmark::parallel((n_rows + block - 1) / block, n_threads, [&](ptrdiff_t i) {
+        const ptrdiff_t end = between(0, (i + 1) * block, n_rows);
+        for (ptrdiff_t row = i * block; row < end; ++row) {
+            const T* value = values + row * n_values;
+            const bool* allowed = legal + row * n_values;
+            const auto lowest = order(T(-__builtin_inf()));
+            auto best = lowest;
+            int64_t at = 0;
+            for (ptrdiff_t a = 0; a < n_values; ++a) {
+                const auto mask = -decltype(best)(allowed[a]);
+                const auto key = (order(value[a]) & mask) | (lowest & ~mask);
+                const int64_t better = -int64_t(key > best);
+                best = key > best ? key : best;
+                at = (a & better) | (at & ~better);
+            }
+            choice[row] = at;
+        }
+    });
 }
 
 // y_t = constant_t + factor_t y_{t+1} within each episode, y_L = 0; nothing is multiplied where factor_t is 0.

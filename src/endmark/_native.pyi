@@ -82,6 +82,7 @@ def greedy(
     values: Tensor,  # [R, A]
     legal: Tensor,  # [R, A] bool
     choice: Tensor,  # [R] int64, written
+    n_threads: int,
 ) -> None: ...
 def scan_forward(
     factor: Tensor,  # [S, R]

@@ -115,10 +115,11 @@ class QLearner(nn.Module):
         """
         steps, successors = batch.step_frames, batch.step_frames + 1
         alive, next_alive = batch.alive[steps], batch.alive[successors]
-        q = self.agent.unroll(batch)  # [F, N, A]
+        with torch.no_grad():
+            target_q = self.target_agent.unroll(batch)  # [F, N, A]
+        q = self.agent.unroll(batch)
         q_taken = pick(q[steps], batch.steps("actions"))  # [S, N]
         with torch.no_grad():
-            target_q = self.target_agent.unroll(batch)
             chooser = q if self.config.double_q else target_q
             next_q = pick(target_q, greedy(chooser, batch.avail_actions))[successors]  # [S, N]
         if self.mixer is None or self.target_mixer is None:

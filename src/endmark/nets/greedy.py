@@ -16,5 +16,6 @@ def greedy(q: Float[Tensor, "*rows A"], avail_actions: Bool[Tensor, "*rows A"]) 
     assert native is not None
     rows = -1, q.shape[-1]
     actions = torch.empty(q.shape[:-1], dtype=torch.int64)
-    native.greedy(plain(q).view(rows), plain(avail_actions).view(rows), actions.view(-1))
+    threads = torch.get_num_threads()
+    native.greedy(plain(q).view(rows), plain(avail_actions).view(rows), actions.view(-1), threads)
     return actions
