@@ -9,7 +9,9 @@ from __future__ import annotations
 import logging
 from functools import cache
 from types import ModuleType
+from typing import Any
 
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -47,9 +49,12 @@ def backend() -> str:
     return "torch" if native is None else str(native.isa())
 
 
-def plain(tensor: Tensor) -> Tensor:
-    """The tensor as the kernels take it: contiguous and outside autograd."""
-    return tensor.detach().contiguous()
+def array(tensor: Tensor) -> npt.NDArray[Any]:
+    """The tensor as the kernels take it: contiguous and outside autograd; a view, where it is contiguous.
+
+    As an array, since a tensor itself costs several times as much to hand over.
+    """
+    return tensor.detach().contiguous().numpy()
 
 
 @cache

@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from endmark.episodes import ragged
-from endmark.native import native, plain, usable
+from endmark.native import array, native, usable
 
 Steps = Float[Tensor, "S *rest"]
 Lengths = Int[Tensor, " E"]
@@ -88,9 +88,10 @@ class _NativeScan(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, factor: Tensor, constant: Tensor, lengths: Tensor) -> Tensor:
         assert native is not None
-        rows = len(constant), -1
         y = torch.empty_like(constant, memory_format=torch.contiguous_format)
-        native.scan_forward(plain(factor).view(rows), plain(constant).view(rows), lengths, y.view(rows))
+        rows = len(y), -1
+        by_step = (array(tensor).reshape(rows) for tensor in (factor, constant))
+        native.scan_forward(*by_step, array(lengths), array(y).reshape(rows))
         ctx.save_for_backward(factor, y)
         ctx.lengths = lengths
         return y
@@ -99,12 +100,12 @@ class _NativeScan(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
         assert native is not None
-        rows = len(grad), -1
-        factor, y, grad = (plain(tensor) for tensor in (*ctx.saved_tensors, grad))
-        grads = torch.empty_like(factor), torch.empty_like(grad)
-        tensors = (tensor.view(rows) for tensor in (factor, y, grad))
-        native.scan_backward(*tensors, ctx.lengths, *(tensor.view(rows) for tensor in grads))
-        return *grads, None
+        factor, y = ctx.saved_tensors
+        grads = [torch.empty_like(y), torch.empty_like(y)]
+        rows = len(y), -1
+        by_step = (array(tensor).reshape(rows) for tensor in (factor, y, grad))
+        native.scan_backward(*by_step, array(ctx.lengths), *(array(tensor).reshape(rows) for tensor in grads))
+        return grads[0], grads[1], None
 
 
 def _compose(factor: Steps, constant: Steps, lengths: Lengths, n: int) -> tuple[Steps, Steps]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from endmark.bench.border import baseline_of
 from endmark.bench.floor import forward_flops, measure_floor, update_flops
 from endmark.bench.measure import QUICK
 from endmark.bench.setting import make_learner
@@ -29,7 +30,7 @@ def test_by_hand() -> None:
 
 
 def test_against_torchs_count_of_a_mixer() -> None:
-    mixer = make_baseline(make_learner(SMALL)).mixer  # ours is no torch operation, which is what is counted
+    mixer = baseline_of(make_learner(SMALL)).mixer  # ours is no torch operation, which is what is counted
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         mixer(torch.zeros(3, 2), torch.zeros(3, 7))
     assert counter.get_total_flops() == 672 + 228  # the products; mixing itself is multiplied and summed

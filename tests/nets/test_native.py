@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -373,17 +374,22 @@ def test_other_types_take_the_way_through_torch() -> None:
 @needs_kernels
 def test_wrong_shapes_are_refused_by_name() -> None:
     assert kernels is not None
-    x, lengths = torch.zeros(4, 1, 3), torch.tensor([3])
-    weights = [torch.zeros(15, 3), torch.zeros(15, 5), torch.zeros(15), torch.zeros(15)]
-    hidden = torch.zeros(4, 1, 5)
+    x, lengths = np.zeros((4, 1, 3), np.float32), np.array([3])
+    weights = [
+        np.zeros((15, 3), np.float32),
+        np.zeros((15, 5), np.float32),
+        np.zeros(15, np.float32),
+        np.zeros(15, np.float32),
+    ]
+    hidden = np.zeros((4, 1, 5), np.float32)
     kernels.gru_forward(x, lengths, *weights, hidden, None, 1)
     with pytest.raises(ValueError, match="x: given 4 frames, want sum"):
         kernels.gru_forward(x, lengths + 1, *weights, hidden, None, 1)
     with pytest.raises(ValueError, match=r"bias_ih: given shape \(14\), want \(15\)"):
-        kernels.gru_forward(x, lengths, *weights[:2], torch.zeros(14), weights[3], hidden, None, 1)
+        kernels.gru_forward(x, lengths, *weights[:2], np.zeros(14, np.float32), weights[3], hidden, None, 1)
     with pytest.raises(ValueError, match=r"hidden: given shape \(4, 1, 6\), want \(4, 1, 5\)"):
-        kernels.gru_forward(x, lengths, *weights, torch.zeros(4, 1, 6), None, 1)
+        kernels.gru_forward(x, lengths, *weights, np.zeros((4, 1, 6), np.float32), None, 1)
     with pytest.raises(TypeError):
-        kernels.gru_forward(x.double(), lengths, *weights, hidden, None, 1)
+        kernels.gru_forward(x.astype(np.float64), lengths, *weights, hidden, None, 1)
     with pytest.raises(ValueError, match="isa: given 'mmx'"):
         kernels.use_isa("mmx")

@@ -74,7 +74,7 @@ class EpisodeBatch:
         """Whether each agent still takes part at each frame."""
         return self["alive"]
 
-    @property
+    @cached_property
     def state(self) -> Float[Tensor, "F ..."]:
         """The global state at each frame; all agents' observations side by side where none is stored.
 

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from endmark.native import native, plain, usable
+from endmark.native import array, native, usable
 
 
 def greedy(q: Float[Tensor, "*rows A"], avail_actions: Bool[Tensor, "*rows A"]) -> Int[Tensor, "*rows"]:
@@ -14,8 +14,8 @@ def greedy(q: Float[Tensor, "*rows A"], avail_actions: Bool[Tensor, "*rows A"]) 
     if not usable(q):
         return torch.where(avail_actions, q, -torch.inf).argmax(-1)
     assert native is not None
-    rows = -1, q.shape[-1]
     actions = torch.empty(q.shape[:-1], dtype=torch.int64)
-    threads = torch.get_num_threads()
-    native.greedy(plain(q).view(rows), plain(avail_actions).view(rows), actions.view(-1), threads)
+    rows = -1, q.shape[-1]
+    values, legal = array(q).reshape(rows), array(avail_actions).reshape(rows)
+    native.greedy(values, legal, array(actions).reshape(-1), torch.get_num_threads())
     return actions

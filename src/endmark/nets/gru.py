@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from endmark.episodes.ragged import TimeMajor
-from endmark.native import native, plain, usable
+from endmark.native import array, native, usable
 from endmark.nets.gru_packed import gru_cudnn, gru_packed
 
 
@@ -79,16 +79,19 @@ class _NativeGRU(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         assert native is not None
-        x, *parameters, hidden, saved = map(plain, ctx.saved_tensors)
-        grads = [torch.empty_like(tensor) for tensor in (x, *parameters)]
-        native.gru_backward(
-            x, ctx.lengths, *parameters, hidden, saved, plain(grad), *grads, torch.get_num_threads()
-        )
+        inputs = ctx.saved_tensors
+        grads = [torch.empty_like(t, memory_format=torch.contiguous_format) for t in inputs[:5]]
+        x, *others = map(array, (*inputs, grad, *grads))
+        native.gru_backward(x, array(ctx.lengths), *others, torch.get_num_threads())
         return *grads, None
 
 
 def _forward(lengths: Tensor, x: Tensor, *parameters: Tensor, saved: Tensor | None) -> Float[Tensor, "F N H"]:
     assert native is not None
     hidden = x.new_empty(*x.shape[:2], parameters[1].shape[1])
-    native.gru_forward(plain(x), lengths, *map(plain, parameters), hidden, saved, torch.get_num_threads())
+    for_backward = None if saved is None else array(saved)
+    threads = torch.get_num_threads()
+    native.gru_forward(
+        array(x), array(lengths), *map(array, parameters), array(hidden), for_backward, threads
+    )
     return hidden

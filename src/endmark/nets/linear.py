@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from endmark.native import native, plain, usable
+from endmark.native import array, native, usable
 
 
 def linear(
@@ -31,7 +31,7 @@ def linear(
     if not usable(x, weight, bias):
         return _linear_torch(x, ones, weight, bias, relu)
     flat = x.reshape(-1, x.shape[-1])
-    flat_ones = None if ones is None else ones.reshape(-1, ones.shape[-1]).contiguous()
+    flat_ones = None if ones is None else ones.reshape(-1, ones.shape[-1])
     y: Tensor
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (x, weight, bias)):
         y = _NativeLinear.apply(flat, flat_ones, weight, bias, relu)  # type: ignore[no-untyped-call]
@@ -64,12 +64,23 @@ class _NativeLinear(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, None, Tensor, Tensor, None]:
         assert native is not None
         x, ones, weight, bias, y = ctx.saved_tensors
-        x, weight, bias = map(plain, (x, weight, bias))
-        grad_x = torch.empty_like(x) if ctx.needs_input_grad[0] else None
-        grad_weight, grad_bias = torch.empty_like(weight), torch.empty_like(bias)
-        threads = torch.get_num_threads()
+        grad_x = (
+            torch.empty_like(x, memory_format=torch.contiguous_format) if ctx.needs_input_grad[0] else None
+        )
+        grad_weight = torch.empty_like(weight, memory_format=torch.contiguous_format)
+        grad_bias = torch.empty_like(bias)
         native.linear_backward(
-            x, ones, weight, bias, ctx.relu, plain(y), plain(grad), grad_x, grad_weight, grad_bias, threads
+            array(x),
+            None if ones is None else array(ones),
+            array(weight),
+            array(bias),
+            ctx.relu,
+            array(y),
+            array(grad),
+            None if grad_x is None else array(grad_x),
+            array(grad_weight),
+            array(grad_bias),
+            torch.get_num_threads(),
         )
         return grad_x, None, grad_weight, grad_bias, None
 
@@ -79,5 +90,7 @@ def _forward(
 ) -> Float[Tensor, "R O"]:
     assert native is not None
     y = x.new_empty(len(x), len(bias))
-    native.linear_forward(plain(x), ones, plain(weight), plain(bias), relu, y, torch.get_num_threads())
+    columns = None if ones is None else array(ones)
+    threads = torch.get_num_threads()
+    native.linear_forward(array(x), columns, array(weight), array(bias), relu, array(y), threads)
     return y

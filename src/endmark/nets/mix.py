@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from endmark.native import native, plain, usable
+from endmark.native import array, native, usable
 
 
 def monotone_mix(
@@ -56,14 +56,14 @@ class _NativeMix(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, ...]:
         assert native is not None
-        *args, bias_2 = map(plain, ctx.saved_tensors)
-        grads = [torch.empty_like(tensor) for tensor in args]
-        native.mix_backward(*args, bias_2, plain(grad), *grads, torch.get_num_threads())
+        inputs = ctx.saved_tensors
+        grads = [torch.empty_like(t, memory_format=torch.contiguous_format) for t in inputs[:4]]
+        native.mix_backward(*map(array, (*inputs, grad, *grads)), torch.get_num_threads())
         return *grads, grad
 
 
 def _forward(*args: Tensor) -> Float[Tensor, " S"]:
     assert native is not None
-    y = torch.empty_like(args[-1], memory_format=torch.contiguous_format)
-    native.mix_forward(*map(plain, args), y, torch.get_num_threads())
+    y = args[0].new_empty(len(args[0]))
+    native.mix_forward(*map(array, (*args, y)), torch.get_num_threads())
     return y
