@@ -27,8 +27,9 @@ from tyro.conf import Positional
 from endmark.algorithms import EpsilonGreedy, QLearner, QLearningConfig
 from endmark.algorithms.overlap import InTurn, Overlapped
 from endmark.envs import Environment, make
-from endmark.episodes import EpisodeReplay, EpisodeSpec
+from endmark.episodes import EpisodeReplay, EpisodeSpec, SampleBuffer
 from endmark.episodes.files import save_episodes
+from endmark.native import keep_memory
 from endmark.rollout import (
     Lockstep,
     Policy,
@@ -134,11 +135,14 @@ def train(config: TrainConfig, directory: Path, observe: Observer) -> tuple[QLea
 
     Ctrl-C or SIGTERM ends the loop early, with a checkpoint; a second one ends it at once.
     """
+    keep_memory()
     torch.manual_seed(config.seed)
     generator = torch.Generator().manual_seed(config.seed)
     eval_envs = make_envs(config)
     learner = make_learner(config, eval_envs[0].spec)
     replay = EpisodeReplay(learner.spec, config.replay_frames)
+    # Updates that wait in a queue keep their batches, each of which needs memory of its own.
+    buffer = None if config.overlap else SampleBuffer(learner.device)
     updates = Overlapped(learner, config.threads) if config.overlap else InTurn(learner)
     policy = EpsilonGreedy(updates.agent, config.n_envs, generator)
     meters, log_due, eval_due = _Meters(), _Every(config.log_every), _Every(config.eval_every)
@@ -158,7 +162,7 @@ def train(config: TrainConfig, directory: Path, observe: Observer) -> tuple[QLea
                 meters.add({"episode_return": episode_returns(episode)[0], "episode_length": episode.n_steps})
                 episodes_waiting += 1
                 if episodes_waiting >= config.episodes_per_update and len(replay) >= config.batch_size:
-                    batch = replay.sample(config.batch_size, generator)
+                    batch = replay.sample(config.batch_size, generator, buffer)
                     updates.begin(batch.to(learner.device))
                     episodes_waiting, n_updates = 0, n_updates + 1
             counters = Counters(rollout.env_steps, rollout.episodes, n_updates)

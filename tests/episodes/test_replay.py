@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from endmark.episodes import EpisodeBatch, EpisodeReplay
+from endmark.episodes import EpisodeBatch, EpisodeReplay, SampleBuffer
 from helpers import assert_same_episodes, make_batch, make_spec, random_batch
 
 LIMIT = 6
@@ -209,3 +209,29 @@ def test_memory() -> None:
     assert replay.episodes().avail_actions.element_size() == 1
     stored = sum(tensor[0].numel() * tensor.element_size() for tensor in replay.episodes().fields.values())
     assert stored == sum(frame.values())
+
+
+@settings(max_examples=40)
+@given(st.lists(st.integers(1, LIMIT), min_size=3, max_size=12), st.integers(0, 99))
+def test_a_buffer_changes_nothing_but_where_the_batch_is(lengths: list[int], seed: int) -> None:
+    replay, buffer = EpisodeReplay(SPEC, 60), SampleBuffer()
+    replay.add(make_batch(SPEC, lengths, [length % 2 == 0 for length in lengths]))
+    for n in (2, 1, 3):
+        want = replay.sample(n, generator(seed))
+        given_ = replay.sample(n, generator(seed), buffer)
+        assert torch.equal(given_.lengths, want.lengths)
+        assert torch.equal(given_.terminated, want.terminated)
+        assert same_bits(given_, want)
+
+
+def test_a_buffer_is_used_again_and_grows() -> None:
+    replay, buffer = EpisodeReplay(SPEC, 60), SampleBuffer()
+    replay.add(make_batch(SPEC, [2, 2, 5, 5], [True] * 4))
+    large = replay.sample(4, generator(0), buffer)
+    places = {name: large[name].data_ptr() for name in SPEC.fields}
+    small = replay.sample(1, generator(0), buffer)
+    assert {name: small[name].data_ptr() for name in SPEC.fields} == places
+    replay.add(make_batch(SPEC, [6, 6, 6], [True] * 3))
+    larger = replay.sample(6, generator(0), buffer)
+    assert larger.n_frames > large.n_frames * 5 / 4
+    assert same_bits(larger, replay.sample(6, generator(0)))

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 import torch
 
 from endmark.algorithms import EpsilonGreedy, QLearner, QLearningConfig
+from endmark.algorithms.overlap import InTurn, Overlapped
 from endmark.bench.agree import Disagreement, check_update
 from endmark.bench.baseline import BaselineLearner
 from endmark.bench.baseline_runner import OneEnvironmentActor, OneEnvironmentRunner
@@ -17,7 +18,7 @@ from endmark.bench.setting import Setting, draw, make_learner
 from endmark.bench.shapes import full
 from endmark.envs import Environment, make
 from endmark.envs.errors import EnvError
-from endmark.episodes import EpisodeBatch, EpisodeReplay
+from endmark.episodes import EpisodeBatch, EpisodeReplay, SampleBuffer
 from endmark.rollout import Rollout, episode_seeds
 
 N_ENVS = 8
@@ -52,7 +53,7 @@ def acting(setting: Setting) -> Iterator[Row]:
 
 def rollout(setting: Setting) -> Iterator[Row]:
     """Playing without learning; and the environment without any network, which bounds all runners."""
-    yield _play(setting, updates=False)
+    yield _play(setting)
     env_id, envs = _environments(1)
     alone = measure_rates({"env": lambda: _step_alone(envs[0])}, setting.share(0.25))
     yield Row("rollout", "the environment alone", "steps/s", alone["env"].rate(1), details={"env": env_id})
@@ -60,20 +61,22 @@ def rollout(setting: Setting) -> Iterator[Row]:
 
 
 def end_to_end(setting: Setting) -> Iterator[Row]:
-    """Playing, storing, and an update of 32 episodes for each one collected."""
+    """Playing, storing, and an update of 32 episodes for each one collected; in turn, and side by side."""
     yield _play(setting, updates=True)
+    yield _play(setting, updates=True, overlap=True)
 
 
-def _play(setting: Setting, *, updates: bool) -> Row:
+def _play(setting: Setting, *, updates: bool = False, overlap: bool = False) -> Row:
     env_id, envs = _environments(N_ENVS + 1)
     learner = _learner(envs[0], setting.quick)
     n = 4 if setting.quick else 32
-    play = Ours(envs[:N_ENVS], learner, n)
+    play = Ours(envs[:N_ENVS], learner, n, overlap=overlap)
     learn_from = play.prefill(2 * n)
     baseline, _, distance = check_update(learner, learn_from)
     usual = Usual(envs[-1], learner, baseline, n)
     usual.prefill(2 * n)
-    episodes = 1 if setting.quick else N_ENVS
+    # Environments that end together make a burst of updates; what runs beside them is the next burst.
+    episodes = 1 if setting.quick else 4 * N_ENVS if updates else N_ENVS
     work: dict[str, Callable[[], int]] = {
         "endmark": lambda: play.run(episodes, updates=updates),
         "baseline": lambda: usual.run(episodes, updates=updates),
@@ -82,7 +85,7 @@ def _play(setting: Setting, *, updates: bool) -> Row:
     for env in envs:
         env.close()
     section = "end-to-end" if updates else "rollout"
-    name = env_id.rpartition(":")[2]
+    name = env_id.rpartition(":")[2] + (", --overlap" if overlap else "")
     details: dict[str, Detail] = {
         "env": env_id,
         "n_envs": N_ENVS,
@@ -113,11 +116,13 @@ def _step_alone(env: Environment) -> int:
 class Ours:
     """The training loop, as `endmark.train` has it."""
 
-    def __init__(self, envs: list[Environment], learner: QLearner, batch_size: int) -> None:
-        self.learner, self.batch_size = learner, batch_size
+    def __init__(self, envs: list[Environment], learner: QLearner, batch_size: int, *, overlap: bool) -> None:
+        self.batch_size = batch_size
         self.generator = torch.Generator().manual_seed(0)
         self.replay = EpisodeReplay(learner.spec, 20 * batch_size * (learner.spec.episode_limit + 1))
-        self.policy = EpsilonGreedy(learner.agent, len(envs), self.generator)
+        self.buffer = None if overlap else SampleBuffer()
+        self.updates = Overlapped(learner, torch.get_num_threads()) if overlap else InTurn(learner)
+        self.policy = EpsilonGreedy(self.updates.agent, len(envs), self.generator)
         self.policy.epsilon = EPSILON
         self.rollout = Rollout(envs, episode_seeds(0))
 
@@ -130,11 +135,14 @@ class Ours:
         """Collect at least this many; the environment steps that it took."""
         before, collected = self.rollout.env_steps, 0
         while collected < episodes:
-            for episode in self.rollout.collect(self.policy):
+            finished = self.rollout.collect(self.policy)
+            self.updates.finish()
+            for episode in finished:
                 self.replay.add(episode)
                 collected += 1
                 if updates:
-                    self.learner.update(self.replay.sample(self.batch_size, self.generator))
+                    self.updates.begin(self.replay.sample(self.batch_size, self.generator, self.buffer))
+        self.updates.finish()
         return self.rollout.env_steps - before
 
 

@@ -18,6 +18,7 @@ from endmark.bench.setting import Setting
 from endmark.bench.shapes import EIGHT_MARINES, TINY
 from endmark.bench.targets import targets
 from endmark.bench.update import against_batch_size, against_lengths, against_steps
+from endmark.native import keep_memory
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,7 @@ def run(only: Sequence[str], *, threads: int, quick: bool, observe: Observer) ->
     """
     if threads < 1:
         raise ValueError(f"threads: given {threads}, want at least 1")
+    keep_memory()  # as training does; the baseline has it too
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:

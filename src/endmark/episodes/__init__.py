@@ -4,7 +4,7 @@ from endmark.episodes.batch import EpisodeBatch
 from endmark.episodes.builder import EpisodeBuilder
 from endmark.episodes.masks import explain_mask, shift_mask, step_mask
 from endmark.episodes.padded import RepairWarning, find_faults
-from endmark.episodes.replay import EpisodeReplay
+from endmark.episodes.replay import EpisodeReplay, SampleBuffer
 from endmark.episodes.spec import EpisodeSpec, Field
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "EpisodeSpec",
     "Field",
     "RepairWarning",
+    "SampleBuffer",
     "explain_mask",
     "find_faults",
     "shift_mask",

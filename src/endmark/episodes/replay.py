@@ -1,8 +1,12 @@
-"""`EpisodeReplay`: a ring of whole episodes on the frame axis."""
+"""`EpisodeReplay`: a ring of whole episodes on the frame axis, and the memory that samples are put in."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+import numpy as np
 import torch
+from jaxtyping import Int
 from torch import Tensor
 
 from endmark.episodes import ragged
@@ -31,9 +35,9 @@ class EpisodeReplay:
             raise ValueError(f"capacity: given {capacity} frames, which do not fit into memory") from error
         # The episodes, themselves in a ring: `_count` of them from `_oldest` on.
         slots = capacity // 2
-        self._starts = torch.zeros(slots, dtype=torch.int64)
-        self._lengths = torch.zeros(slots, dtype=torch.int64)
-        self._terminated = torch.zeros(slots, dtype=torch.bool)
+        self._starts = np.zeros(slots, dtype=np.int64)
+        self._lengths = np.zeros(slots, dtype=np.int64)
+        self._terminated = np.zeros(slots, dtype=np.bool_)
         self._oldest = 0
         self._count = 0
         self._end = 0  # where the next frame goes
@@ -75,16 +79,20 @@ class EpisodeReplay:
             for name, tensor in self._fields.items():
                 frames = batch[name][start : start + n_frames]
                 tensor[self._end : self._end + before_wrap] = frames[:before_wrap]
-                tensor[: n_frames - before_wrap] = frames[before_wrap:]
+                if before_wrap < n_frames:
+                    tensor[: n_frames - before_wrap] = frames[before_wrap:]
             self._end = (self._end + n_frames) % self.capacity
             self._used += n_frames
             self._count += 1
 
-    def sample(self, n: int, generator: torch.Generator) -> EpisodeBatch:
-        """`n` different episodes, every set of them equally likely; on the CPU."""
+    def sample(self, n: int, generator: torch.Generator, buffer: SampleBuffer | None = None) -> EpisodeBatch:
+        """`n` different episodes, every set of them equally likely; on the CPU, or on the buffer's device.
+
+        buffer: where the batch is put; it lasts until the next sample that is put there.
+        """
         if not 1 <= n <= self._count:
             raise ValueError(f"sample: given n = {n}, want 1 <= n <= {self._count}, the episodes stored")
-        return self._gather(torch.randperm(self._count, generator=generator)[:n])
+        return self._gather(torch.randperm(self._count, generator=generator)[:n], buffer)
 
     def episodes(self) -> EpisodeBatch:
         """All episodes, from the oldest to the newest."""
@@ -92,20 +100,56 @@ class EpisodeReplay:
             raise ValueError("episodes: nothing is stored yet")
         return self._gather(torch.arange(self._count))
 
-    def _gather(self, ages: Tensor) -> EpisodeBatch:
-        slots = (self._oldest + ages) % len(self._starts)
-        lengths = self._lengths[slots]
+    def _gather(self, ages: Tensor, buffer: SampleBuffer | None = None) -> EpisodeBatch:
+        slots = ((self._oldest + ages) % len(self._starts)).numpy()
+        lengths = torch.from_numpy(self._lengths[slots])
+        starts, terminated = torch.from_numpy(self._starts[slots]), torch.from_numpy(self._terminated[slots])
+        # The first frame of each episode, less where it is put, and so the way from one to the other.
         frames = lengths + 1
-        index = (self._starts[slots].repeat_interleave(frames) + ragged.ramp(frames)) % self.capacity
-        return EpisodeBatch(
-            self.spec,
-            {name: tensor.index_select(0, index) for name, tensor in self._fields.items()},
-            lengths,
-            self._terminated[slots],
-            checked=True,
-        )
+        ways = (starts - ragged.frame_starts(lengths)).repeat_interleave(frames)
+        index = ways.add_(torch.arange(len(ways))).remainder_(self.capacity)
+        if buffer is not None:
+            fields = buffer.take(self._fields, index)
+            return EpisodeBatch(self.spec, fields, lengths, terminated.to(buffer.device), checked=True)
+        fields = {name: tensor.index_select(0, index) for name, tensor in self._fields.items()}
+        return EpisodeBatch(self.spec, fields, lengths, terminated, checked=True)
 
     def _evict(self) -> None:
         self._used -= int(self._lengths[self._oldest]) + 1
         self._oldest = (self._oldest + 1) % len(self._starts)
         self._count -= 1
+
+
+class SampleBuffer:
+    """Memory for a sampled batch, used again for the next one.
+
+    device: where batches are wanted. For a GPU the memory is page-locked, and a batch is copied there while
+        the host goes on.
+    """
+
+    def __init__(self, device: torch.device | str = "cpu") -> None:
+        self.device = torch.device(device)
+        self._memory: dict[str, Tensor] = {}
+        self._copied: torch.cuda.Event | None = None
+
+    def take(self, fields: Mapping[str, Tensor], index: Int[Tensor, " F"]) -> dict[str, Tensor]:
+        """These frames of every field, on the device."""
+        if self._copied is not None:
+            self._copied.synchronize()  # of the last batch: its memory is written over now
+        n_frames = len(index)
+        for name, tensor in fields.items():
+            if name not in self._memory or len(self._memory[name]) < n_frames:
+                shape = (n_frames + n_frames // 4, *tensor.shape[1:])  # with room to grow
+                pinned = self.device.type == "cuda"
+                self._memory[name] = torch.empty(shape, dtype=tensor.dtype, pin_memory=pinned)
+        taken = {
+            name: torch.index_select(tensor, 0, index, out=self._memory[name][:n_frames])
+            for name, tensor in fields.items()
+        }
+        if self.device.type == "cpu":
+            return taken
+        taken = {name: tensor.to(self.device, non_blocking=True) for name, tensor in taken.items()}
+        if self.device.type == "cuda":
+            self._copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            self._copied.record()
+        return taken
