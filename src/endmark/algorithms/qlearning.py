@@ -148,10 +148,11 @@ class QLearner(nn.Module):
             reward = self._reward(batch)
             self.reward_moments.add(reward[batch.alive[batch.step_frames]] if self.mixer is None else reward)
         metrics = self.loss(batch)
-        self.optimiser.zero_grad()
-        metrics["loss"].backward()  # type: ignore[no-untyped-call]
+        gradients = torch.autograd.grad(metrics["loss"], self._online)
         metrics["loss"] = metrics["loss"].detach()
-        metrics["grad_norm"] = nn.utils.clip_grad_norm_(self._online, self.config.max_grad_norm)
+        metrics["grad_norm"] = clip_(gradients, self.config.max_grad_norm)
+        for parameter, gradient in zip(self._online, gradients, strict=True):
+            parameter.grad = gradient
         self.optimiser.step()
         self.updates += 1
         self._follow()
@@ -244,6 +245,14 @@ def random_legal(avail_actions: Bool[Tensor, "*rows A"], generator: torch.Genera
     """A legal action, each equally likely; on the CPU."""
     noise = torch.rand(avail_actions.shape, generator=generator)
     return torch.where(avail_actions, noise, -1.0).argmax(-1)
+
+
+@torch.no_grad()
+def clip_(gradients: tuple[Tensor, ...], max_norm: float) -> Float[Tensor, ""]:
+    """Scale all gradients down, if their norm is more than `max_norm`; the norm before that."""
+    norm: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+    torch._foreach_mul_(gradients, (max_norm / (norm + 1e-6)).clamp(max=1.0))
+    return norm
 
 
 def pick(q: Float[Tensor, "*rows A"], actions: Int[Tensor, "*rows"]) -> Float[Tensor, "*rows"]:
