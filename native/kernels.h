@@ -45,6 +45,13 @@ template <class T> struct LinearGradients {
     T *x, *weight, *bias;  // x may be null: not wanted
 };
 
+// y = weight[choice] x + bias[choice] in each row; 0 where the choice is negative.
+template <class T> struct Chosen {
+    ptrdiff_t n_rows, n_inputs, n_outputs;
+    const T *x, *weight, *bias;  // [R, I], [O, I], [O]
+    const int64_t* choice;
+};
+
 // QMIX's mixing network; every row has weights of its own, of which the absolute value counts.
 template <class T> struct Mix {
     ptrdiff_t n_rows, n_agents, size;
@@ -66,6 +73,8 @@ template <class T> struct Kernels {
     void (*linear_backward)(
         const Linear<T>&, const T* y, const T* grad, const LinearGradients<T>&, int n_threads
     );
+    void (*chosen_forward)(const Chosen<T>&, T* y, int n_threads);
+    void (*chosen_backward)(const Chosen<T>&, const T* grad, const LinearGradients<T>&, int n_threads);
     void (*mix_forward)(const Mix<T>&, T* y, int n_threads);
     void (*mix_backward)(const Mix<T>&, const T* grad, const MixGradients<T>&, int n_threads);
     void (*greedy)(

@@ -14,12 +14,6 @@ using endmark::MixGradients;
 
 constexpr ptrdiff_t mix_rows = 256;  // a block
 
-template <class T> inline T sum(Vector<T> v) {
-    T total = 0;
-    for (ptrdiff_t i = 0; i < lanes<T>; ++i) total += v[i];
-    return total;
-}
-
 template <class T> inline Vector<T> absolute(Vector<T> v) { return v < T(0) ? -v : v; }
 
 template <class T> inline Vector<T> times_sign(Vector<T> v, Vector<T> of) {

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <memory>
 #include <numeric>
 #include <optional>
 #include <string>
@@ -194,6 +195,114 @@ void linear_backward(
 }
 
 template <class T>
+Chosen<T> chosen_of(
+    const In<T, 2>& x, const In<T, 2>& weight, const In<T, 1>& bias, const In<int64_t, 1>& choice
+) {
+    const size_t n_rows = x.shape(0), n_inputs = x.shape(1), n_outputs = weight.shape(0);
+    expect("weight", weight, {n_outputs, n_inputs});
+    expect("bias", bias, {n_outputs});
+    expect("choice", choice, {n_rows});
+    for (size_t row = 0; row < n_rows; ++row)
+        if (choice(row) >= int64_t(n_outputs))
+            throw nb::value_error(("choice: row " + std::to_string(row) + ": given " + std::to_string(choice(row)) +
+                                   ", want less than " + std::to_string(n_outputs)).c_str());
+    return {ptrdiff_t(n_rows), ptrdiff_t(n_inputs), ptrdiff_t(n_outputs), x.data(), weight.data(), bias.data(),
+            choice.data()};
+}
+
+template <class T>
+void chosen_forward(
+    In<T, 2> x, In<T, 2> weight, In<T, 1> bias, In<int64_t, 1> choice, Out<T, 1> y, int n_threads
+) {
+    const Chosen<T> chosen = chosen_of<T>(x, weight, bias, choice);
+    expect("y", y, {size_t(chosen.n_rows)});
+    nb::gil_scoped_release release;
+    kernels<T>().chosen_forward(chosen, y.data(), n_threads);
+}
+
+template <class T>
+void chosen_backward(
+    In<T, 2> x, In<T, 2> weight, In<T, 1> bias, In<int64_t, 1> choice, In<T, 1> grad, Out<T, 2> grad_x,
+    Out<T, 2> grad_weight, Out<T, 1> grad_bias, int n_threads
+) {
+    const Chosen<T> chosen = chosen_of<T>(x, weight, bias, choice);
+    expect("grad", grad, {x.shape(0)});
+    expect("grad_x", grad_x, {x.shape(0), x.shape(1)});
+    expect("grad_weight", grad_weight, {weight.shape(0), weight.shape(1)});
+    expect("grad_bias", grad_bias, {bias.shape(0)});
+    nb::gil_scoped_release release;
+    kernels<T>().chosen_backward(chosen, grad.data(), {grad_x.data(), grad_weight.data(), grad_bias.data()}, n_threads);
+}
+
+// Several networks of linear layers with ReLU between them, of one input. Network by network, layer by layer.
+template <class T> struct Branches {
+    std::vector<Linear<T>> layers;
+    std::vector<bool> ends;  // whether the layer is its network's last
+
+    Branches(
+        const In<T, 2>& x, const std::vector<size_t>& depths, const std::vector<In<T, 2>>& weights,
+        const std::vector<In<T, 1>>& biases, const std::vector<Out<T, 2>>& outputs
+    ) {
+        size_t n_layers = 0;
+        for (size_t depth : depths) {
+            if (depth == 0) throw nb::value_error("depths: given 0, want at least one layer");
+            n_layers += depth;
+        }
+        if (weights.size() != n_layers || biases.size() != n_layers || outputs.size() != n_layers)
+            throw nb::value_error("weights, biases, outputs: want one for each layer");
+        for (size_t depth : depths)
+            for (size_t i = 0; i < depth; ++i) {
+                const size_t l = layers.size();
+                const In<T, 2> input = i ? In<T, 2>(outputs[l - 1]) : x;
+                ends.push_back(i + 1 == depth);
+                layers.push_back(linear_of<T>(input, std::nullopt, weights[l], biases[l], !ends[l]));
+                expect("outputs", outputs[l], {x.shape(0), weights[l].shape(0)});
+            }
+    }
+};
+
+template <class T>
+void branches_forward(
+    In<T, 2> x, std::vector<size_t> depths, std::vector<In<T, 2>> weights, std::vector<In<T, 1>> biases,
+    std::vector<Out<T, 2>> outputs, int n_threads
+) {
+    const Branches<T> branches(x, depths, weights, biases, outputs);
+    nb::gil_scoped_release release;
+    for (size_t l = 0; l < branches.layers.size(); ++l)
+        kernels<T>().linear_forward(branches.layers[l], outputs[l].data(), n_threads);
+}
+
+template <class T>
+void branches_backward(
+    In<T, 2> x, std::vector<size_t> depths, std::vector<In<T, 2>> weights, std::vector<In<T, 1>> biases,
+    std::vector<Out<T, 2>> outputs, std::vector<In<T, 2>> grads, std::vector<Out<T, 2>> grad_weights,
+    std::vector<Out<T, 1>> grad_biases, int n_threads
+) {
+    const Branches<T> branches(x, depths, weights, biases, outputs);
+    const size_t n_layers = branches.layers.size();
+    if (grads.size() != depths.size() || grad_weights.size() != n_layers || grad_biases.size() != n_layers)
+        throw nb::value_error("grads: want one for each network; grad_weights, grad_biases: one for each layer");
+    ptrdiff_t widest = 0;
+    for (size_t l = 0, net = 0; l < n_layers; ++l) {
+        expect("grad_weights", grad_weights[l], {weights[l].shape(0), weights[l].shape(1)});
+        expect("grad_biases", grad_biases[l], {biases[l].shape(0)});
+        widest = std::max(widest, branches.layers[l].n_inputs);
+        if (branches.ends[l]) expect("grads", grads[net++], {x.shape(0), outputs[l].shape(1)});
+    }
+    nb::gil_scoped_release release;
+    std::unique_ptr<T[]> above(new T[x.shape(0) * widest]), below(new T[x.shape(0) * widest]);
+    for (size_t l = n_layers, net = depths.size(); l-- > 0;) {
+        const bool first = l == 0 || branches.ends[l - 1];
+        const T* grad = branches.ends[l] ? grads[--net].data() : above.get();
+        kernels<T>().linear_backward(
+            branches.layers[l], outputs[l].data(), grad,
+            {first ? nullptr : below.get(), grad_weights[l].data(), grad_biases[l].data()}, n_threads
+        );
+        above.swap(below);
+    }
+}
+
+template <class T>
 Mix<T> mix_of(
     const In<T, 2>& values, const In<T, 2>& weight_1, const In<T, 2>& bias_1, const In<T, 2>& weight_2,
     const In<T, 1>& bias_2
@@ -306,6 +415,22 @@ template <class T> void define(nb::module_& m) {
         "linear_backward", &linear_backward<T>, array("x"), array_or_none("ones"), array("weight"),
         array("bias"), nb::arg("relu"), array("y"), array("grad"), array_or_none("grad_x"),
         array("grad_weight"), array("grad_bias"), nb::arg("n_threads")
+    );
+    m.def(
+        "chosen_forward", &chosen_forward<T>, array("x"), array("weight"), array("bias"), array("choice"), array("y"),
+        nb::arg("n_threads")
+    );
+    m.def(
+        "chosen_backward", &chosen_backward<T>, array("x"), array("weight"), array("bias"), array("choice"),
+        array("grad"), array("grad_x"), array("grad_weight"), array("grad_bias"), nb::arg("n_threads")
+    );
+    m.def(
+        "branches_forward", &branches_forward<T>, array("x"), nb::arg("depths"), array("weights"), array("biases"),
+        array("outputs"), nb::arg("n_threads")
+    );
+    m.def(
+        "branches_backward", &branches_backward<T>, array("x"), nb::arg("depths"), array("weights"), array("biases"),
+        array("outputs"), array("grads"), array("grad_weights"), array("grad_biases"), nb::arg("n_threads")
     );
     m.def(
         "mix_forward", &mix_forward<T>, array("values"), array("weight_1"), array("bias_1"), array("weight_2"),

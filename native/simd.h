@@ -74,6 +74,12 @@ template <class T> inline void fetch_ahead(const T* from, ptrdiff_t n) {
 
 template <class T> inline Vector<T> broadcast(T x) { return Vector<T>{} + x; }
 
+template <class T> inline T sum(Vector<T> v) {
+    T total = 0;
+    for (ptrdiff_t i = 0; i < lanes<T>; ++i) total += v[i];
+    return total;
+}
+
 template <class T> constexpr T inverse_factorial(int k) { return k < 2 ? T(1) : inverse_factorial<T>(k - 1) / T(k); }
 
 // exp(x) = power * (1 + rest), power = 2^n, |log(1 + rest)| <= log(2) / 2. NaN stays NaN.

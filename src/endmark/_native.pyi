@@ -4,6 +4,7 @@ Each function exists for float32 and for float64; all arrays of a call are of on
 (ValueError); arrays of another type or layout are refused (TypeError).
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy.typing as npt
@@ -58,6 +59,44 @@ def linear_backward(
     grad_x: Array | None,  # these three are written; None if it is not wanted
     grad_weight: Array,
     grad_bias: Array,
+    n_threads: int,
+) -> None: ...
+def chosen_forward(
+    x: Array,  # [R, I]
+    weight: Array,  # [O, I]
+    bias: Array,  # [O]
+    choice: Array,  # [R] int64, less than O; less than 0 for none
+    y: Array,  # [R], written
+    n_threads: int,
+) -> None: ...
+def chosen_backward(
+    x: Array,
+    weight: Array,
+    bias: Array,
+    choice: Array,
+    grad: Array,  # [R]
+    grad_x: Array,  # these three are written
+    grad_weight: Array,
+    grad_bias: Array,
+    n_threads: int,
+) -> None: ...
+def branches_forward(
+    x: Array,  # [R, I]
+    depths: Sequence[int],  # how many layers each network has
+    weights: Sequence[Array],  # of all layers, network by network: [O, I]
+    biases: Sequence[Array],  # [O]
+    outputs: Sequence[Array],  # [R, O], written; after ReLU, but for each network's last
+    n_threads: int,
+) -> None: ...
+def branches_backward(
+    x: Array,
+    depths: Sequence[int],
+    weights: Sequence[Array],
+    biases: Sequence[Array],
+    outputs: Sequence[Array],
+    grads: Sequence[Array],  # [R, O] of each network
+    grad_weights: Sequence[Array],  # these two are written
+    grad_biases: Sequence[Array],
     n_threads: int,
 ) -> None: ...
 def mix_forward(

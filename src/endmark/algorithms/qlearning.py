@@ -116,12 +116,14 @@ class QLearner(nn.Module):
         steps, successors = batch.step_frames, batch.step_frames + 1
         alive, next_alive = batch.alive[steps], batch.alive[successors]
         with torch.no_grad():
-            target_q = self.target_agent.unroll(batch)  # [F, N, A]
-        q = self.agent.unroll(batch)
-        q_taken = pick(q[steps], batch.steps("actions"))  # [S, N]
+            target_hidden = self.target_agent.unroll_hidden(batch)  # [F, N, H]
+        hidden = self.agent.unroll_hidden(batch)
+        q_taken = self.agent.value_of(hidden, batch.actions_taken)[steps]  # [S, N]
         with torch.no_grad():
-            chooser = q if self.config.double_q else target_q
-            next_q = pick(target_q, greedy(chooser, batch.avail_actions))[successors]  # [S, N]
+            double_q = self.config.double_q
+            q = self.agent.values(hidden) if double_q else self.target_agent.values(target_hidden)  # [F, N, A]
+            next_actions = greedy(q, batch.avail_actions)
+            next_q = self.target_agent.value_of(target_hidden, next_actions)[successors]  # [S, N]
         if self.mixer is None or self.target_mixer is None:
             counted, discount = alive, batch.agent_discount(self.config.gamma)
         else:
@@ -253,8 +255,3 @@ def clip_(gradients: tuple[Tensor, ...], max_norm: float) -> Float[Tensor, ""]:
     norm: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
     torch._foreach_mul_(gradients, (max_norm / (norm + 1e-6)).clamp(max=1.0))
     return norm
-
-
-def pick(q: Float[Tensor, "*rows A"], actions: Int[Tensor, "*rows"]) -> Float[Tensor, "*rows"]:
-    """The value of each row's action."""
-    return q.gather(-1, actions[..., None])[..., 0]

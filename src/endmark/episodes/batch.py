@@ -123,9 +123,21 @@ class EpisodeBatch:
         return ragged.frame_starts(self.lengths).to(self.device, non_blocking=True)
 
     @cached_property
+    def final_frames(self) -> Int[Tensor, " E"]:
+        """Each episode's final frame, which is seen and not acted on."""
+        return ragged.final_frames(self.lengths).to(self.device, non_blocking=True)
+
+    @cached_property
     def last_steps(self) -> Int[Tensor, " E"]:
         """Each episode's last step, as an index into the S steps."""
         return (self.lengths.cumsum(0) - 1).to(self.device, non_blocking=True)
+
+    @cached_property
+    def actions_taken(self) -> Int[Tensor, "F N"]:
+        """What each agent did at each frame; -1 at an episode's final frame, where nobody acts."""
+        taken = self["actions"].clone()
+        taken[self.final_frames] = -1
+        return taken
 
     @cached_property
     def last_actions(self) -> Int[Tensor, "F N"]:

@@ -25,6 +25,11 @@ def frame_starts(lengths: Int[Tensor, " E"]) -> Int[Tensor, " E"]:
     return frames.cumsum(0) - frames
 
 
+def final_frames(lengths: Int[Tensor, " E"]) -> Int[Tensor, " E"]:
+    """The final frame of each episode."""
+    return (lengths + 1).cumsum(0) - 1
+
+
 def step_frames(lengths: Int[Tensor, " E"]) -> Int[Tensor, " S"]:
     """The frames that carry a step: all but each episode's final one."""
     steps = torch.arange(int(lengths.sum()))

@@ -7,6 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from endmark.episodes import EpisodeBatch, EpisodeSpec
+from endmark.nets.chosen import linear_chosen
 from endmark.nets.gru import gru_unroll
 from endmark.nets.linear import linear
 
@@ -17,7 +18,7 @@ class RecurrentAgent(nn.Module):
     """Linear, ReLU, GRU, linear; one set of parameters for all agents (Rashid et al. 2018, appendix).
 
     `step` is for acting, one frame at a time; `unroll` gives the same values on all frames of whole
-    episodes at once.
+    episodes at once, and `unroll_hidden` what they are made of.
 
     last_action, agent_id: whether these join the observation, one-hot.
     """
@@ -54,12 +55,24 @@ class RecurrentAgent(nn.Module):
         x = self._encode(obs, last_actions)
         h: Tensor = self.recurrence(x.flatten(0, 1), hidden.flatten(0, 1))
         h = h.view_as(hidden)
-        return linear(self.head, h), h
+        return self.values(h), h
 
     def unroll(self, batch: EpisodeBatch) -> Float[Tensor, "F N A"]:
         """Values at every frame of every episode of the batch."""
+        return self.values(self.unroll_hidden(batch))
+
+    def unroll_hidden(self, batch: EpisodeBatch) -> Float[Tensor, "F N H"]:
+        """The hidden state at every frame of every episode, from which `values` and `value_of` are made."""
         x = self._encode(batch.obs, batch.last_actions)
-        return linear(self.head, gru_unroll(self.recurrence, x, batch.time_major))
+        return gru_unroll(self.recurrence, x, batch.time_major)
+
+    def values(self, hidden: Float[Tensor, "*rows H"]) -> Float[Tensor, "*rows A"]:
+        """The value of each action."""
+        return linear(self.head, hidden)
+
+    def value_of(self, hidden: Float[Tensor, "*rows H"], actions: Int[Tensor, "*rows"]) -> Float[Tensor, "*rows"]:
+        """The value of these actions alone, which spares the others' gradients; 0 for `NO_ACTION`."""
+        return linear_chosen(self.head, hidden, actions)
 
     def _encode(
         self, obs: Float[Tensor, "K N ..."], last_actions: Int[Tensor, "K N"]

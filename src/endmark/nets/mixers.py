@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from endmark.episodes import EpisodeSpec
-from endmark.nets.linear import linear
+from endmark.nets.branches import branches
 from endmark.nets.mix import monotone_mix
 
 
@@ -40,24 +40,13 @@ class QMIXMixer(nn.Module):
         self.weight_2 = hypernetwork(embed_size)
         self.bias_1 = nn.Linear(state_size, embed_size)
         self.bias_2 = nn.Sequential(nn.Linear(state_size, embed_size), nn.ReLU(), nn.Linear(embed_size, 1))
+        networks = self.weight_1, self.bias_1, self.weight_2, self.bias_2
+        self._networks = [[m for m in network.modules() if isinstance(m, nn.Linear)] for network in networks]
 
     def forward(self, values: Float[Tensor, "S N"], state: Float[Tensor, "S ..."]) -> Float[Tensor, " S"]:
         """The team's value at each step."""
-        state = state.reshape(len(state), -1)
-        return monotone_mix(
-            values,
-            _two_layers(self.weight_1, state),
-            linear(self.bias_1, state),
-            _two_layers(self.weight_2, state),
-            _two_layers(self.bias_2, state)[:, 0],
-        )
-
-
-def _two_layers(layers: nn.Sequential, x: Float[Tensor, "S I"]) -> Float[Tensor, "S O"]:
-    first, _relu, second = layers
-    assert isinstance(first, nn.Linear)
-    assert isinstance(second, nn.Linear)
-    return linear(second, linear(first, x, relu=True))
+        weight_1, bias_1, weight_2, bias_2 = branches(state.reshape(len(state), -1), self._networks)
+        return monotone_mix(values, weight_1, bias_1, weight_2, bias_2[:, 0])
 
 
 def state_numel(spec: EpisodeSpec) -> int:
