@@ -62,14 +62,15 @@ __attribute__((noinline)) void multiply_tile(
 
 template <class T, int M, int V>
 __attribute__((noinline)) void add_tile(
-    const T* a, ptrdiff_t a_column, const T* b, ptrdiff_t next, ptrdiff_t n, T* sum, ptrdiff_t sum_row
+    const T* a, ptrdiff_t a_row, ptrdiff_t a_column, const T* b, ptrdiff_t next, ptrdiff_t n, T* sum,
+    ptrdiff_t sum_row
 ) {
     Vector<T> acc[M][V];
 #pragma GCC unroll 16
     for (int m = 0; m < M; ++m)
 #pragma GCC unroll 16
         for (int v = 0; v < V; ++v) acc[m][v] = load(sum + m * sum_row + v * lanes<T>);
-    multiply<T, M, V>(a, 1, a_column, b, next, n, acc);
+    multiply<T, M, V>(a, a_row, a_column, b, next, n, acc);
 #pragma GCC unroll 16
     for (int m = 0; m < M; ++m)
 #pragma GCC unroll 16
@@ -94,6 +95,22 @@ inline void multiply_rows(
     });
 }
 
+// to[m, :] += from[m, :] weights, in whole vectors.
+template <class T>
+inline void add_multiplied(
+    const T* from, ptrdiff_t from_row, const T* weights, ptrdiff_t weights_row, ptrdiff_t n, ptrdiff_t width,
+    ptrdiff_t rows, T* to, ptrdiff_t to_row
+) {
+    in_parts<tile_vectors>(vectors<T>(width), [&](ptrdiff_t vector, auto n_vectors) {
+        const ptrdiff_t column = vector * lanes<T>;
+        in_parts<tile_rows>(rows, [&](ptrdiff_t row, auto n_rows) {
+            add_tile<T, decltype(n_rows)::value, decltype(n_vectors)::value>(
+                from + row * from_row, from_row, 1, weights + column, weights_row, n, to + row * to_row + column, to_row
+            );
+        });
+    });
+}
+
 // sum[j, :] += left[s, j] right[s, :] over the rows s; `right` and `sum` have `width` values a row and what
 // completes their last vector.
 template <class T>
@@ -105,7 +122,7 @@ inline void add_products(
         const ptrdiff_t column = vector * lanes<T>;
         in_parts<tile_rows>(n_left, [&](ptrdiff_t j, auto n_rows) {
             add_tile<T, decltype(n_rows)::value, decltype(n_vectors)::value>(
-                left + j, left_row, right + column, right_row, rows, sum + j * padded<T>(width) + column,
+                left + j, 1, left_row, right + column, right_row, rows, sum + j * padded<T>(width) + column,
                 padded<T>(width)
             );
         });

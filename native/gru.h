@@ -7,18 +7,21 @@
 //
 // A block of sequences goes through all of its time before the next block begins, so that its hidden state
 // and the weights stay in the cache. Nothing is packed or permuted: a row of the ragged tensors is read where
-// it stands. Blocks depend on the data alone, and sums over blocks have a fixed order, so that results do not
+// it stands. What the encoder makes of the observations is read while it is there; only a backward pass has it
+// written to memory. Blocks depend on the data alone, and sums over blocks have a fixed order, so that results do not
 // depend on the number of threads.
 
 #pragma once
 
 #include "gemm.h"
 #include "kernels.h"
+#include "linear.h"
 
 namespace ENDMARK_ISA {
 
 using endmark::Gru;
 using endmark::GruGradients;
+using endmark::GruInputs;
 using endmark::Sequences;
 
 constexpr int step_rows = ENDMARK_VECTOR_BYTES == 64 ? 6 : 3;  // of the forward pass's tile, three vectors wide
@@ -58,9 +61,9 @@ template <class T> struct GruForwardWeights {
 
 // The step of M rows from one time to the next, for one vector of hidden units.
 template <class T> struct GruStep {
-    const T *inputs, *before;      // [M, I], [M, width]
+    const T *inputs, *before;      // [M, I], [M, H], in whole vectors
     const T* weights;              // a panel of GruForwardWeights
-    T* after;                      // [M, width]
+    T* after;                      // [M, H], in whole vectors
     T *hidden, *saved;             // of the batch; saved may be null
     const int64_t* first;          // the rows' first rows there
     ptrdiff_t offset;              // from there to this time
@@ -76,7 +79,7 @@ template <class T, int M> __attribute__((noinline)) void gru_step(const GruStep<
     for (int m = 0; m < M; ++m)
 #pragma GCC unroll 8
         for (int v = 0; v < 3; ++v) gates[m][v] = load(s.weights + v * lanes<T>);
-    multiply<T, M, 3>(s.inputs, s.n_inputs, 1, from_x, 3 * lanes<T>, s.n_inputs, gates);
+    multiply<T, M, 3>(s.inputs, padded<T>(s.n_inputs), 1, from_x, 3 * lanes<T>, s.n_inputs, gates);
 #pragma GCC unroll 8
     for (int m = 0; m < M; ++m) n_x[m] = gates[m][2], gates[m][2] = load(s.weights + 3 * lanes<T>);
     multiply<T, M, 3>(s.before, width, 1, from_h, 3 * lanes<T>, s.size, gates);
@@ -100,27 +103,42 @@ template <class T, int M> __attribute__((noinline)) void gru_step(const GruStep<
 }
 
 template <class T>
-void gru_forward(const Gru<T>& g, const Sequences& s, const T* x, T* hidden, T* saved, int n_threads) {
-    const ptrdiff_t width = padded<T>(g.size), n_inputs = g.n_inputs;
+void gru_forward(
+    const Gru<T>& g, const Sequences& s, const GruInputs<T>& x, T* hidden, T* saved, int n_threads
+) {
+    const ptrdiff_t width = padded<T>(g.size), n_inputs = g.n_inputs, x_width = padded<T>(n_inputs);
     const GruForwardWeights<T> weights(g);
+    const Linear<T> no_encoder = {};
+    const LinearForward<T> encoder(x.encoder ? *x.encoder : no_encoder);
+    const ptrdiff_t n_dense = encoder.l.n_inputs;
 
     endmark::parallel(n_blocks(s), n_threads, [&](ptrdiff_t block) {
-        const int64_t* first = s.first + block * block_rows;
-        Buffer<T> inputs(block_rows * n_inputs), states(2 * block_rows * width);
+        const ptrdiff_t begin = block * block_rows;
+        const int64_t *first = s.first + begin, *length = s.length + begin;
+        Buffer<T> inputs(block_rows * x_width), dense(block_rows * n_dense), states(2 * block_rows * width);
         T *before = states.at, *after = states + block_rows * width;
-        ptrdiff_t offset = 0;
-        for (ptrdiff_t t = 0; const ptrdiff_t active = active_rows(s, block * block_rows, t); ++t) {
-            for (ptrdiff_t m = 0; m < active; ++m)
-                memcpy(inputs + m * n_inputs, x + (first[m] + offset) * n_inputs, n_inputs * sizeof(T));
+        const ptrdiff_t size = x.encoder ? n_dense : n_inputs;
+        for (ptrdiff_t t = 0; const ptrdiff_t active = active_rows(s, begin, t); ++t) {
+            const ptrdiff_t offset = t * s.stride;
+            for (ptrdiff_t m = 0; m < active; ++m) {
+                const T* from = (x.encoder ? x.encoder->x : x.rows) + (first[m] + offset) * size;
+                memcpy(x.encoder ? dense + m * n_dense : inputs + m * x_width, from, size * sizeof(T));
+                if (t + 1 < length[m]) fetch_ahead(from + s.stride * size, size);
+            }
+            if (x.encoder)
+                encoder.rows(
+                    dense.at, n_dense, active, [&](ptrdiff_t m) { return first[m] + offset; }, inputs.at, x_width
+                );
+            for (ptrdiff_t m = 0; x.encoder && x.rows && m < active; ++m)
+                memcpy(x.rows + (first[m] + offset) * n_inputs, inputs + m * x_width, n_inputs * sizeof(T));
             for (ptrdiff_t unit = 0; unit < g.size; unit += lanes<T>)
                 in_parts<step_rows>(active, [&](ptrdiff_t row, auto rows) {
                     gru_step<T, decltype(rows)::value>(
-                        {inputs + row * n_inputs, before + row * width,
+                        {inputs + row * x_width, before + row * width,
                          weights.all + unit / lanes<T> * weights.panel, after + row * width, hidden, saved,
                          first + row, offset, n_inputs, g.size, unit}
                     );
                 });
-            offset += s.stride;
             T* swap = before;
             before = after, after = swap;
         }
@@ -152,13 +170,21 @@ template <class T> struct GruSum {
     ptrdiff_t n_rows = 0;
     Buffer<T> gates, inputs, states;       // of the rows: (n of x, r, z, n of h), x, h before
     Buffer<T> weight_ih, weight_hh, bias;  // (n, r, z) x I; (r, z, n) x H; four gates
-    explicit GruSum(const Gru<T>& g)
+    LinearSum<T> encoder;
+    const ptrdiff_t dense_row;
+    Buffer<T> encoded, dense;  // of the rows: the gradients of the encoder's outputs before ReLU, its dense inputs
+    ptrdiff_t numbers[capacity];  // of the rows in the batch
+    GruSum(const Gru<T>& g, const Linear<T>& l)
         : size(g.size), n_inputs(g.n_inputs), width(padded<T>(size)), gates_row(pitch<T>(4 * width)),
           states_row(pitch<T>(size)), inputs_row(pitch<T>(n_inputs)), gates(capacity * gates_row),
           inputs(capacity * inputs_row), states(capacity * states_row),
-          weight_ih(3 * width * padded<T>(n_inputs)), weight_hh(3 * width * width), bias(4 * width) {}
+          weight_ih(3 * width * padded<T>(n_inputs)), weight_hh(3 * width * width), bias(4 * width), encoder(l),
+          dense_row(pitch<T>(l.n_inputs)), encoded(l.n_outputs ? capacity * inputs_row : 0),
+          dense(l.n_outputs ? capacity * dense_row : 0) {}
 
     void flush() {
+        if (encoder.l.n_outputs)
+            encoder.add_rows(encoded.at, inputs_row, dense.at, dense_row, n_rows, [&](ptrdiff_t m) { return numbers[m]; });
         add_products(gates.at, gates_row, 3 * width, inputs.at, inputs_row, n_inputs, n_rows, weight_ih.at);
         add_products(gates + width, gates_row, 3 * width, states.at, states_row, size, n_rows, weight_hh.at);
         for (ptrdiff_t row = 0; row < n_rows; ++row)
@@ -170,10 +196,10 @@ template <class T> struct GruSum {
 
 template <class T>
 void gru_backward_block(
-    const Gru<T>& g, const GruBackwardWeights<T>& weights, const Sequences& s, ptrdiff_t begin, const T* x,
-    const T* hidden, const T* saved, const T* grad, T* grad_x, GruSum<T>& sum
+    const Gru<T>& g, const GruBackwardWeights<T>& weights, const Sequences& s, ptrdiff_t begin,
+    const GruInputs<T>& x, const T* hidden, const T* saved, const T* grad, T* grad_x, GruSum<T>& sum
 ) {
-    const ptrdiff_t size = g.size, width = sum.width, n_inputs = g.n_inputs;
+    const ptrdiff_t size = g.size, width = sum.width, n_inputs = g.n_inputs, n_dense = sum.encoder.l.n_inputs;
     Buffer<T> carry(block_rows * width);  // dL/dh from later times
     for (ptrdiff_t t = s.length[begin] - 1; t >= 0; --t) {
         const ptrdiff_t active = active_rows(s, begin, t);
@@ -186,11 +212,15 @@ void gru_backward_block(
                 memcpy(h_before, hidden + (at - s.stride) * size, size * sizeof(T));
             else
                 memset(h_before, 0, size * sizeof(T));
-            memcpy(sum.inputs + (sum.n_rows + m) * sum.inputs_row, x + at * n_inputs, n_inputs * sizeof(T));
+            memcpy(sum.inputs + (sum.n_rows + m) * sum.inputs_row, x.rows + at * n_inputs, n_inputs * sizeof(T));
+            sum.numbers[sum.n_rows + m] = at;
+            if (x.encoder)
+                memcpy(sum.dense + (sum.n_rows + m) * sum.dense_row, x.encoder->x + at * n_dense, n_dense * sizeof(T));
             if (t > 0) {
                 fetch_ahead(saved + (at - s.stride) * 4 * size, 4 * size);
                 fetch_ahead(grad + (at - s.stride) * size, size);
-                fetch_ahead(x + (at - s.stride) * n_inputs, n_inputs);
+                fetch_ahead(x.rows + (at - s.stride) * n_inputs, n_inputs);
+                if (x.encoder) fetch_ahead(x.encoder->x + (at - s.stride) * n_dense, n_dense);
                 if (t > 1) fetch_ahead(hidden + (at - 2 * s.stride) * size, size);
             }
             for (ptrdiff_t unit = 0; unit < size; unit += lanes<T>) {
@@ -212,7 +242,11 @@ void gru_backward_block(
         multiply_rows(
             gates, sum.gates_row, weights.to_x.at, sum.inputs_row, 3 * width, n_inputs, active,
             [&](ptrdiff_t m, ptrdiff_t i, Vector<T> value) {
-                store(grad_x + (s.first[begin + m] + t * s.stride) * n_inputs + i, value, n_inputs - i);
+                const ptrdiff_t row = (sum.n_rows + m) * sum.inputs_row + i;
+                if (x.encoder)
+                    store(sum.encoded + row, load(sum.inputs + row) <= T(0) ? Vector<T>{} : value);
+                else
+                    store(grad_x + sum.numbers[sum.n_rows + m] * n_inputs + i, value, n_inputs - i);
             }
         );
         multiply_rows(
@@ -228,14 +262,16 @@ void gru_backward_block(
 
 template <class T>
 void gru_backward(
-    const Gru<T>& g, const Sequences& s, const T* x, const T* hidden, const T* saved, const T* grad,
+    const Gru<T>& g, const Sequences& s, const GruInputs<T>& x, const T* hidden, const T* saved, const T* grad,
     const GruGradients<T>& out, int n_threads
 ) {
     const GruBackwardWeights<T> weights(g);
+    const Linear<T> no_encoder = {};
+    const Linear<T>& encoder = x.encoder ? *x.encoder : no_encoder;
     const ptrdiff_t blocks = n_blocks(s), n_sums = between(1, blocks, max_sums);
     GruSum<T>* sums[max_sums] = {};
     endmark::parallel(n_sums, n_threads, [&](ptrdiff_t i) {
-        GruSum<T>& sum = *(sums[i] = new GruSum<T>(g));
+        GruSum<T>& sum = *(sums[i] = new GruSum<T>(g, encoder));
         // Backwards, as what the forward pass wrote last may still be in the cache.
         for (ptrdiff_t block = blocks - 1 - i; block >= 0; block -= n_sums)
             gru_backward_block(g, weights, s, block * block_rows, x, hidden, saved, grad, out.x, sum);
@@ -255,6 +291,7 @@ void gru_backward(
             add(out.bias_ih + gate * size, sum.bias + place_of_x[gate] * width, 1, size, k == 0);
             add(out.bias_hh + gate * size, sum.bias + place_of_bias_hh[gate] * width, 1, size, k == 0);
         }
+        if (x.encoder) sum.encoder.put(out.encoder.weight, out.encoder.bias, k == 0);
         delete sums[k];
     }
 }

@@ -28,10 +28,6 @@ template <class T> struct Gru {
     const T *weight_ih, *weight_hh, *bias_ih, *bias_hh;  // [3H, I], [3H, H], [3H], [3H]
 };
 
-template <class T> struct GruGradients {
-    T *x, *weight_ih, *weight_hh, *bias_ih, *bias_hh;  // [P, I], and as in Gru
-};
-
 // y = [x, ones] weightᵀ + bias, then ReLU if `relu`: `ones` [R, n_ones] are the columns of the weight, from
 // n_inputs on, where the input is 1 rather than 0. Columns below 0 add nothing.
 template <class T> struct Linear {
@@ -43,6 +39,18 @@ template <class T> struct Linear {
 
 template <class T> struct LinearGradients {
     T *x, *weight, *bias;  // x may be null: not wanted
+};
+
+// What the recurrence reads: rows [P, I] as they are, or as `encoder` makes them, with ReLU, from its own inputs.
+// Then `rows` is where the encoded ones are kept for the backward pass, or null.
+template <class T> struct GruInputs {
+    T* rows;
+    const Linear<T>* encoder;  // null if there is none
+};
+
+template <class T> struct GruGradients {
+    T *x, *weight_ih, *weight_hh, *bias_ih, *bias_hh;  // x [P, I]: null if there is an encoder; as in Gru
+    LinearGradients<T> encoder;
 };
 
 // y = weight[choice] x + bias[choice] in each row; 0 where the choice is negative.
@@ -64,9 +72,11 @@ template <class T> struct MixGradients {
 
 template <class T> struct Kernels {
     // hidden [P, H]; saved [P, 4H] takes r, z, n and W_hn h + b_hn for the backward pass, or is null.
-    void (*gru_forward)(const Gru<T>&, const Sequences&, const T* x, T* hidden, T* saved, int n_threads);
+    void (*gru_forward)(
+        const Gru<T>&, const Sequences&, const GruInputs<T>&, T* hidden, T* saved, int n_threads
+    );
     void (*gru_backward)(
-        const Gru<T>&, const Sequences&, const T* x, const T* hidden, const T* saved, const T* grad,
+        const Gru<T>&, const Sequences&, const GruInputs<T>&, const T* hidden, const T* saved, const T* grad,
         const GruGradients<T>&, int n_threads
     );
     void (*linear_forward)(const Linear<T>&, T* y, int n_threads);

@@ -21,42 +21,97 @@ template <class T, class F> void for_blocks(const Linear<T>& l, ptrdiff_t begin,
 
 template <class T> ptrdiff_t n_blocks(const Linear<T>& l) { return (l.n_rows + linear_rows - 1) / linear_rows; }
 
-template <class T> void linear_forward(const Linear<T>& l, T* y, int n_threads) {
-    const ptrdiff_t width = pitch<T>(l.n_outputs);
-    Buffer<T> bias(width), columns(l.n_columns * width);  // the weight, transposed
-    memcpy(bias.at, l.bias, l.n_outputs * sizeof(T));
-    for (ptrdiff_t o = 0; o < l.n_outputs; ++o)
-        for (ptrdiff_t c = 0; c < l.n_columns; ++c) columns[c * width + o] = l.weight[o * l.n_columns + c];
+// The layer as the forward pass multiplies it.
+template <class T> struct LinearForward {
+    const Linear<T>& l;
+    const ptrdiff_t width;
+    Buffer<T> bias, columns;  // the weight, transposed
+    explicit LinearForward(const Linear<T>& l)
+        : l(l), width(pitch<T>(l.n_outputs)), bias(width), columns(l.n_columns * width) {
+        memcpy(bias.at, l.bias, l.n_outputs * sizeof(T));
+        for (ptrdiff_t o = 0; o < l.n_outputs; ++o)
+            for (ptrdiff_t c = 0; c < l.n_columns; ++c) columns[c * width + o] = l.weight[o * l.n_columns + c];
+    }
 
+    // The outputs, in whole vectors, of the dense inputs x[m, :]; number(m) is the row's number in the batch.
+    template <class Number>
+    void rows(const T* x, ptrdiff_t x_row, ptrdiff_t rows, Number&& number, T* to, ptrdiff_t to_row) const {
+        for (ptrdiff_t m = 0; m < rows; ++m) {
+            T* at = to + m * to_row;
+            const int64_t* ones = l.ones + number(m) * l.n_ones;
+            memcpy(at, bias.at, padded<T>(l.n_outputs) * sizeof(T));
+            for (ptrdiff_t j = 0; j < l.n_ones; ++j)
+                for (ptrdiff_t o = 0; ones[j] >= 0 && o < l.n_outputs; o += lanes<T>)
+                    store(at + o, load(at + o) + load(columns + ones[j] * width + o));
+        }
+        add_multiplied(x, x_row, columns.at, width, l.n_inputs, l.n_outputs, rows, to, to_row);
+        for (ptrdiff_t m = 0; l.relu && m < rows; ++m)
+            for (ptrdiff_t o = 0; o < l.n_outputs; o += lanes<T>) {
+                const Vector<T> value = load(to + m * to_row + o);
+                store(to + m * to_row + o, value < T(0) ? Vector<T>{} : value);
+            }
+    }
+};
+
+template <class T> void linear_forward(const Linear<T>& l, T* y, int n_threads) {
+    const LinearForward<T> layer(l);
+    const ptrdiff_t row = pitch<T>(l.n_outputs);
     endmark::parallel(n_blocks(l), n_threads, [&](ptrdiff_t block) {
+        Buffer<T> outputs(linear_rows * row);
         for_blocks(l, block, n_blocks(l), [&](ptrdiff_t first, ptrdiff_t rows) {
-            multiply_rows(
-                l.x + first * l.n_inputs, l.n_inputs, columns.at, width, l.n_inputs, l.n_outputs, rows,
-                [&](ptrdiff_t m, ptrdiff_t o, Vector<T> value) {
-                    value += load(bias + o);
-                    const int64_t* ones = l.ones + (first + m) * l.n_ones;
-                    for (ptrdiff_t j = 0; j < l.n_ones; ++j)
-                        if (ones[j] >= 0) value += load(columns + ones[j] * width + o);
-                    if (l.relu) value = value < T(0) ? Vector<T>{} : value;
-                    store(y + (first + m) * l.n_outputs + o, value, l.n_outputs - o);
-                }
+            layer.rows(
+                l.x + first * l.n_inputs, l.n_inputs, rows, [&](ptrdiff_t m) { return first + m; }, outputs.at, row
             );
+            for (ptrdiff_t m = 0; m < rows; ++m)
+                memcpy(y + (first + m) * l.n_outputs, outputs + m * row, l.n_outputs * sizeof(T));
         });
     });
 }
 
-// The gradients of some blocks' parameters.
+// The gradients of some rows' parameters.
 template <class T> struct LinearSum {
+    const Linear<T>& l;
+    const ptrdiff_t width, x_width;
     Buffer<T> weight, ones, bias;  // [O, I], [C - I, O], [O], all padded
-    LinearSum(ptrdiff_t width, ptrdiff_t x_width, ptrdiff_t n_columns)
-        : weight(width * x_width), ones(n_columns * width), bias(width) {}
+    explicit LinearSum(const Linear<T>& l)
+        : l(l), width(padded<T>(l.n_outputs)), x_width(padded<T>(l.n_inputs)), weight(width * x_width),
+          ones((l.n_columns - l.n_inputs) * width), bias(width) {}
+
+    // The outputs' gradients and the dense inputs of some rows, both with whole vectors.
+    template <class Number>
+    void add_rows(
+        const T* gradients, ptrdiff_t gradients_row, const T* x, ptrdiff_t x_row, ptrdiff_t rows, Number&& number
+    ) {
+        for (ptrdiff_t o = 0; o < l.n_outputs; o += lanes<T>) {
+            Vector<T> total = load(bias + o);
+            for (ptrdiff_t m = 0; m < rows; ++m) total += load(gradients + m * gradients_row + o);
+            store(bias + o, total);
+        }
+        for (ptrdiff_t m = 0; m < rows; ++m)
+            for (ptrdiff_t j = 0; j < l.n_ones; ++j) {
+                const int64_t column = l.ones[number(m) * l.n_ones + j];
+                if (column < 0) continue;
+                T* to = ones + (column - l.n_inputs) * width;
+                for (ptrdiff_t o = 0; o < l.n_outputs; o += lanes<T>)
+                    store(to + o, load(to + o) + load(gradients + m * gradients_row + o));
+            }
+        add_products(gradients, gradients_row, l.n_outputs, x, x_row, l.n_inputs, rows, weight.at);
+    }
+
+    void put(T* to_weight, T* to_bias, bool first) const {
+        for (ptrdiff_t o = 0; o < l.n_outputs; ++o) {
+            T* to = to_weight + o * l.n_columns;
+            add(to, weight + o * x_width, 1, l.n_inputs, first);
+            add(to + l.n_inputs, ones + o, width, l.n_columns - l.n_inputs, first);
+        }
+        add(to_bias, bias.at, 1, l.n_outputs, first);
+    }
 };
 
 template <class T>
 void linear_backward(
     const Linear<T>& l, const T* y, const T* grad, const LinearGradients<T>& out, int n_threads
 ) {
-    const ptrdiff_t width = padded<T>(l.n_outputs), x_width = padded<T>(l.n_inputs);
     const ptrdiff_t gradients_row = pitch<T>(l.n_outputs), inputs_row = pitch<T>(l.n_inputs);
     Buffer<T> weight(out.x ? l.n_outputs * inputs_row : 0);  // of the dense inputs
     for (ptrdiff_t o = 0; out.x && o < l.n_outputs; ++o)
@@ -65,29 +120,19 @@ void linear_backward(
     const ptrdiff_t blocks = n_blocks(l), n_sums = between(1, blocks / 4, linear_max_sums);
     LinearSum<T>* sums[linear_max_sums] = {};
     endmark::parallel(n_sums, n_threads, [&](ptrdiff_t i) {
-        LinearSum<T>& sum = *(sums[i] = new LinearSum<T>(width, x_width, l.n_columns - l.n_inputs));
+        LinearSum<T>& sum = *(sums[i] = new LinearSum<T>(l));
         Buffer<T> gradients(linear_rows * gradients_row), inputs(linear_rows * inputs_row);
         for_blocks(l, i, n_sums, [&](ptrdiff_t first, ptrdiff_t rows) {
             for (ptrdiff_t m = 0; m < rows; ++m) {
-                const ptrdiff_t row = first + m;
-                memcpy(inputs + m * inputs_row, l.x + row * l.n_inputs, l.n_inputs * sizeof(T));
+                memcpy(inputs + m * inputs_row, l.x + (first + m) * l.n_inputs, l.n_inputs * sizeof(T));
                 for (ptrdiff_t o = 0; o < l.n_outputs; o += lanes<T>) {
-                    const ptrdiff_t at = row * l.n_outputs + o, left = l.n_outputs - o;
+                    const ptrdiff_t at = (first + m) * l.n_outputs + o, left = l.n_outputs - o;
                     Vector<T> g = load(grad + at, left);
                     if (l.relu) g = load(y + at, left) <= T(0) ? Vector<T>{} : g;
                     store(gradients + m * gradients_row + o, g);
-                    store(sum.bias + o, load(sum.bias + o) + g);
-                    for (ptrdiff_t j = 0; j < l.n_ones; ++j) {
-                        const int64_t column = l.ones[row * l.n_ones + j];
-                        if (column < 0) continue;
-                        T* to = sum.ones + (column - l.n_inputs) * width + o;
-                        store(to, load(to) + g);
-                    }
                 }
             }
-            add_products(
-                gradients.at, gradients_row, l.n_outputs, inputs.at, inputs_row, l.n_inputs, rows, sum.weight.at
-            );
+            sum.add_rows(gradients.at, gradients_row, inputs.at, inputs_row, rows, [&](ptrdiff_t m) { return first + m; });
             if (out.x)
                 multiply_rows(
                     gradients.at, gradients_row, weight.at, inputs_row, l.n_outputs, l.n_inputs, rows,
@@ -97,15 +142,8 @@ void linear_backward(
                 );
         });
     });
-    const ptrdiff_t n_hot = l.n_columns - l.n_inputs;
     for (ptrdiff_t k = 0; k < n_sums; ++k) {
-        const LinearSum<T>& sum = *sums[k];
-        for (ptrdiff_t o = 0; o < l.n_outputs; ++o) {
-            T* to = out.weight + o * l.n_columns;
-            add(to, sum.weight + o * x_width, 1, l.n_inputs, k == 0);
-            add(to + l.n_inputs, sum.ones + o, width, n_hot, k == 0);
-        }
-        add(out.bias, sum.bias.at, 1, l.n_outputs, k == 0);
+        sums[k]->put(out.weight, out.bias, k == 0);
         delete sums[k];
     }
 }

@@ -91,60 +91,6 @@ struct Sorted {
 };
 
 template <class T>
-Gru<T> gru_of(
-    const In<T, 3>& x, const In<T, 2>& weight_ih, const In<T, 2>& weight_hh, const In<T, 1>& bias_ih,
-    const In<T, 1>& bias_hh
-) {
-    const size_t n_inputs = x.shape(2), size = weight_hh.shape(1);
-    expect("weight_ih", weight_ih, {3 * size, n_inputs});
-    expect("weight_hh", weight_hh, {3 * size, size});
-    expect("bias_ih", bias_ih, {3 * size});
-    expect("bias_hh", bias_hh, {3 * size});
-    return {ptrdiff_t(n_inputs), ptrdiff_t(size), weight_ih.data(), weight_hh.data(), bias_ih.data(), bias_hh.data()};
-}
-
-template <class T>
-void gru_forward(
-    In<T, 3> x, Lengths lengths, In<T, 2> weight_ih, In<T, 2> weight_hh, In<T, 1> bias_ih, In<T, 1> bias_hh,
-    Out<T, 3> hidden, std::optional<Out<T, 3>> saved, int n_threads
-) {
-    const Gru<T> gru = gru_of<T>(x, weight_ih, weight_hh, bias_ih, bias_hh);
-    const size_t size = gru.size, n_frames = x.shape(0), n_agents = x.shape(1);
-    expect("hidden", hidden, {n_frames, n_agents, size});
-    if (saved) expect("saved", *saved, {n_frames, n_agents, 4 * size});
-    const Sorted sorted(lengths, n_frames, n_agents);
-    nb::gil_scoped_release release;
-    kernels<T>().gru_forward(
-        gru, sorted.sequences, x.data(), hidden.data(), saved ? saved->data() : nullptr, n_threads
-    );
-}
-
-template <class T>
-void gru_backward(
-    In<T, 3> x, Lengths lengths, In<T, 2> weight_ih, In<T, 2> weight_hh, In<T, 1> bias_ih, In<T, 1> bias_hh,
-    In<T, 3> hidden, In<T, 3> saved, In<T, 3> grad, Out<T, 3> grad_x, Out<T, 2> grad_weight_ih,
-    Out<T, 2> grad_weight_hh, Out<T, 1> grad_bias_ih, Out<T, 1> grad_bias_hh, int n_threads
-) {
-    const Gru<T> gru = gru_of<T>(x, weight_ih, weight_hh, bias_ih, bias_hh);
-    const size_t size = gru.size, n_inputs = gru.n_inputs, n_frames = x.shape(0), n_agents = x.shape(1);
-    expect("hidden", hidden, {n_frames, n_agents, size});
-    expect("saved", saved, {n_frames, n_agents, 4 * size});
-    expect("grad", grad, {n_frames, n_agents, size});
-    expect("grad_x", grad_x, {n_frames, n_agents, n_inputs});
-    expect("grad_weight_ih", grad_weight_ih, {3 * size, n_inputs});
-    expect("grad_weight_hh", grad_weight_hh, {3 * size, size});
-    expect("grad_bias_ih", grad_bias_ih, {3 * size});
-    expect("grad_bias_hh", grad_bias_hh, {3 * size});
-    const Sorted sorted(lengths, n_frames, n_agents);
-    nb::gil_scoped_release release;
-    kernels<T>().gru_backward(
-        gru, sorted.sequences, x.data(), hidden.data(), saved.data(), grad.data(),
-        {grad_x.data(), grad_weight_ih.data(), grad_weight_hh.data(), grad_bias_ih.data(), grad_bias_hh.data()},
-        n_threads
-    );
-}
-
-template <class T>
 Linear<T> linear_of(
     const In<T, 2>& x, const std::optional<In<int64_t, 2>>& ones, const In<T, 2>& weight, const In<T, 1>& bias, bool relu
 ) {
@@ -162,6 +108,98 @@ Linear<T> linear_of(
     }
     return {ptrdiff_t(n_rows), ptrdiff_t(n_inputs), ptrdiff_t(n_columns), ptrdiff_t(n_outputs), ptrdiff_t(n_ones),
             x.data(), weight.data(), bias.data(), ones ? ones->data() : nullptr, relu};
+}
+
+// The layer before the recurrence, if there is one, whose outputs are `x` then: written, or left out.
+template <class T>
+std::optional<Linear<T>> encoder_of(
+    const std::optional<In<T, 2>>& obs, const std::optional<In<int64_t, 2>>& ones,
+    const std::optional<In<T, 2>>& weight, const std::optional<In<T, 1>>& bias, size_t n_rows, size_t n_inputs
+) {
+    if (!obs) return std::nullopt;
+    if (!weight || !bias) throw nb::value_error("obs: given without the encoder's weight and bias");
+    if (obs->shape(0) != n_rows)
+        throw nb::value_error(("obs: given " + std::to_string(obs->shape(0)) + " rows, want " +
+                               std::to_string(n_rows)).c_str());
+    const Linear<T> encoder = linear_of<T>(*obs, ones, *weight, *bias, true);
+    if (size_t(encoder.n_outputs) != n_inputs)
+        throw nb::value_error(("encoder_weight: given " + std::to_string(encoder.n_outputs) + " outputs, want " +
+                               std::to_string(n_inputs)).c_str());
+    return encoder;
+}
+
+template <class T>
+Gru<T> gru_of(
+    const In<T, 2>& weight_ih, const In<T, 2>& weight_hh, const In<T, 1>& bias_ih, const In<T, 1>& bias_hh
+) {
+    const size_t n_inputs = weight_ih.shape(1), size = weight_hh.shape(1);
+    expect("weight_ih", weight_ih, {3 * size, n_inputs});
+    expect("weight_hh", weight_hh, {3 * size, size});
+    expect("bias_ih", bias_ih, {3 * size});
+    expect("bias_hh", bias_hh, {3 * size});
+    return {ptrdiff_t(n_inputs), ptrdiff_t(size), weight_ih.data(), weight_hh.data(), bias_ih.data(), bias_hh.data()};
+}
+
+template <class T>
+void gru_forward(
+    std::optional<In<T, 2>> obs, std::optional<In<int64_t, 2>> ones, std::optional<In<T, 2>> encoder_weight,
+    std::optional<In<T, 1>> encoder_bias, std::optional<Out<T, 3>> x, Lengths lengths, In<T, 2> weight_ih,
+    In<T, 2> weight_hh, In<T, 1> bias_ih, In<T, 1> bias_hh, Out<T, 3> hidden, std::optional<Out<T, 3>> saved,
+    int n_threads
+) {
+    const Gru<T> gru = gru_of<T>(weight_ih, weight_hh, bias_ih, bias_hh);
+    const size_t size = gru.size, n_inputs = gru.n_inputs, n_frames = hidden.shape(0), n_agents = hidden.shape(1);
+    expect("hidden", hidden, {n_frames, n_agents, size});
+    if (!x && !obs) throw nb::value_error("x: given nothing, want inputs, or obs and an encoder");
+    if (x) expect("x", *x, {n_frames, n_agents, n_inputs});
+    if (saved) expect("saved", *saved, {n_frames, n_agents, 4 * size});
+    const auto encoder = encoder_of<T>(obs, ones, encoder_weight, encoder_bias, n_frames * n_agents, n_inputs);
+    const Sorted sorted(lengths, n_frames, n_agents);
+    nb::gil_scoped_release release;
+    kernels<T>().gru_forward(
+        gru, sorted.sequences, {x ? x->data() : nullptr, encoder ? &*encoder : nullptr}, hidden.data(),
+        saved ? saved->data() : nullptr, n_threads
+    );
+}
+
+template <class T>
+void gru_backward(
+    std::optional<In<T, 2>> obs, std::optional<In<int64_t, 2>> ones, std::optional<In<T, 2>> encoder_weight,
+    std::optional<In<T, 1>> encoder_bias, Out<T, 3> x, Lengths lengths, In<T, 2> weight_ih, In<T, 2> weight_hh,
+    In<T, 1> bias_ih, In<T, 1> bias_hh, In<T, 3> hidden, In<T, 3> saved, In<T, 3> grad,
+    std::optional<Out<T, 3>> grad_x, std::optional<Out<T, 2>> grad_encoder_weight,
+    std::optional<Out<T, 1>> grad_encoder_bias, Out<T, 2> grad_weight_ih, Out<T, 2> grad_weight_hh,
+    Out<T, 1> grad_bias_ih, Out<T, 1> grad_bias_hh, int n_threads
+) {
+    const Gru<T> gru = gru_of<T>(weight_ih, weight_hh, bias_ih, bias_hh);
+    const size_t size = gru.size, n_inputs = gru.n_inputs, n_frames = hidden.shape(0), n_agents = hidden.shape(1);
+    expect("x", x, {n_frames, n_agents, n_inputs});
+    expect("hidden", hidden, {n_frames, n_agents, size});
+    expect("saved", saved, {n_frames, n_agents, 4 * size});
+    expect("grad", grad, {n_frames, n_agents, size});
+    expect("grad_weight_ih", grad_weight_ih, {3 * size, n_inputs});
+    expect("grad_weight_hh", grad_weight_hh, {3 * size, size});
+    expect("grad_bias_ih", grad_bias_ih, {3 * size});
+    expect("grad_bias_hh", grad_bias_hh, {3 * size});
+    const auto encoder = encoder_of<T>(obs, ones, encoder_weight, encoder_bias, n_frames * n_agents, n_inputs);
+    LinearGradients<T> of_encoder = {};
+    if (encoder) {
+        if (!grad_encoder_weight || !grad_encoder_bias) throw nb::value_error("grad_encoder_weight, .._bias: missing");
+        expect("grad_encoder_weight", *grad_encoder_weight, {n_inputs, size_t(encoder->n_columns)});
+        expect("grad_encoder_bias", *grad_encoder_bias, {n_inputs});
+        of_encoder = {nullptr, grad_encoder_weight->data(), grad_encoder_bias->data()};
+    } else {
+        if (!grad_x) throw nb::value_error("grad_x: missing");
+        expect("grad_x", *grad_x, {n_frames, n_agents, n_inputs});
+    }
+    const Sorted sorted(lengths, n_frames, n_agents);
+    nb::gil_scoped_release release;
+    kernels<T>().gru_backward(
+        gru, sorted.sequences, {x.data(), encoder ? &*encoder : nullptr}, hidden.data(), saved.data(), grad.data(),
+        {grad_x ? grad_x->data() : nullptr, grad_weight_ih.data(), grad_weight_hh.data(), grad_bias_ih.data(),
+         grad_bias_hh.data(), of_encoder},
+        n_threads
+    );
 }
 
 template <class T>
@@ -398,14 +436,17 @@ auto array_or_none(const char* name) { return nb::arg(name).noconvert().none(); 
 
 template <class T> void define(nb::module_& m) {
     m.def(
-        "gru_forward", &gru_forward<T>, array("x"), array("lengths"), array("weight_ih"), array("weight_hh"),
+        "gru_forward", &gru_forward<T>, array_or_none("obs"), array_or_none("ones"), array_or_none("encoder_weight"),
+        array_or_none("encoder_bias"), array_or_none("x"), array("lengths"), array("weight_ih"), array("weight_hh"),
         array("bias_ih"), array("bias_hh"), array("hidden"), array_or_none("saved"), nb::arg("n_threads")
     );
     m.def(
-        "gru_backward", &gru_backward<T>, array("x"), array("lengths"), array("weight_ih"), array("weight_hh"),
-        array("bias_ih"), array("bias_hh"), array("hidden"), array("saved"), array("grad"), array("grad_x"),
-        array("grad_weight_ih"), array("grad_weight_hh"), array("grad_bias_ih"), array("grad_bias_hh"),
-        nb::arg("n_threads")
+        "gru_backward", &gru_backward<T>, array_or_none("obs"), array_or_none("ones"),
+        array_or_none("encoder_weight"), array_or_none("encoder_bias"), array("x"), array("lengths"),
+        array("weight_ih"), array("weight_hh"), array("bias_ih"), array("bias_hh"), array("hidden"), array("saved"),
+        array("grad"), array_or_none("grad_x"), array_or_none("grad_encoder_weight"),
+        array_or_none("grad_encoder_bias"), array("grad_weight_ih"), array("grad_weight_hh"), array("grad_bias_ih"),
+        array("grad_bias_hh"), nb::arg("n_threads")
     );
     m.def(
         "linear_forward", &linear_forward<T>, array("x"), array_or_none("ones"), array("weight"), array("bias"),

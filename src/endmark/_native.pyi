@@ -12,7 +12,11 @@ import numpy.typing as npt
 Array = npt.NDArray[Any]
 
 def gru_forward(
-    x: Array,  # [F, N, I]
+    obs: Array | None,  # [F N, O], for the encoder; None: there is none, and x is read
+    ones: Array | None,  # [F N, K] int64, as for linear_forward
+    encoder_weight: Array | None,  # [I, C]
+    encoder_bias: Array | None,  # [I]
+    x: Array | None,  # [F, N, I]; with an encoder written, for gru_backward, or None if not wanted
     lengths: Array,  # [E] int64
     weight_ih: Array,  # [3H, I]
     weight_hh: Array,  # [3H, H]
@@ -23,6 +27,10 @@ def gru_forward(
     n_threads: int,
 ) -> None: ...
 def gru_backward(
+    obs: Array | None,
+    ones: Array | None,
+    encoder_weight: Array | None,
+    encoder_bias: Array | None,
     x: Array,
     lengths: Array,
     weight_ih: Array,
@@ -32,8 +40,10 @@ def gru_backward(
     hidden: Array,
     saved: Array,
     grad: Array,  # [F, N, H]
-    grad_x: Array,  # these five are written
-    grad_weight_ih: Array,
+    grad_x: Array | None,  # written, if there is no encoder
+    grad_encoder_weight: Array | None,  # these two are written, if there is one
+    grad_encoder_bias: Array | None,
+    grad_weight_ih: Array,  # these four are written
     grad_weight_hh: Array,
     grad_bias_ih: Array,
     grad_bias_hh: Array,

@@ -52,7 +52,8 @@ class RecurrentAgent(nn.Module):
 
         last_actions: `NO_ACTION` at an episode's first frame.
         """
-        x = self._encode(obs, last_actions)
+        obs, ones = self._inputs(obs, last_actions)
+        x = linear(self.encoder, obs, ones=ones, relu=True)
         h: Tensor = self.recurrence(x.flatten(0, 1), hidden.flatten(0, 1))
         h = h.view_as(hidden)
         return self.values(h), h
@@ -63,8 +64,8 @@ class RecurrentAgent(nn.Module):
 
     def unroll_hidden(self, batch: EpisodeBatch) -> Float[Tensor, "F N H"]:
         """The hidden state at every frame of every episode, from which `values` and `value_of` are made."""
-        x = self._encode(batch.obs, batch.last_actions)
-        return gru_unroll(self.recurrence, x, batch.time_major)
+        obs, ones = self._inputs(batch.obs, batch.last_actions)
+        return gru_unroll(self.recurrence, obs, batch.time_major, encoder=self.encoder, ones=ones)
 
     def values(self, hidden: Float[Tensor, "*rows H"]) -> Float[Tensor, "*rows A"]:
         """The value of each action."""
@@ -74,9 +75,10 @@ class RecurrentAgent(nn.Module):
         """The value of these actions alone, which spares the others' gradients; 0 for `NO_ACTION`."""
         return linear_chosen(self.head, hidden, actions)
 
-    def _encode(
+    def _inputs(
         self, obs: Float[Tensor, "K N ..."], last_actions: Int[Tensor, "K N"]
-    ) -> Float[Tensor, "K N H"]:
+    ) -> tuple[Float[Tensor, "K N O"], Int[Tensor, "K N C"] | None]:
+        """What the encoder reads: observations, and the columns of its weight where a one-hot input is 1."""
         obs = obs.flatten(2) if obs.ndim > 2 else obs[..., None]  # an observation may be a single number
         column = obs.shape[-1]  # of the encoder's weight, where the one-hot inputs begin
         ones = []
@@ -86,4 +88,4 @@ class RecurrentAgent(nn.Module):
         if self.agent_id:
             ids = torch.arange(column, column + self.n_agents, device=obs.device)
             ones.append(ids.expand(len(obs), -1))
-        return linear(self.encoder, obs, ones=torch.stack(ones, -1) if ones else None, relu=True)
+        return obs, torch.stack(ones, -1) if ones else None

@@ -22,26 +22,40 @@ from torch.autograd.function import once_differentiable
 from endmark.episodes.ragged import TimeMajor
 from endmark.native import array, native, usable
 from endmark.nets.gru_packed import gru_cudnn, gru_packed
+from endmark.nets.linear import linear
 
 
-def gru_unroll(cell: nn.GRUCell, x: Float[Tensor, "F N I"], packing: TimeMajor) -> Float[Tensor, "F N H"]:
+def gru_unroll(
+    cell: nn.GRUCell,
+    x: Float[Tensor, "F N I"],
+    packing: TimeMajor,
+    *,
+    encoder: nn.Linear | None = None,
+    ones: Int[Tensor, "F N K"] | None = None,
+) -> Float[Tensor, "F N H"]:
     """The hidden state after every frame of every episode.
 
     x: the input at F ragged frames, of N sequences each (the agents).
     packing: the frames in the order of the recurrence, `EpisodeBatch.time_major`.
+    encoder, ones: if given, the recurrence reads `linear(encoder, x, ones=ones, relu=True)` instead of x.
 
-    On a CPU by the native kernel, on a GPU by cuDNN, elsewhere, or where no kernel was built, by torch's
-    matrix products over time-major packing.
+    On a CPU by the native kernel, where nothing that the encoder gives has to pass through memory; on a GPU by
+    cuDNN; elsewhere, or where no kernel was built, by torch's matrix products over time-major packing.
     """
     parameters = cell.weight_ih, cell.weight_hh, cell.bias_ih, cell.bias_hh
+    by_kernel = not x.is_cuda and usable(x, *parameters)
+    if encoder is not None and (x.requires_grad or not by_kernel):
+        x, encoder, ones = linear(encoder, x, ones=ones, relu=True), None, None
     if x.is_cuda:
         return gru_cudnn(x, *parameters, packing)
-    if not usable(x, *parameters):
+    if not by_kernel:
         return gru_packed(x, *parameters, packing)
-    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (x, *parameters)):
-        hidden: Tensor = _NativeGRU.apply(x, *parameters, packing.lengths)  # type: ignore[no-untyped-call]
+    of_encoder = (None, None) if encoder is None else (encoder.weight, encoder.bias)
+    args = x, ones, *of_encoder, *parameters, packing.lengths
+    if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in args):
+        hidden: Tensor = _NativeGRU.apply(*args)  # type: ignore[no-untyped-call]
         return hidden
-    return _forward(packing.lengths, x, *parameters, saved=None)
+    return _forward(*args, for_backward=False)[0]
 
 
 def gru_unroll_naive(
@@ -58,40 +72,56 @@ def gru_unroll_naive(
 
 
 class _NativeGRU(torch.autograd.Function):
+    """With an encoder, x is what that reads, and gets no gradient."""
+
     @staticmethod
-    def forward(
-        ctx: Any,
-        x: Tensor,
-        weight_ih: Tensor,
-        weight_hh: Tensor,
-        bias_ih: Tensor,
-        bias_hh: Tensor,
-        lengths: Tensor,
-    ) -> Float[Tensor, "F N H"]:
-        saved = x.new_empty(*x.shape[:2], len(bias_hh) // 3 * 4)  # r, z, n and W_hn h + b_hn
-        inputs = x, weight_ih, weight_hh, bias_ih, bias_hh
-        hidden = _forward(lengths, *inputs, saved=saved)
-        ctx.save_for_backward(*inputs, hidden, saved)
-        ctx.lengths = lengths
+    def forward(ctx: Any, *args: Tensor | None) -> Float[Tensor, "F N H"]:
+        hidden, inputs, saved = _forward(*args, for_backward=True)
+        ctx.save_for_backward(*args, hidden, inputs, saved)
         return hidden
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         assert native is not None
-        inputs = ctx.saved_tensors
-        grads = [torch.empty_like(t, memory_format=torch.contiguous_format) for t in inputs[:5]]
-        x, *others = map(array, (*inputs, grad, *grads))
-        native.gru_backward(x, array(ctx.lengths), *others, torch.get_num_threads())
-        return *grads, None
+        x, ones, *parameters, lengths, hidden, inputs, saved = ctx.saved_tensors
+        has_encoder = parameters[0] is not None
+        grad_x = None if has_encoder else _like(x)
+        grads = [None if parameter is None else _like(parameter) for parameter in parameters]
+        native.gru_backward(
+            *_arrays(_rows(x) if has_encoder else None, _rows(ones), *parameters[:2], inputs, lengths, *parameters[2:]),
+            *_arrays(hidden, saved, grad, grad_x, *grads),
+            torch.get_num_threads(),
+        )
+        return grad_x, None, *grads, None
 
 
-def _forward(lengths: Tensor, x: Tensor, *parameters: Tensor, saved: Tensor | None) -> Float[Tensor, "F N H"]:
+def _forward(
+    x: Tensor, ones: Tensor | None, *others: Tensor | None, for_backward: bool
+) -> tuple[Float[Tensor, "F N H"], Tensor | None, Tensor | None]:
+    """The hidden states; for the backward pass, what the recurrence read, and r, z, n and W_hn h + b_hn."""
     assert native is not None
-    hidden = x.new_empty(*x.shape[:2], parameters[1].shape[1])
-    for_backward = None if saved is None else array(saved)
-    threads = torch.get_num_threads()
+    *of_encoder, weight_ih, weight_hh, bias_ih, bias_hh, lengths = others
+    has_encoder = of_encoder[0] is not None
+    n_inputs, size = weight_ih.shape[1], weight_hh.shape[1]
+    inputs = x if not has_encoder else x.new_empty(*x.shape[:2], n_inputs) if for_backward else None
+    hidden = x.new_empty(*x.shape[:2], size)
+    saved = x.new_empty(*x.shape[:2], 4 * size) if for_backward else None
     native.gru_forward(
-        array(x), array(lengths), *map(array, parameters), array(hidden), for_backward, threads
+        *_arrays(_rows(x) if has_encoder else None, _rows(ones), *of_encoder, inputs, lengths),
+        *_arrays(weight_ih, weight_hh, bias_ih, bias_hh, hidden, saved),
+        torch.get_num_threads(),
     )
-    return hidden
+    return hidden, inputs, saved
+
+
+def _rows(tensor: Tensor | None) -> Tensor | None:
+    return None if tensor is None else tensor.flatten(0, 1)
+
+
+def _like(tensor: Tensor) -> Tensor:
+    return torch.empty_like(tensor, memory_format=torch.contiguous_format)
+
+
+def _arrays(*tensors: Tensor | None) -> list[Any]:
+    return [None if tensor is None else array(tensor) for tensor in tensors]
