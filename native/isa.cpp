@@ -1,5 +1,6 @@
 // Compiled once for each instruction set: see CMakeLists.txt.
 
+#include "branches.h"
 #include "chosen.h"
 #include "gru.h"
 #include "linear.h"
@@ -10,8 +11,9 @@ namespace ENDMARK_ISA {
 
 template <class T>
 constexpr endmark::Kernels<T> kernels = {
-    gru_forward<T>, gru_backward<T>, linear_forward<T>, linear_backward<T>, chosen_forward<T>, chosen_backward<T>,
-    mix_forward<T>, mix_backward<T>, greedy<T>, scan_forward<T>, scan_backward<T>,
+    gru_forward<T>, gru_backward<T>, linear_forward<T>, linear_backward<T>, branches_forward<T>,
+    branches_backward<T>, chosen_forward<T>, chosen_backward<T>, mix_forward<T>, mix_backward<T>, greedy<T>,
+    scan_forward<T>, scan_backward<T>,
 };
 
 }  // namespace ENDMARK_ISA

@@ -53,6 +53,16 @@ template <class T> struct GruGradients {
     LinearGradients<T> encoder;
 };
 
+// Networks of linear layers with ReLU between them, of one input: layer by layer, network by network. Each layer
+// is a Linear without x; ends[l] says that it is its network's last.
+template <class T> struct Branches {
+    ptrdiff_t n_rows, n_inputs, n_layers;
+    const T* x;           // [., n_inputs]
+    const int64_t* rows;  // [n_rows] of x; null for the first n_rows
+    const Linear<T>* layers;
+    const bool* ends;
+};
+
 // y = weight[choice] x + bias[choice] in each row; 0 where the choice is negative.
 template <class T> struct Chosen {
     ptrdiff_t n_rows, n_inputs, n_outputs;
@@ -82,6 +92,13 @@ template <class T> struct Kernels {
     void (*linear_forward)(const Linear<T>&, T* y, int n_threads);
     void (*linear_backward)(
         const Linear<T>&, const T* y, const T* grad, const LinearGradients<T>&, int n_threads
+    );
+    // outputs[l] [R, O] of each layer; null where not wanted.
+    void (*branches_forward)(const Branches<T>&, T* const* outputs, int n_threads);
+    // outputs of all layers but the networks' last; grads [R, O] of those that are the last.
+    void (*branches_backward)(
+        const Branches<T>&, const T* const* outputs, const T* const* grads, T* const* grad_weights,
+        T* const* grad_biases, int n_threads
     );
     void (*chosen_forward)(const Chosen<T>&, T* y, int n_threads);
     void (*chosen_backward)(const Chosen<T>&, const T* grad, const LinearGradients<T>&, int n_threads);

@@ -272,72 +272,104 @@ void chosen_backward(
     kernels<T>().chosen_backward(chosen, grad.data(), {grad_x.data(), grad_weight.data(), grad_bias.data()}, n_threads);
 }
 
-// Several networks of linear layers with ReLU between them, of one input. Network by network, layer by layer.
-template <class T> struct Branches {
-    std::vector<Linear<T>> layers;
-    std::vector<bool> ends;  // whether the layer is its network's last
+template <class Array> auto pointers(const std::vector<Array>& arrays) {
+    std::vector<decltype(arrays[0].data())> all;
+    for (const Array& array : arrays) all.push_back(array.data());
+    return all;
+}
 
-    Branches(
-        const In<T, 2>& x, const std::vector<size_t>& depths, const std::vector<In<T, 2>>& weights,
-        const std::vector<In<T, 1>>& biases, const std::vector<Out<T, 2>>& outputs
-    ) {
+// The layers of several networks, as Python gives them, and the shapes that all their outputs must have.
+template <class T> struct Layers {
+    std::vector<Linear<T>> layers;
+    std::unique_ptr<bool[]> ends;
+    Branches<T> branches;
+
+    Layers(
+        const In<T, 2>& x, const std::optional<In<int64_t, 1>>& rows, const std::vector<size_t>& depths,
+        const std::vector<In<T, 2>>& weights, const std::vector<In<T, 1>>& biases
+    ) : ends(new bool[weights.size()]) {
+        const size_t n_rows = rows ? rows->shape(0) : x.shape(0);
+        for (size_t i = 0; rows && i < n_rows; ++i)
+            if ((*rows)(i) < 0 || size_t((*rows)(i)) >= x.shape(0))
+                throw nb::value_error(("rows: given " + std::to_string((*rows)(i)) + " at " + std::to_string(i) +
+                                       ", want 0 to " + std::to_string(ptrdiff_t(x.shape(0)) - 1)).c_str());
         size_t n_layers = 0;
         for (size_t depth : depths) {
             if (depth == 0) throw nb::value_error("depths: given 0, want at least one layer");
             n_layers += depth;
         }
-        if (weights.size() != n_layers || biases.size() != n_layers || outputs.size() != n_layers)
-            throw nb::value_error("weights, biases, outputs: want one for each layer");
+        if (weights.size() != n_layers || biases.size() != n_layers)
+            throw nb::value_error("weights, biases: want one for each layer");
         for (size_t depth : depths)
             for (size_t i = 0; i < depth; ++i) {
-                const size_t l = layers.size();
-                const In<T, 2> input = i ? In<T, 2>(outputs[l - 1]) : x;
-                ends.push_back(i + 1 == depth);
-                layers.push_back(linear_of<T>(input, std::nullopt, weights[l], biases[l], !ends[l]));
-                expect("outputs", outputs[l], {x.shape(0), weights[l].shape(0)});
+                const size_t l = layers.size(), n_outputs = weights[l].shape(0);
+                const size_t n_inputs = i ? weights[l - 1].shape(0) : x.shape(1);
+                expect("weights", weights[l], {n_outputs, n_inputs});
+                expect("biases", biases[l], {n_outputs});
+                ends[l] = i + 1 == depth;
+                layers.push_back({ptrdiff_t(n_rows), ptrdiff_t(n_inputs), ptrdiff_t(n_inputs), ptrdiff_t(n_outputs), 0,
+                                  nullptr, weights[l].data(), biases[l].data(), nullptr, !ends[l]});
             }
+        branches = {ptrdiff_t(n_rows), ptrdiff_t(x.shape(1)), ptrdiff_t(n_layers), x.data(),
+                    rows ? rows->data() : nullptr, layers.data(), ends.get()};
+    }
+
+    // Of the layers that are their networks' last, or of the others, or of all.
+    template <class Array>
+    std::vector<decltype(std::declval<Array>().data())> of_layers(
+        const char* name, const std::vector<Array>& arrays, bool last, bool others
+    ) const {
+        std::vector<decltype(std::declval<Array>().data())> found;
+        auto next = arrays.begin();
+        for (size_t l = 0; l < layers.size(); ++l) {
+            found.push_back(nullptr);
+            if (!(ends[l] ? last : others)) continue;
+            if (next == arrays.end()) throw nb::value_error((std::string(name) + ": too few").c_str());
+            expect(name, *next, {size_t(branches.n_rows), size_t(layers[l].n_outputs)});
+            found.back() = (next++)->data();
+        }
+        if (next != arrays.end()) throw nb::value_error((std::string(name) + ": too many").c_str());
+        return found;
     }
 };
 
 template <class T>
 void branches_forward(
-    In<T, 2> x, std::vector<size_t> depths, std::vector<In<T, 2>> weights, std::vector<In<T, 1>> biases,
-    std::vector<Out<T, 2>> outputs, int n_threads
+    In<T, 2> x, std::optional<In<int64_t, 1>> rows, std::vector<size_t> depths, std::vector<In<T, 2>> weights,
+    std::vector<In<T, 1>> biases, std::vector<Out<T, 2>> outputs, std::optional<std::vector<Out<T, 2>>> between,
+    int n_threads
 ) {
-    const Branches<T> branches(x, depths, weights, biases, outputs);
+    const Layers<T> layers(x, rows, depths, weights, biases);
+    std::vector<T*> all = layers.of_layers("outputs", outputs, true, false);
+    if (between) {
+        const std::vector<T*> others = layers.of_layers("between", *between, false, true);
+        for (size_t l = 0; l < all.size(); ++l)
+            if (others[l]) all[l] = others[l];
+    }
     nb::gil_scoped_release release;
-    for (size_t l = 0; l < branches.layers.size(); ++l)
-        kernels<T>().linear_forward(branches.layers[l], outputs[l].data(), n_threads);
+    kernels<T>().branches_forward(layers.branches, all.data(), n_threads);
 }
 
 template <class T>
 void branches_backward(
-    In<T, 2> x, std::vector<size_t> depths, std::vector<In<T, 2>> weights, std::vector<In<T, 1>> biases,
-    std::vector<Out<T, 2>> outputs, std::vector<In<T, 2>> grads, std::vector<Out<T, 2>> grad_weights,
-    std::vector<Out<T, 1>> grad_biases, int n_threads
+    In<T, 2> x, std::optional<In<int64_t, 1>> rows, std::vector<size_t> depths, std::vector<In<T, 2>> weights,
+    std::vector<In<T, 1>> biases, std::vector<In<T, 2>> between, std::vector<In<T, 2>> grads,
+    std::vector<Out<T, 2>> grad_weights, std::vector<Out<T, 1>> grad_biases, int n_threads
 ) {
-    const Branches<T> branches(x, depths, weights, biases, outputs);
-    const size_t n_layers = branches.layers.size();
-    if (grads.size() != depths.size() || grad_weights.size() != n_layers || grad_biases.size() != n_layers)
-        throw nb::value_error("grads: want one for each network; grad_weights, grad_biases: one for each layer");
-    ptrdiff_t widest = 0;
-    for (size_t l = 0, net = 0; l < n_layers; ++l) {
+    const Layers<T> layers(x, rows, depths, weights, biases);
+    const std::vector<const T*> outputs = layers.of_layers("between", between, false, true);
+    const std::vector<const T*> grads_of = layers.of_layers("grads", grads, true, false);
+    if (grad_weights.size() != weights.size() || grad_biases.size() != weights.size())
+        throw nb::value_error("grad_weights, grad_biases: want one for each layer");
+    for (size_t l = 0; l < weights.size(); ++l) {
         expect("grad_weights", grad_weights[l], {weights[l].shape(0), weights[l].shape(1)});
         expect("grad_biases", grad_biases[l], {biases[l].shape(0)});
-        widest = std::max(widest, branches.layers[l].n_inputs);
-        if (branches.ends[l]) expect("grads", grads[net++], {x.shape(0), outputs[l].shape(1)});
     }
     nb::gil_scoped_release release;
-    std::unique_ptr<T[]> above(new T[x.shape(0) * widest]), below(new T[x.shape(0) * widest]);
-    for (size_t l = n_layers, net = depths.size(); l-- > 0;) {
-        const bool first = l == 0 || branches.ends[l - 1];
-        const T* grad = branches.ends[l] ? grads[--net].data() : above.get();
-        kernels<T>().linear_backward(
-            branches.layers[l], outputs[l].data(), grad,
-            {first ? nullptr : below.get(), grad_weights[l].data(), grad_biases[l].data()}, n_threads
-        );
-        above.swap(below);
-    }
+    kernels<T>().branches_backward(
+        layers.branches, outputs.data(), grads_of.data(), pointers(grad_weights).data(), pointers(grad_biases).data(),
+        n_threads
+    );
 }
 
 template <class T>
@@ -466,12 +498,13 @@ template <class T> void define(nb::module_& m) {
         array("grad"), array("grad_x"), array("grad_weight"), array("grad_bias"), nb::arg("n_threads")
     );
     m.def(
-        "branches_forward", &branches_forward<T>, array("x"), nb::arg("depths"), array("weights"), array("biases"),
-        array("outputs"), nb::arg("n_threads")
+        "branches_forward", &branches_forward<T>, array("x"), array_or_none("rows"), nb::arg("depths"),
+        array("weights"), array("biases"), array("outputs"), array_or_none("between"), nb::arg("n_threads")
     );
     m.def(
-        "branches_backward", &branches_backward<T>, array("x"), nb::arg("depths"), array("weights"), array("biases"),
-        array("outputs"), array("grads"), array("grad_weights"), array("grad_biases"), nb::arg("n_threads")
+        "branches_backward", &branches_backward<T>, array("x"), array_or_none("rows"), nb::arg("depths"),
+        array("weights"), array("biases"), array("between"), array("grads"), array("grad_weights"),
+        array("grad_biases"), nb::arg("n_threads")
     );
     m.def(
         "mix_forward", &mix_forward<T>, array("values"), array("weight_1"), array("bias_1"), array("weight_2"),

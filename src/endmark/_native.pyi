@@ -91,21 +91,24 @@ def chosen_backward(
     n_threads: int,
 ) -> None: ...
 def branches_forward(
-    x: Array,  # [R, I]
+    x: Array,  # [., I]
+    rows: Array | None,  # [R] int64, of x; None for all
     depths: Sequence[int],  # how many layers each network has
     weights: Sequence[Array],  # of all layers, network by network: [O, I]
     biases: Sequence[Array],  # [O]
-    outputs: Sequence[Array],  # [R, O], written; after ReLU, but for each network's last
+    outputs: Sequence[Array],  # [R, O] of each network, written
+    between: Sequence[Array] | None,  # [R, O] of all other layers, after ReLU, written for branches_backward
     n_threads: int,
 ) -> None: ...
 def branches_backward(
     x: Array,
+    rows: Array | None,
     depths: Sequence[int],
     weights: Sequence[Array],
     biases: Sequence[Array],
-    outputs: Sequence[Array],
+    between: Sequence[Array],
     grads: Sequence[Array],  # [R, O] of each network
-    grad_weights: Sequence[Array],  # these two are written
+    grad_weights: Sequence[Array],  # these two are written, of each layer
     grad_biases: Sequence[Array],
     n_threads: int,
 ) -> None: ...

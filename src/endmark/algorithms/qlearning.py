@@ -129,9 +129,9 @@ class QLearner(nn.Module):
         else:
             # An agent that has left adds nothing to the team. From here on [S].
             counted, discount = alive.new_ones(batch.n_steps), batch.discount(self.config.gamma)
-            q_taken = self.mixer(torch.where(alive, q_taken, 0.0), batch.state[steps])
+            q_taken = self.mixer(torch.where(alive, q_taken, 0.0), batch.state, steps)
             with torch.no_grad():
-                next_q = self.target_mixer(torch.where(next_alive, next_q, 0.0), batch.state[successors])
+                next_q = self.target_mixer(torch.where(next_alive, next_q, 0.0), batch.state, successors)
         reward = self._reward(batch)
         if self.config.standardise_reward:
             reward = self.reward_moments.standardise(reward)

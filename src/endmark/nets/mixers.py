@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from endmark.episodes import EpisodeSpec
@@ -14,8 +14,13 @@ from endmark.nets.mix import monotone_mix
 class VDNMixer(nn.Module):
     """Q_tot = sum of the agents' values (Sunehag et al. 2018, arXiv:1706.05296). Has no parameters."""
 
-    def forward(self, values: Float[Tensor, "S N"], state: Float[Tensor, "S ..."]) -> Float[Tensor, " S"]:  # noqa: ARG002
-        """The team's value at each step."""
+    def forward(
+        self,
+        values: Float[Tensor, "S N"],
+        state: Float[Tensor, "F ..."],  # noqa: ARG002
+        frames: Int[Tensor, " S"] | None = None,  # noqa: ARG002
+    ) -> Float[Tensor, " S"]:
+        """The team's value at each of these frames."""
         return values.sum(-1)
 
 
@@ -43,9 +48,15 @@ class QMIXMixer(nn.Module):
         networks = self.weight_1, self.bias_1, self.weight_2, self.bias_2
         self._networks = [[m for m in network.modules() if isinstance(m, nn.Linear)] for network in networks]
 
-    def forward(self, values: Float[Tensor, "S N"], state: Float[Tensor, "S ..."]) -> Float[Tensor, " S"]:
-        """The team's value at each step."""
-        weight_1, bias_1, weight_2, bias_2 = branches(state.reshape(len(state), -1), self._networks)
+    def forward(
+        self,
+        values: Float[Tensor, "S N"],
+        state: Float[Tensor, "F ..."],
+        frames: Int[Tensor, " S"] | None = None,
+    ) -> Float[Tensor, " S"]:
+        """The team's value at each of these frames, or at all; `values` are there, `state` at all frames."""
+        states = state.reshape(len(state), -1)
+        weight_1, bias_1, weight_2, bias_2 = branches(states, self._networks, frames)
         return monotone_mix(values, weight_1, bias_1, weight_2, bias_2[:, 0])
 
 
