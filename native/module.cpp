@@ -425,6 +425,17 @@ template <class T> void greedy(In<T, 2> values, In<bool, 2> legal, Out<int64_t, 
     );
 }
 
+template <class T>
+void greedy_linear(
+    In<T, 2> x, In<T, 2> weight, In<T, 1> bias, In<bool, 2> legal, Out<int64_t, 1> choice, int n_threads
+) {
+    const Linear<T> linear = linear_of<T>(x, std::nullopt, weight, bias, false);
+    expect("legal", legal, {x.shape(0), weight.shape(0)});
+    expect("choice", choice, {x.shape(0)});
+    nb::gil_scoped_release release;
+    kernels<T>().greedy_linear(linear, legal.data(), choice.data(), n_threads);
+}
+
 size_t sum_of(const Lengths& lengths) {
     size_t n_steps = 0;
     for (size_t e = 0; e < lengths.shape(0); ++e) {
@@ -516,6 +527,10 @@ template <class T> void define(nb::module_& m) {
         array("grad_bias_1"), array("grad_weight_2"), nb::arg("n_threads")
     );
     m.def("greedy", &greedy<T>, array("values"), array("legal"), array("choice"), nb::arg("n_threads"));
+    m.def(
+        "greedy_linear", &greedy_linear<T>, array("x"), array("weight"), array("bias"), array("legal"),
+        array("choice"), nb::arg("n_threads")
+    );
     m.def("scan_forward", &scan_forward<T>, array("factor"), array("constant"), array("lengths"), array("y"));
     m.def(
         "scan_backward", &scan_backward<T>, array("factor"), array("y"), array("grad"), array("lengths"),

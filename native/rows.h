@@ -3,6 +3,7 @@
 #pragma once
 
 #include "kernels.h"
+#include "linear.h"
 #include "simd.h"
 
 namespace ENDMARK_ISA {
@@ -21,8 +22,22 @@ inline int64_t order(double x) {
     return x != x ? INT64_MAX : bits ^ ((bits >> 63) & INT64_MAX);
 }
 
-// The first of the largest legal values of each row; 0 where nothing legal is more than -inf. By arithmetic
-// alone: which action is best cannot be foretold, and a branch on it would cost more than the rest.
+// The first of the largest legal values; 0 where nothing legal is more than -inf. By arithmetic alone: which
+// action is best cannot be foretold, and a branch on it would cost more than the rest.
+template <class T> inline int64_t best_of(const T* values, const bool* legal, ptrdiff_t n) {
+    const auto lowest = order(T(-__builtin_inf()));
+    auto best = lowest;
+    int64_t at = 0;
+    for (ptrdiff_t a = 0; a < n; ++a) {
+        const auto mask = -decltype(best)(legal[a]);
+        const auto key = (order(values[a]) & mask) | (lowest & ~mask);
+        const int64_t better = -int64_t(key > best);
+        best = key > best ? key : best;
+        at = (a & better) | (at & ~better);
+    }
+    return at;
+}
+
 template <class T>
 void greedy(
     const T* values, const bool* legal, int64_t* choice, ptrdiff_t n_rows, ptrdiff_t n_values, int n_threads
@@ -30,21 +45,24 @@ void greedy(
     constexpr ptrdiff_t block = 1024;
     endmark::parallel((n_rows + block - 1) / block, n_threads, [&](ptrdiff_t i) {
         const ptrdiff_t end = between(0, (i + 1) * block, n_rows);
-        for (ptrdiff_t row = i * block; row < end; ++row) {
-            const T* value = values + row * n_values;
-            const bool* allowed = legal + row * n_values;
-            const auto lowest = order(T(-__builtin_inf()));
-            auto best = lowest;
-            int64_t at = 0;
-            for (ptrdiff_t a = 0; a < n_values; ++a) {
-                const auto mask = -decltype(best)(allowed[a]);
-                const auto key = (order(value[a]) & mask) | (lowest & ~mask);
-                const int64_t better = -int64_t(key > best);
-                best = key > best ? key : best;
-                at = (a & better) | (at & ~better);
-            }
-            choice[row] = at;
-        }
+        for (ptrdiff_t row = i * block; row < end; ++row)
+            choice[row] = best_of(values + row * n_values, legal + row * n_values, n_values);
+    });
+}
+
+// The same of the outputs of a linear layer, which are written nowhere.
+template <class T> void greedy_linear(const Linear<T>& l, const bool* legal, int64_t* choice, int n_threads) {
+    const LinearForward<T> layer(l);
+    const ptrdiff_t row = pitch<T>(l.n_outputs);
+    endmark::parallel(n_blocks(l), n_threads, [&](ptrdiff_t block) {
+        Buffer<T> outputs(linear_rows * row);
+        for_blocks(l, block, n_blocks(l), [&](ptrdiff_t first, ptrdiff_t rows) {
+            layer.rows(
+                l.x + first * l.n_inputs, l.n_inputs, rows, [&](ptrdiff_t m) { return first + m; }, outputs.at, row
+            );
+            for (ptrdiff_t m = 0; m < rows; ++m)
+                choice[first + m] = best_of(outputs + m * row, legal + (first + m) * l.n_outputs, l.n_outputs);
+        });
     });
 }
 

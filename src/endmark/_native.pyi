@@ -140,6 +140,14 @@ def greedy(
     choice: Array,  # [R] int64, written
     n_threads: int,
 ) -> None: ...
+def greedy_linear(
+    x: Array,  # [R, I]
+    weight: Array,  # [A, I]
+    bias: Array,  # [A]
+    legal: Array,  # [R, A] bool
+    choice: Array,  # [R] int64, written
+    n_threads: int,
+) -> None: ...
 def scan_forward(
     factor: Array,  # [S, R]
     constant: Array,  # [S, R]

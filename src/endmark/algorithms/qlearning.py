@@ -120,10 +120,11 @@ class QLearner(nn.Module):
         hidden = self.agent.unroll_hidden(batch)
         q_taken = self.agent.value_of(hidden, batch.actions_taken)[steps]  # [S, N]
         with torch.no_grad():
-            double_q = self.config.double_q
-            q = self.agent.values(hidden) if double_q else self.target_agent.values(target_hidden)  # [F, N, A]
-            next_actions = greedy(q, batch.avail_actions)
-            next_q = self.target_agent.value_of(target_hidden, next_actions)[successors]  # [S, N]
+            if self.config.double_q:
+                best = self.agent.greedy(hidden, batch.avail_actions)  # [F, N]
+            else:
+                best = self.target_agent.greedy(target_hidden, batch.avail_actions)
+            next_q = self.target_agent.value_of(target_hidden, best)[successors]  # [S, N]
         if self.mixer is None or self.target_mixer is None:
             counted, discount = alive, batch.agent_discount(self.config.gamma)
         else:

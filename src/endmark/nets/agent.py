@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from endmark.episodes import EpisodeBatch, EpisodeSpec
 from endmark.nets.chosen import linear_chosen
+from endmark.nets.greedy import greedy_linear
 from endmark.nets.gru import gru_unroll
 from endmark.nets.linear import linear
 
@@ -63,7 +64,7 @@ class RecurrentAgent(nn.Module):
         return self.values(self.unroll_hidden(batch))
 
     def unroll_hidden(self, batch: EpisodeBatch) -> Float[Tensor, "F N H"]:
-        """The hidden state at every frame of every episode, from which `values` and `value_of` are made."""
+        """The hidden state at every frame of every episode, which `values`, `value_of` and `greedy` read."""
         obs, ones = self._inputs(batch.obs, batch.last_actions)
         return gru_unroll(self.recurrence, obs, batch.time_major, encoder=self.encoder, ones=ones)
 
@@ -74,6 +75,12 @@ class RecurrentAgent(nn.Module):
     def value_of(self, hidden: Float[Tensor, "*rows H"], actions: Int[Tensor, "*rows"]) -> Float[Tensor, "*rows"]:
         """The value of these actions alone, which spares the others' gradients; 0 for `NO_ACTION`."""
         return linear_chosen(self.head, hidden, actions)
+
+    def greedy(
+        self, hidden: Float[Tensor, "*rows H"], avail_actions: Bool[Tensor, "*rows A"]
+    ) -> Int[Tensor, "*rows"]:
+        """The legal action of the highest value."""
+        return greedy_linear(self.head, hidden, avail_actions)
 
     def _inputs(
         self, obs: Float[Tensor, "K N ..."], last_actions: Int[Tensor, "K N"]
