@@ -28,8 +28,8 @@ template <class T> struct Gru {
     const T *weight_ih, *weight_hh, *bias_ih, *bias_hh;  // [3H, I], [3H, H], [3H], [3H]
 };
 
-// y = [x, ones] weightᵀ + bias, then ReLU if `relu`: `ones` [R, n_ones] are the columns of the weight, from
-// n_inputs on, where the input is 1 rather than 0. Columns below 0 add nothing.
+// y = [x, one-hot] weightᵀ + bias, then ReLU if `relu`: `ones` [R, n_ones] says which inputs after x are 1 rather
+// than 0, counted from there; less than 0 for none.
 template <class T> struct Linear {
     ptrdiff_t n_rows, n_inputs, n_columns, n_outputs, n_ones;
     const T *x, *weight, *bias;  // [R, I], [O, C] with C >= I, [O]

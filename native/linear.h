@@ -42,7 +42,7 @@ template <class T> struct LinearForward {
             memcpy(at, bias.at, padded<T>(l.n_outputs) * sizeof(T));
             for (ptrdiff_t j = 0; j < l.n_ones; ++j)
                 for (ptrdiff_t o = 0; ones[j] >= 0 && o < l.n_outputs; o += lanes<T>)
-                    store(at + o, load(at + o) + load(columns + ones[j] * width + o));
+                    store(at + o, load(at + o) + load(columns + (l.n_inputs + ones[j]) * width + o));
         }
         add_multiplied(x, x_row, columns.at, width, l.n_inputs, l.n_outputs, rows, to, to_row);
         for (ptrdiff_t m = 0; l.relu && m < rows; ++m)
@@ -89,9 +89,9 @@ template <class T> struct LinearSum {
         }
         for (ptrdiff_t m = 0; m < rows; ++m)
             for (ptrdiff_t j = 0; j < l.n_ones; ++j) {
-                const int64_t column = l.ones[number(m) * l.n_ones + j];
-                if (column < 0) continue;
-                T* to = ones + (column - l.n_inputs) * width;
+                const int64_t hot = l.ones[number(m) * l.n_ones + j];
+                if (hot < 0) continue;
+                T* to = ones + hot * width;
                 for (ptrdiff_t o = 0; o < l.n_outputs; o += lanes<T>)
                     store(to + o, load(to + o) + load(gradients + m * gradients_row + o));
             }

@@ -100,11 +100,11 @@ Linear<T> linear_of(
     expect("bias", bias, {n_outputs});
     if (ones) expect("ones", *ones, {n_rows, n_ones});
     for (size_t i = 0; i < n_rows * n_ones; ++i) {
-        const int64_t column = ones->data()[i];
-        if (column >= 0 && (size_t(column) < n_inputs || size_t(column) >= n_columns))
-            throw nb::value_error(("ones: row " + std::to_string(i / n_ones) + ": given column " +
-                                   std::to_string(column) + ", want " + std::to_string(n_inputs) + " to " +
-                                   std::to_string(n_columns - 1) + ", or less than 0 for none").c_str());
+        const int64_t hot = ones->data()[i];
+        if (hot >= int64_t(n_columns - n_inputs))
+            throw nb::value_error(("ones: row " + std::to_string(i / n_ones) + ": given " + std::to_string(hot) +
+                                   ", want less than " + std::to_string(n_columns - n_inputs) +
+                                   ", the one-hot inputs").c_str());
     }
     return {ptrdiff_t(n_rows), ptrdiff_t(n_inputs), ptrdiff_t(n_columns), ptrdiff_t(n_outputs), ptrdiff_t(n_ones),
             x.data(), weight.data(), bias.data(), ones ? ones->data() : nullptr, relu};

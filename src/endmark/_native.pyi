@@ -51,7 +51,7 @@ def gru_backward(
 ) -> None: ...
 def linear_forward(
     x: Array,  # [R, I]
-    ones: Array | None,  # [R, K] int64, or None: the weight's columns whose input is 1
+    ones: Array | None,  # [R, K] int64, or None: which inputs after x are 1; less than 0 for none
     weight: Array,  # [O, C], C >= I
     bias: Array,  # [O]
     relu: bool,

@@ -12,7 +12,7 @@ from endmark.nets.greedy import greedy_linear
 from endmark.nets.gru import gru_unroll
 from endmark.nets.linear import linear
 
-NO_ACTION = -1
+NO_ACTION = -1  # no number of an action, as a one-hot input of which none is 1
 
 
 class RecurrentAgent(nn.Module):
@@ -85,14 +85,13 @@ class RecurrentAgent(nn.Module):
     def _inputs(
         self, obs: Float[Tensor, "K N ..."], last_actions: Int[Tensor, "K N"]
     ) -> tuple[Float[Tensor, "K N O"], Int[Tensor, "K N C"] | None]:
-        """What the encoder reads: observations, and the columns of its weight where a one-hot input is 1."""
+        """What the encoder reads: observations, and which of the one-hot inputs after them are 1."""
         obs = obs.flatten(2) if obs.ndim > 2 else obs[..., None]  # an observation may be a single number
-        column = obs.shape[-1]  # of the encoder's weight, where the one-hot inputs begin
         ones = []
         if self.last_action:
-            ones.append(torch.where(last_actions == NO_ACTION, -1, last_actions + column))
-            column += self.n_actions
+            ones.append(last_actions)  # of which `NO_ACTION` is none
         if self.agent_id:
-            ids = torch.arange(column, column + self.n_agents, device=obs.device)
+            before = self.n_actions if self.last_action else 0
+            ids = torch.arange(before, before + self.n_agents, device=obs.device)
             ones.append(ids.expand(len(obs), -1))
         return obs, torch.stack(ones, -1) if ones else None

@@ -22,8 +22,8 @@ def linear(
 ) -> Float[Tensor, "*rows O"]:
     """`layer` of `[x, one-hot]`, and ReLU after it if wanted.
 
-    ones: the columns of the layer's weight, from I on, where the input is 1; negative for none. The layer
-        has as many inputs as x and all one-hot vectors together, and a bias.
+    ones: which of the layer's inputs after those of x are 1, counted from 0; negative for none. The layer has
+        as many inputs as x and all one-hot vectors together, and a bias.
 
     On a CPU a row's result has the same bits whatever the other rows are.
     """
@@ -44,8 +44,8 @@ def _linear_torch(x: Tensor, ones: Tensor | None, weight: Tensor, bias: Tensor, 
     y = functional.linear(x, weight[:, : x.shape[-1]], bias)
     if ones is not None:
         # Looked up in a table with a row of zeros at its end, for "none".
-        table = functional.pad(weight.t(), (0, 0, 0, 1))
-        y = y + functional.embedding(torch.where(ones < 0, weight.shape[1], ones), table).sum(-2)
+        table = functional.pad(weight[:, x.shape[-1] :].t(), (0, 0, 0, 1))
+        y = y + functional.embedding(torch.where(ones < 0, len(table) - 1, ones), table).sum(-2)
     return torch.relu(y) if relu else y
 
 
