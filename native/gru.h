@@ -162,60 +162,76 @@ template <class T> struct GruBackwardWeights {
     }
 };
 
-// The sum of some blocks' gradients of the weights. Rows are collected until a product pays.
+// The sum of some blocks' gradients of the parameters.
 template <class T> struct GruSum {
-    static constexpr ptrdiff_t capacity = 128;
-    const ptrdiff_t size, n_inputs, width;  // width: of a gate in whole vectors
-    const ptrdiff_t gates_row, states_row, inputs_row;
-    ptrdiff_t n_rows = 0;
-    Buffer<T> gates, inputs, states;       // of the rows: (n of x, r, z, n of h), x, h before
-    Buffer<T> weight_ih, weight_hh, bias;  // (n, r, z) x I; (r, z, n) x H; four gates
+    Buffer<T> weight_ih, weight_hh, bias;  // (n, r, z) x I; (r, z, n) x H; (n of x, r, z, n of h)
     LinearSum<T> encoder;
-    const ptrdiff_t dense_row;
-    Buffer<T> encoded, dense;  // of the rows: the gradients of the encoder's outputs before ReLU, its dense inputs
-    ptrdiff_t numbers[capacity];  // of the rows in the batch
     GruSum(const Gru<T>& g, const Linear<T>& l)
-        : size(g.size), n_inputs(g.n_inputs), width(padded<T>(size)), gates_row(pitch<T>(4 * width)),
-          states_row(pitch<T>(size)), inputs_row(pitch<T>(n_inputs)), gates(capacity * gates_row),
-          inputs(capacity * inputs_row), states(capacity * states_row),
-          weight_ih(3 * width * padded<T>(n_inputs)), weight_hh(3 * width * width), bias(4 * width), encoder(l),
-          dense_row(pitch<T>(l.n_inputs)), encoded(l.n_outputs ? capacity * inputs_row : 0),
-          dense(l.n_outputs ? capacity * dense_row : 0) {}
+        : weight_ih(3 * padded<T>(g.size) * padded<T>(g.n_inputs)),
+          weight_hh(3 * padded<T>(g.size) * padded<T>(g.size)), bias(4 * padded<T>(g.size)), encoder(l) {}
+};
+
+// Rows are collected until a product of them pays.
+template <class T> struct GruRows {
+    static constexpr ptrdiff_t capacity = 128;
+    GruSum<T>& sum;
+    const bool has_encoder;
+    const ptrdiff_t size, n_inputs, width;  // width: of a gate in whole vectors
+    const ptrdiff_t gates_row, states_row, inputs_row, dense_row;
+    ptrdiff_t count = 0;
+    // The gradients of the gates (n of x, r, z, n of h), h before, x; of the encoder's outputs before ReLU the
+    // gradients, and its dense inputs. Only what completes a vector has to be zero.
+    Buffer<T> gates, states, inputs, encoded, dense;
+    ptrdiff_t numbers[capacity];  // of the rows in the batch
+    GruRows(const Gru<T>& g, GruSum<T>& sum)
+        : sum(sum), has_encoder(sum.encoder.l.x), size(g.size), n_inputs(g.n_inputs), width(padded<T>(size)),
+          gates_row(pitch<T>(4 * width)), states_row(pitch<T>(size)), inputs_row(pitch<T>(n_inputs)),
+          dense_row(pitch<T>(sum.encoder.l.n_inputs)), gates(capacity * gates_row, false),
+          states(capacity * states_row, size % lanes<T>), inputs(capacity * inputs_row, n_inputs % lanes<T>),
+          encoded(has_encoder ? capacity * inputs_row : 0, false),
+          dense(has_encoder ? capacity * dense_row : 0, sum.encoder.l.n_inputs % lanes<T>) {}
 
     void flush() {
-        if (encoder.l.n_outputs)
-            encoder.add_rows(encoded.at, inputs_row, dense.at, dense_row, n_rows, [&](ptrdiff_t m) { return numbers[m]; });
-        add_products(gates.at, gates_row, 3 * width, inputs.at, inputs_row, n_inputs, n_rows, weight_ih.at);
-        add_products(gates + width, gates_row, 3 * width, states.at, states_row, size, n_rows, weight_hh.at);
-        for (ptrdiff_t row = 0; row < n_rows; ++row)
-            for (ptrdiff_t i = 0; i < 4 * width; i += lanes<T>)
-                store(bias + i, load(bias + i) + load(gates + row * gates_row + i));
-        n_rows = 0;
+        if (has_encoder)
+            sum.encoder.add_rows(encoded.at, inputs_row, dense.at, dense_row, count, [&](ptrdiff_t m) { return numbers[m]; });
+        add_products(gates.at, gates_row, 3 * width, inputs.at, inputs_row, n_inputs, count, sum.weight_ih.at);
+        add_products(gates + width, gates_row, 3 * width, states.at, states_row, size, count, sum.weight_hh.at);
+        for (ptrdiff_t unit = 0; unit < width; unit += lanes<T>) {
+            Vector<T> total[4] = {};
+            for (ptrdiff_t row = 0; row < count; ++row)
+                for (int gate = 0; gate < 4; ++gate) total[gate] += load(gates + row * gates_row + gate * width + unit);
+            for (int gate = 0; gate < 4; ++gate) {
+                T* to = sum.bias + gate * width + unit;
+                store(to, load(to) + total[gate]);
+            }
+        }
+        count = 0;
     }
 };
 
 template <class T>
 void gru_backward_block(
     const Gru<T>& g, const GruBackwardWeights<T>& weights, const Sequences& s, ptrdiff_t begin,
-    const GruInputs<T>& x, const T* hidden, const T* saved, const T* grad, T* grad_x, GruSum<T>& sum
+    const GruInputs<T>& x, const T* hidden, const T* saved, const T* grad, T* grad_x, GruRows<T>& rows
 ) {
-    const ptrdiff_t size = g.size, width = sum.width, n_inputs = g.n_inputs, n_dense = sum.encoder.l.n_inputs;
+    const ptrdiff_t size = g.size, width = rows.width, n_inputs = g.n_inputs;
+    const ptrdiff_t n_dense = x.encoder ? x.encoder->n_inputs : 0;
     Buffer<T> carry(block_rows * width);  // dL/dh from later times
     for (ptrdiff_t t = s.length[begin] - 1; t >= 0; --t) {
         const ptrdiff_t active = active_rows(s, begin, t);
-        if (sum.n_rows + active > sum.capacity) sum.flush();
-        T* gates = sum.gates + sum.n_rows * sum.gates_row;
+        if (rows.count + active > rows.capacity) rows.flush();
+        T* gates = rows.gates + rows.count * rows.gates_row;
         for (ptrdiff_t m = 0; m < active; ++m) {
             const ptrdiff_t at = s.first[begin + m] + t * s.stride;
-            T* h_before = sum.states + (sum.n_rows + m) * sum.states_row;
+            T* h_before = rows.states + (rows.count + m) * rows.states_row;
             if (t > 0)
                 memcpy(h_before, hidden + (at - s.stride) * size, size * sizeof(T));
             else
                 memset(h_before, 0, size * sizeof(T));
-            memcpy(sum.inputs + (sum.n_rows + m) * sum.inputs_row, x.rows + at * n_inputs, n_inputs * sizeof(T));
-            sum.numbers[sum.n_rows + m] = at;
+            memcpy(rows.inputs + (rows.count + m) * rows.inputs_row, x.rows + at * n_inputs, n_inputs * sizeof(T));
+            rows.numbers[rows.count + m] = at;
             if (x.encoder)
-                memcpy(sum.dense + (sum.n_rows + m) * sum.dense_row, x.encoder->x + at * n_dense, n_dense * sizeof(T));
+                memcpy(rows.dense + (rows.count + m) * rows.dense_row, x.encoder->x + at * n_dense, n_dense * sizeof(T));
             if (t > 0) {
                 fetch_ahead(saved + (at - s.stride) * 4 * size, 4 * size);
                 fetch_ahead(grad + (at - s.stride) * size, size);
@@ -231,7 +247,7 @@ void gru_backward_block(
                 T* carried = carry + m * width + unit;
                 const Vector<T> dh = load(carried) + load(grad + at * size + unit, left);
                 const Vector<T> dn = dh * (T(1) - z) * (T(1) - n * n);
-                T* to = gates + m * sum.gates_row + unit;
+                T* to = gates + m * rows.gates_row + unit;
                 store(to, dn);
                 store(to + width, dn * n_h * r * (T(1) - r));
                 store(to + 2 * width, dh * (load(h_before + unit) - n) * z * (T(1) - z));
@@ -240,23 +256,23 @@ void gru_backward_block(
             }
         }
         multiply_rows(
-            gates, sum.gates_row, weights.to_x.at, sum.inputs_row, 3 * width, n_inputs, active,
+            gates, rows.gates_row, weights.to_x.at, rows.inputs_row, 3 * width, n_inputs, active,
             [&](ptrdiff_t m, ptrdiff_t i, Vector<T> value) {
-                const ptrdiff_t row = (sum.n_rows + m) * sum.inputs_row + i;
+                const ptrdiff_t row = (rows.count + m) * rows.inputs_row + i;
                 if (x.encoder)
-                    store(sum.encoded + row, load(sum.inputs + row) <= T(0) ? Vector<T>{} : value);
+                    store(rows.encoded + row, load(rows.inputs + row) <= T(0) ? Vector<T>{} : value);
                 else
-                    store(grad_x + sum.numbers[sum.n_rows + m] * n_inputs + i, value, n_inputs - i);
+                    store(grad_x + rows.numbers[rows.count + m] * n_inputs + i, value, n_inputs - i);
             }
         );
         multiply_rows(
-            gates + width, sum.gates_row, weights.to_h.at, sum.states_row, 3 * width, size, active,
+            gates + width, rows.gates_row, weights.to_h.at, rows.states_row, 3 * width, size, active,
             [&](ptrdiff_t m, ptrdiff_t i, Vector<T> value) {
                 T* to = carry + m * width + i;
                 store(to, load(to) + value);
             }
         );
-        sum.n_rows += active;
+        rows.count += active;
     }
 }
 
@@ -272,10 +288,11 @@ void gru_backward(
     GruSum<T>* sums[max_sums] = {};
     endmark::parallel(n_sums, n_threads, [&](ptrdiff_t i) {
         GruSum<T>& sum = *(sums[i] = new GruSum<T>(g, encoder));
+        GruRows<T> rows(g, sum);
         // Backwards, as what the forward pass wrote last may still be in the cache.
         for (ptrdiff_t block = blocks - 1 - i; block >= 0; block -= n_sums)
-            gru_backward_block(g, weights, s, block * block_rows, x, hidden, saved, grad, out.x, sum);
-        sum.flush();
+            gru_backward_block(g, weights, s, block * block_rows, x, hidden, saved, grad, out.x, rows);
+        rows.flush();
     });
     const ptrdiff_t size = g.size, width = padded<T>(size), x_width = padded<T>(g.n_inputs);
     const ptrdiff_t place_of_x[] = {1, 2, 0}, place_of_bias_hh[] = {1, 2, 3};  // of r, z, n in GruSum

@@ -128,14 +128,14 @@ template <class T> inline Vector<T> tanh(Vector<T> x) {
     return e / (e + T(2));
 }
 
-// Aligned memory, zeroed, freed at the end of the scope.
+// Aligned memory, zeroed unless that is not wanted, freed at the end of the scope.
 template <class T> struct Buffer {
     T* at;
-    explicit Buffer(ptrdiff_t n) {
+    explicit Buffer(ptrdiff_t n, bool zeroed = true) {
         size_t bytes = ((n > 0 ? n : 1) * sizeof(T) + 63) / 64 * 64;
         at = static_cast<T*>(aligned_alloc(64, bytes));
         if (!at) abort();
-        memset(static_cast<void*>(at), 0, bytes);
+        if (zeroed) memset(static_cast<void*>(at), 0, bytes);
     }
     Buffer(const Buffer&) = delete;
     Buffer& operator=(const Buffer&) = delete;
