@@ -13,7 +13,7 @@ template <class T>
 constexpr endmark::Kernels<T> kernels = {
     gru_forward<T>, gru_backward<T>, linear_forward<T>, linear_backward<T>, branches_forward<T>,
     branches_backward<T>, chosen_forward<T>, chosen_backward<T>, mix_forward<T>, mix_backward<T>, greedy<T>,
-    greedy_linear<T>,    scan_forward<T>, scan_backward<T>,
+    greedy_linear<T>, lambda_return<T>, scan_forward<T>, scan_backward<T>,
 };
 
 }  // namespace ENDMARK_ISA

@@ -108,6 +108,10 @@ template <class T> struct Kernels {
         const T* values, const bool* legal, int64_t* choice, ptrdiff_t n_rows, ptrdiff_t n_values, int n_threads
     );
     void (*greedy_linear)(const Linear<T>&, const bool* legal, int64_t* choice, int n_threads);
+    void (*lambda_return)(
+        const T* reward, const T* discount, const T* next_value, const int64_t* lengths, T lambda, T* y,
+        ptrdiff_t n_episodes, ptrdiff_t width
+    );
     void (*scan_forward)(
         const T* factor, const T* constant, const int64_t* lengths, T* y, ptrdiff_t n_episodes, ptrdiff_t width
     );

@@ -445,6 +445,21 @@ size_t sum_of(const Lengths& lengths) {
     return n_steps;
 }
 
+template <class T>
+void lambda_return(
+    In<T, 2> reward, In<T, 2> discount, In<T, 2> next_value, Lengths lengths, double lambda, Out<T, 2> y
+) {
+    const size_t n_steps = sum_of(lengths), width = reward.shape(1);
+    expect("reward", reward, {n_steps, width});
+    expect("discount", discount, {n_steps, width});
+    expect("next_value", next_value, {n_steps, width});
+    expect("y", y, {n_steps, width});
+    nb::gil_scoped_release release;
+    kernels<T>().lambda_return(
+        reward.data(), discount.data(), next_value.data(), lengths.data(), T(lambda), y.data(), lengths.shape(0), width
+    );
+}
+
 template <class T> void scan_forward(In<T, 2> factor, In<T, 2> constant, Lengths lengths, Out<T, 2> y) {
     const size_t n_steps = sum_of(lengths), width = constant.shape(1);
     expect("constant", constant, {n_steps, width});
@@ -530,6 +545,10 @@ template <class T> void define(nb::module_& m) {
     m.def(
         "greedy_linear", &greedy_linear<T>, array("x"), array("weight"), array("bias"), array("legal"),
         array("choice"), nb::arg("n_threads")
+    );
+    m.def(
+        "lambda_return", &lambda_return<T>, array("reward"), array("discount"), array("next_value"), array("lengths"),
+        nb::arg("lambda_"), array("y")
     );
     m.def("scan_forward", &scan_forward<T>, array("factor"), array("constant"), array("lengths"), array("y"));
     m.def(

@@ -66,6 +66,25 @@ template <class T> void greedy_linear(const Linear<T>& l, const bool* legal, int
     });
 }
 
+// G_t = r_t + γ_t ((1 - λ) v_{t+1} + λ G_{t+1}) within each episode, its last step with λ = 0; what follows a
+// discount of 0 is not looked at.
+template <class T>
+void lambda_return(
+    const T* reward, const T* discount, const T* next_value, const int64_t* lengths, T lambda, T* y,
+    ptrdiff_t n_episodes, ptrdiff_t width
+) {
+    ptrdiff_t begin = 0;
+    for (ptrdiff_t e = 0; e < n_episodes; begin += lengths[e++] * width) {
+        const ptrdiff_t end = begin + lengths[e] * width;
+        for (ptrdiff_t i = end - 1; i >= begin; --i) {
+            const T bootstrap = discount[i] * next_value[i];
+            const bool last = i + width >= end;
+            const T onwards = last ? bootstrap : (T(1) - lambda) * bootstrap + lambda * discount[i] * y[i + width];
+            y[i] = discount[i] == T(0) ? reward[i] : reward[i] + onwards;
+        }
+    }
+}
+
 // y_t = constant_t + factor_t y_{t+1} within each episode, y_L = 0; nothing is multiplied where factor_t is 0.
 template <class T>
 void scan_forward(

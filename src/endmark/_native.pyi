@@ -148,6 +148,14 @@ def greedy_linear(
     choice: Array,  # [R] int64, written
     n_threads: int,
 ) -> None: ...
+def lambda_return(
+    reward: Array,  # [S, W]
+    discount: Array,  # [S, W]
+    next_value: Array,  # [S, W]
+    lengths: Array,  # [E] int64
+    lambda_: float,
+    y: Array,  # [S, W], written
+) -> None: ...
 def scan_forward(
     factor: Array,  # [S, R]
     constant: Array,  # [S, R]

@@ -40,6 +40,10 @@ def lambda_return(
     λ = 0 is the one-step TD target, λ = 1 the Monte Carlo return (bootstrapped only from a truncated end).
     Sutton & Barto (2018), eq. 12.18 and section 12.8.
     """
+    if usable(reward, discount, next_value) and reward.shape == discount.shape == next_value.shape:
+        args = reward, discount, next_value, lengths, lambda_
+        returns: Steps = _NativeLambdaReturn.apply(*args)  # type: ignore[no-untyped-call]
+        return returns
     bootstrap = _select(discount, discount * next_value)
     is_last = _is_last(lengths, reward)
     constant = reward + torch.where(is_last, bootstrap, (1 - lambda_) * bootstrap)
@@ -84,14 +88,36 @@ def _scan(factor: Steps, constant: Steps, lengths: Lengths) -> Steps:
     return _compose(factor, constant, lengths, power_of_two)[1]
 
 
+class _NativeLambdaReturn(torch.autograd.Function):
+    """In one pass over the steps."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, reward: Tensor, discount: Tensor, next_value: Tensor, lengths: Tensor, lambda_: float
+    ) -> Tensor:
+        assert native is not None
+        y = torch.empty_like(reward, memory_format=torch.contiguous_format)
+        native.lambda_return(*_by_step(reward, discount, next_value), array(lengths), lambda_, *_by_step(y))
+        ctx.save_for_backward(discount, next_value, y)
+        ctx.lengths, ctx.lambda_ = lengths, lambda_
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        discount, next_value, y = ctx.saved_tensors
+        of_factor, of_constant = _scan_gradients(ctx.lambda_ * discount, y, grad, ctx.lengths)
+        share = torch.where(_is_last(ctx.lengths, y), 1.0, 1 - ctx.lambda_) * of_constant  # of the bootstrap
+        of_discount = _select(discount, share * next_value) + ctx.lambda_ * of_factor
+        return of_constant, of_discount, share * discount, None, None
+
+
 class _NativeScan(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, factor: Tensor, constant: Tensor, lengths: Tensor) -> Tensor:
         assert native is not None
         y = torch.empty_like(constant, memory_format=torch.contiguous_format)
-        rows = len(y), -1
-        by_step = (array(tensor).reshape(rows) for tensor in (factor, constant))
-        native.scan_forward(*by_step, array(lengths), array(y).reshape(rows))
+        native.scan_forward(*_by_step(factor, constant), array(lengths), *_by_step(y))
         ctx.save_for_backward(factor, y)
         ctx.lengths = lengths
         return y
@@ -99,13 +125,20 @@ class _NativeScan(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
-        assert native is not None
-        factor, y = ctx.saved_tensors
-        grads = [torch.empty_like(y), torch.empty_like(y)]
-        rows = len(y), -1
-        by_step = (array(tensor).reshape(rows) for tensor in (factor, y, grad))
-        native.scan_backward(*by_step, array(ctx.lengths), *(array(tensor).reshape(rows) for tensor in grads))
-        return grads[0], grads[1], None
+        return *_scan_gradients(*ctx.saved_tensors, grad, ctx.lengths), None
+
+
+def _scan_gradients(factor: Tensor, y: Tensor, grad: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    """Of the factor and of the constant."""
+    assert native is not None
+    grads = torch.empty_like(y), torch.empty_like(y)
+    native.scan_backward(*_by_step(factor, y, grad), array(lengths), *_by_step(*grads))
+    return grads
+
+
+def _by_step(*tensors: Tensor) -> list[Any]:
+    """As the kernels take them: [S, what is left]."""
+    return [array(tensor).reshape(len(tensor), -1) for tensor in tensors]
 
 
 def _compose(factor: Steps, constant: Steps, lengths: Lengths, n: int) -> tuple[Steps, Steps]:

@@ -129,7 +129,7 @@ class QLearner(nn.Module):
             counted, discount = alive, batch.agent_discount(self.config.gamma)
         else:
             # An agent that has left adds nothing to the team. From here on [S].
-            counted, discount = alive.new_ones(batch.n_steps), batch.discount(self.config.gamma)
+            counted, discount = None, batch.discount(self.config.gamma)
             q_taken = self.mixer(torch.where(alive, q_taken, 0.0), batch.state, steps)
             with torch.no_grad():
                 next_q = self.target_mixer(torch.where(next_alive, next_q, 0.0), batch.state, successors)
@@ -137,12 +137,14 @@ class QLearner(nn.Module):
         if self.config.standardise_reward:
             reward = self.reward_moments.standardise(reward)
         target = lambda_return(reward, discount, next_q, batch.lengths, self.config.td_lambda)
-        td_error = torch.where(counted, target - q_taken, 0.0)
+        td_error = target - q_taken
+        if counted is not None:
+            td_error = torch.where(counted, td_error, 0.0)  # before it is squared: the slope of NaN is NaN
         return {
-            "loss": td_error.square().sum() / counted.sum(),
-            "q_taken": torch.where(counted, q_taken.detach(), 0.0).sum() / counted.sum(),
-            "target": torch.where(counted, target, 0.0).sum() / counted.sum(),
-            "td_error_abs": td_error.detach().abs().sum() / counted.sum(),
+            "loss": mean(td_error.square(), counted),
+            "q_taken": mean(q_taken.detach(), counted),
+            "target": mean(target, counted),
+            "td_error_abs": mean(td_error.detach().abs(), counted),
         }
 
     def update(self, batch: EpisodeBatch) -> dict[str, Tensor]:
@@ -248,6 +250,11 @@ def random_legal(avail_actions: Bool[Tensor, "*rows A"], generator: torch.Genera
     """A legal action, each equally likely; on the CPU."""
     noise = torch.rand(avail_actions.shape, generator=generator)
     return torch.where(avail_actions, noise, -1.0).argmax(-1)
+
+
+def mean(values: Float[Tensor, "S *N"], counted: Bool[Tensor, "S *N"] | None) -> Float[Tensor, ""]:
+    """The mean of the values that count; None: of all."""
+    return values.mean() if counted is None else torch.where(counted, values, 0.0).sum() / counted.sum()
 
 
 @torch.no_grad()
