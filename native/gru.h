@@ -67,7 +67,7 @@ template <class T> struct GruStep {
     T *hidden, *saved;             // of the batch; saved may be null
     const int64_t* first;          // the rows' first rows there
     ptrdiff_t offset;              // from there to this time
-    ptrdiff_t n_inputs, size, unit;
+    ptrdiff_t n_inputs, n_before, size, unit;  // n_before: hidden units to multiply, none at the first time
 };
 
 template <class T, int M> __attribute__((noinline)) void gru_step(const GruStep<T>& s) {
@@ -82,7 +82,7 @@ template <class T, int M> __attribute__((noinline)) void gru_step(const GruStep<
     multiply<T, M, 3>(s.inputs, padded<T>(s.n_inputs), 1, from_x, 3 * lanes<T>, s.n_inputs, gates);
 #pragma GCC unroll 8
     for (int m = 0; m < M; ++m) n_x[m] = gates[m][2], gates[m][2] = load(s.weights + 3 * lanes<T>);
-    multiply<T, M, 3>(s.before, width, 1, from_h, 3 * lanes<T>, s.size, gates);
+    multiply<T, M, 3>(s.before, width, 1, from_h, 3 * lanes<T>, s.n_before, gates);
 #pragma GCC unroll 8
     for (int m = 0; m < M; ++m) {
         Vector<T> r = gates[m][0], z = gates[m][1];
@@ -136,7 +136,7 @@ void gru_forward(
                     gru_step<T, decltype(rows)::value>(
                         {inputs + row * x_width, before + row * width,
                          weights.all + unit / lanes<T> * weights.panel, after + row * width, hidden, saved,
-                         first + row, offset, n_inputs, g.size, unit}
+                         first + row, offset, n_inputs, t ? g.size : 0, g.size, unit}
                     );
                 });
             T* swap = before;
@@ -265,7 +265,7 @@ void gru_backward_block(
                     store(grad_x + rows.numbers[rows.count + m] * n_inputs + i, value, n_inputs - i);
             }
         );
-        multiply_rows(
+        if (t > 0) multiply_rows(
             gates + width, rows.gates_row, weights.to_h.at, rows.states_row, 3 * width, size, active,
             [&](ptrdiff_t m, ptrdiff_t i, Vector<T> value) {
                 T* to = carry + m * width + i;
