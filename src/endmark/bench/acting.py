@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import torch
 
@@ -18,8 +19,8 @@ from endmark.bench.setting import Setting, draw, make_learner
 from endmark.bench.shapes import full
 from endmark.envs import Environment, make
 from endmark.envs.errors import EnvError
-from endmark.episodes import EpisodeBatch, EpisodeReplay, SampleBuffer
-from endmark.rollout import Rollout, episode_seeds
+from endmark.episodes import EpisodeBatch, EpisodeReplay, EpisodeSpec, SampleBuffer
+from endmark.rollout import Lockstep, Rollout, WorkerRollout, episode_seeds
 
 N_ENVS = 8
 EPSILON = 0.05
@@ -64,31 +65,42 @@ def end_to_end(setting: Setting) -> Iterator[Row]:
     """Playing, storing, and an update of 32 episodes for each one collected; in turn, and side by side."""
     yield _play(setting, updates=True)
     yield _play(setting, updates=True, overlap=True)
+    yield _play(setting, updates=True, overlap=True, n_envs=2 * N_ENVS, workers=1)
 
 
-def _play(setting: Setting, *, updates: bool = False, overlap: bool = False) -> Row:
-    env_id, envs = _environments(N_ENVS + 1)
-    learner = _learner(envs[0], setting.quick)
+def _play(
+    setting: Setting,
+    *,
+    updates: bool = False,
+    overlap: bool = False,
+    n_envs: int = N_ENVS,
+    workers: int = 0,
+) -> Row:
+    env_id, (env, usual_env) = _environments(2)
+    learner = _learner(env, setting.quick)
     n = 4 if setting.quick else 32
-    play = Ours(envs[:N_ENVS], learner, n, overlap=overlap)
+    rollout = _rollout(env_id, env.spec, n_envs, workers)
+    play = Ours(rollout, n_envs, learner, n, overlap=overlap)
     learn_from = play.prefill(2 * n)
     baseline, _, distance = check_update(learner, learn_from)
-    usual = Usual(envs[-1], learner, baseline, n)
+    usual = Usual(usual_env, learner, baseline, n)
     usual.prefill(2 * n)
     # Environments that end together make a burst of updates; what runs beside them is the next burst.
-    episodes = 1 if setting.quick else 4 * N_ENVS if updates else N_ENVS
+    episodes = 1 if setting.quick else 4 * n_envs if updates else n_envs
     work: dict[str, Callable[[], int]] = {
         "endmark": lambda: play.run(episodes, updates=updates),
         "baseline": lambda: usual.run(episodes, updates=updates),
     }
     times = measure_rates(work, setting.share(2.0 if updates else 1.0))
-    for env in envs:
-        env.close()
+    for each in (rollout, env, usual_env):
+        each.close()
     section = "end-to-end" if updates else "rollout"
-    name = env_id.rpartition(":")[2] + (", --overlap" if overlap else "")
+    options = [f"--n-envs {n_envs}"] * (n_envs != N_ENVS) + [f"--workers {workers}"] * (workers > 0)
+    name = " ".join([env_id.rpartition(":")[2], *options, *["--overlap"] * overlap])
     details: dict[str, Detail] = {
         "env": env_id,
-        "n_envs": N_ENVS,
+        "n_envs": n_envs,
+        "workers": workers,
         "mean_length": learn_from.n_steps / learn_from.n_episodes,
         "gradient_distance": distance,
     }
@@ -116,15 +128,19 @@ def _step_alone(env: Environment) -> int:
 class Ours:
     """The training loop, as `endmark.train` has it."""
 
-    def __init__(self, envs: list[Environment], learner: QLearner, batch_size: int, *, overlap: bool) -> None:
+    def __init__(
+        self, rollout: Lockstep, n_envs: int, learner: QLearner, batch_size: int, *, overlap: bool
+    ) -> None:
         self.batch_size = batch_size
         self.generator = torch.Generator().manual_seed(0)
         self.replay = EpisodeReplay(learner.spec, 20 * batch_size * (learner.spec.episode_limit + 1))
         self.buffer = None if overlap else SampleBuffer()
-        self.updates = Overlapped(learner, torch.get_num_threads()) if overlap else InTurn(learner)
-        self.policy = EpsilonGreedy(self.updates.agent, len(envs), self.generator)
+        # One of the threads acts.
+        threads = max(1, torch.get_num_threads() - 1)
+        self.updates = Overlapped(learner, threads) if overlap else InTurn(learner)
+        self.policy = EpsilonGreedy(self.updates.agent, n_envs, self.generator)
         self.policy.epsilon = EPSILON
-        self.rollout = Rollout(envs, episode_seeds(0))
+        self.rollout = rollout
 
     def prefill(self, episodes: int) -> EpisodeBatch:
         """Collect this many; those in the replay then."""
@@ -172,6 +188,14 @@ class Usual:
             if updates:
                 self.baseline.update(self.replay.sample_trimmed(self.batch_size, self.generator))
         return self.runner.env_steps - before
+
+
+def _rollout(env_id: str, spec: EpisodeSpec, n_envs: int, workers: int) -> Lockstep:
+    seeds = episode_seeds(0)
+    if workers == 0:
+        return Rollout([make(env_id) for _ in range(n_envs)], seeds)
+    each = n_envs // workers
+    return WorkerRollout(partial(make, env_id), spec, seeds, workers=workers, envs_per_worker=each)
 
 
 def _environments(n: int) -> tuple[str, list[Environment]]:
