@@ -98,7 +98,8 @@ void branches_backward(
                 const bool is_first = l == 0 || b.ends[l - 1];
                 T *gradient = gradients + l % 2 * size, *gradient_below = gradients + (l + 1) % 2 * size;
                 for (ptrdiff_t m = 0; m < rows; ++m) {
-                    if (b.ends[l]) memcpy(gradient + m * row, grads[l] + (first + m) * n_outputs, n_outputs * sizeof(T));
+                    if (b.ends[l])
+                        memcpy(gradient + m * row, grads[l] + (first + m) * n_outputs, n_outputs * sizeof(T));
                     if (!is_first)
                         memcpy(below + m * below_row, outputs[l - 1] + (first + m) * n_inputs, n_inputs * sizeof(T));
                     for (ptrdiff_t o = n_outputs; o < row; ++o) gradient[m * row + o] = 0;

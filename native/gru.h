@@ -193,7 +193,9 @@ template <class T> struct GruRows {
 
     void flush() {
         if (has_encoder)
-            sum.encoder.add_rows(encoded.at, inputs_row, dense.at, dense_row, count, [&](ptrdiff_t m) { return numbers[m]; });
+            sum.encoder.add_rows(
+                encoded.at, inputs_row, dense.at, dense_row, count, [&](ptrdiff_t m) { return numbers[m]; }
+            );
         add_products(gates.at, gates_row, 3 * width, inputs.at, inputs_row, n_inputs, count, sum.weight_ih.at);
         add_products(gates + width, gates_row, 3 * width, states.at, states_row, size, count, sum.weight_hh.at);
         for (ptrdiff_t unit = 0; unit < width; unit += lanes<T>) {
@@ -231,7 +233,9 @@ void gru_backward_block(
             memcpy(rows.inputs + (rows.count + m) * rows.inputs_row, x.rows + at * n_inputs, n_inputs * sizeof(T));
             rows.numbers[rows.count + m] = at;
             if (x.encoder)
-                memcpy(rows.dense + (rows.count + m) * rows.dense_row, x.encoder->x + at * n_dense, n_dense * sizeof(T));
+                memcpy(
+                    rows.dense + (rows.count + m) * rows.dense_row, x.encoder->x + at * n_dense, n_dense * sizeof(T)
+                );
             if (t > 0) {
                 fetch_ahead(saved + (at - s.stride) * 4 * size, 4 * size);
                 fetch_ahead(grad + (at - s.stride) * size, size);
@@ -265,13 +269,14 @@ void gru_backward_block(
                     store(grad_x + rows.numbers[rows.count + m] * n_inputs + i, value, n_inputs - i);
             }
         );
-        if (t > 0) multiply_rows(
-            gates + width, rows.gates_row, weights.to_h.at, rows.states_row, 3 * width, size, active,
-            [&](ptrdiff_t m, ptrdiff_t i, Vector<T> value) {
-                T* to = carry + m * width + i;
-                store(to, load(to) + value);
-            }
-        );
+        if (t > 0)
+            multiply_rows(
+                gates + width, rows.gates_row, weights.to_h.at, rows.states_row, 3 * width, size, active,
+                [&](ptrdiff_t m, ptrdiff_t i, Vector<T> value) {
+                    T* to = carry + m * width + i;
+                    store(to, load(to) + value);
+                }
+            );
         rows.count += active;
     }
 }

@@ -132,7 +132,9 @@ void linear_backward(
                     store(gradients + m * gradients_row + o, g);
                 }
             }
-            sum.add_rows(gradients.at, gradients_row, inputs.at, inputs_row, rows, [&](ptrdiff_t m) { return first + m; });
+            sum.add_rows(
+                gradients.at, gradients_row, inputs.at, inputs_row, rows, [&](ptrdiff_t m) { return first + m; }
+            );
             if (out.x)
                 multiply_rows(
                     gradients.at, gradients_row, weight.at, inputs_row, l.n_outputs, l.n_inputs, rows,

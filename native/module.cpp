@@ -92,7 +92,8 @@ struct Sorted {
 
 template <class T>
 Linear<T> linear_of(
-    const In<T, 2>& x, const std::optional<In<int64_t, 2>>& ones, const In<T, 2>& weight, const In<T, 1>& bias, bool relu
+    const In<T, 2>& x, const std::optional<In<int64_t, 2>>& ones, const In<T, 2>& weight, const In<T, 1>& bias,
+    bool relu
 ) {
     const size_t n_rows = x.shape(0), n_inputs = x.shape(1), n_outputs = weight.shape(0);
     const size_t n_columns = weight.shape(1), n_ones = ones ? ones->shape(1) : 0;

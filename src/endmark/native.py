@@ -15,6 +15,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+CONTIGUOUS = torch.contiguous_format  # of memory that a kernel writes to
+
 native: ModuleType | None
 try:
     from endmark import _native as native
@@ -55,6 +57,11 @@ def array(tensor: Tensor) -> npt.NDArray[Any]:
     As an array, since a tensor itself costs several times as much to hand over.
     """
     return tensor.detach().contiguous().numpy()
+
+
+def arrays(*tensors: Tensor | None) -> list[npt.NDArray[Any] | None]:
+    """The same of each; None stays None."""
+    return [None if tensor is None else array(tensor) for tensor in tensors]
 
 
 @cache

@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from endmark.episodes import ragged
-from endmark.native import array, native, usable
+from endmark.native import CONTIGUOUS, array, native, usable
 
 Steps = Float[Tensor, "S *rest"]
 Lengths = Int[Tensor, " E"]
@@ -96,7 +96,7 @@ class _NativeLambdaReturn(torch.autograd.Function):
         ctx: Any, reward: Tensor, discount: Tensor, next_value: Tensor, lengths: Tensor, lambda_: float
     ) -> Tensor:
         assert native is not None
-        y = torch.empty_like(reward, memory_format=torch.contiguous_format)
+        y = torch.empty_like(reward, memory_format=CONTIGUOUS)
         native.lambda_return(*_by_step(reward, discount, next_value), array(lengths), lambda_, *_by_step(y))
         ctx.save_for_backward(discount, next_value, y)
         ctx.lengths, ctx.lambda_ = lengths, lambda_
@@ -116,7 +116,7 @@ class _NativeScan(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, factor: Tensor, constant: Tensor, lengths: Tensor) -> Tensor:
         assert native is not None
-        y = torch.empty_like(constant, memory_format=torch.contiguous_format)
+        y = torch.empty_like(constant, memory_format=CONTIGUOUS)
         native.scan_forward(*_by_step(factor, constant), array(lengths), *_by_step(y))
         ctx.save_for_backward(factor, y)
         ctx.lengths = lengths
@@ -125,7 +125,8 @@ class _NativeScan(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
-        return *_scan_gradients(*ctx.saved_tensors, grad, ctx.lengths), None
+        factor, y = ctx.saved_tensors
+        return *_scan_gradients(factor, y, grad, ctx.lengths), None
 
 
 def _scan_gradients(factor: Tensor, y: Tensor, grad: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:

@@ -72,7 +72,9 @@ class RecurrentAgent(nn.Module):
         """The value of each action."""
         return linear(self.head, hidden)
 
-    def value_of(self, hidden: Float[Tensor, "*rows H"], actions: Int[Tensor, "*rows"]) -> Float[Tensor, "*rows"]:
+    def value_of(
+        self, hidden: Float[Tensor, "*rows H"], actions: Int[Tensor, "*rows"]
+    ) -> Float[Tensor, "*rows"]:
         """The value of these actions alone, which spares the others' gradients; 0 for `NO_ACTION`."""
         return linear_chosen(self.head, hidden, actions)
 

@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from endmark.native import array, native, usable
+from endmark.native import CONTIGUOUS, arrays, native, usable
 from endmark.nets.linear import linear
 
 
@@ -20,8 +20,8 @@ def branches(
 ) -> tuple[Float[Tensor, "R _"], ...]:
     """The output of each network at these rows of x, or at all: its layers in turn, with ReLU between them.
 
-    On a CPU all in one call, and one for all gradients: a block of rows goes through every network while it is
-    in the cache.
+    On a CPU all in one call, and one for all gradients: a block of rows goes through every network while it
+    is in the cache.
     """
     layers = [layer for network in networks for layer in network]
     parameters = [parameter for layer in layers for parameter in (layer.weight, layer.bias)]
@@ -30,7 +30,8 @@ def branches(
         return tuple(_one_by_one(x, network) for network in networks)
     depths = [len(network) for network in networks]
     if torch.is_grad_enabled() and any(parameter.requires_grad for parameter in parameters):
-        outputs: tuple[Tensor, ...] = _NativeBranches.apply(x, rows, depths, *parameters)  # type: ignore[no-untyped-call]
+        args = x, rows, depths, *parameters
+        outputs: tuple[Tensor, ...] = _NativeBranches.apply(*args)  # type: ignore[no-untyped-call]
         return outputs
     return _forward(x, rows, depths, parameters, for_backward=False)[0]
 
@@ -61,17 +62,16 @@ class _NativeBranches(torch.autograd.Function):
         x, rows, *saved = ctx.saved_tensors
         n_parameters = 2 * sum(ctx.depths)
         parameters, between = saved[:n_parameters], saved[n_parameters:]
-        of_parameters = [torch.empty_like(p, memory_format=torch.contiguous_format) for p in parameters]
+        of_parameters = [torch.empty_like(p, memory_format=CONTIGUOUS) for p in parameters]
         native.branches_backward(
-            array(x),
-            None if rows is None else array(rows),
+            *arrays(x, rows),
             ctx.depths,
-            _arrays(parameters[::2]),
-            _arrays(parameters[1::2]),
-            _arrays(between),
-            _arrays(grads),
-            _arrays(of_parameters[::2]),
-            _arrays(of_parameters[1::2]),
+            arrays(*parameters[::2]),
+            arrays(*parameters[1::2]),
+            arrays(*between),
+            arrays(*grads),
+            arrays(*of_parameters[::2]),
+            arrays(*of_parameters[1::2]),
             torch.get_num_threads(),
         )
         return None, None, None, *of_parameters
@@ -91,17 +91,12 @@ def _forward(
     outputs = tuple(y for layer, y in enumerate(all_outputs, start=1) if y is not None and layer in last)
     between = [y for layer, y in enumerate(all_outputs, start=1) if y is not None and layer not in last]
     native.branches_forward(
-        array(x),
-        None if rows is None else array(rows),
+        *arrays(x, rows),
         depths,
-        _arrays(weights),
-        _arrays(biases),
-        _arrays(outputs),
-        _arrays(between) if for_backward else None,
+        arrays(*weights),
+        arrays(*biases),
+        arrays(*outputs),
+        arrays(*between) if for_backward else None,
         torch.get_num_threads(),
     )
     return outputs, between
-
-
-def _arrays(tensors: Sequence[Tensor]) -> list[Any]:
-    return [array(tensor) for tensor in tensors]

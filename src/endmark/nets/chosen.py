@@ -1,4 +1,4 @@
-"""One output of a linear layer for each row, where only the chosen one is wanted: the value of an action taken."""
+"""The chosen one of a linear layer's outputs, where no other is wanted: the value of an action taken."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from endmark.native import array, native, usable
+from endmark.native import CONTIGUOUS, array, native, usable
 
 
 def linear_chosen(
@@ -50,6 +50,6 @@ class _NativeChosen(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         assert native is not None
         inputs = ctx.saved_tensors
-        grads = [torch.empty_like(t, memory_format=torch.contiguous_format) for t in inputs[:3]]
+        grads = [torch.empty_like(t, memory_format=CONTIGUOUS) for t in inputs[:3]]
         native.chosen_backward(*map(array, (*inputs, grad, *grads)), torch.get_num_threads())
         return *grads, None

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from endmark.episodes.ragged import TimeMajor
-from endmark.native import array, native, usable
+from endmark.native import CONTIGUOUS, arrays, native, usable
 from endmark.nets.gru_packed import gru_cudnn, gru_packed
 from endmark.nets.linear import linear
 
@@ -39,7 +39,7 @@ def gru_unroll(
     packing: the frames in the order of the recurrence, `EpisodeBatch.time_major`.
     encoder, ones: if given, the recurrence reads `linear(encoder, x, ones=ones, relu=True)` instead of x.
 
-    On a CPU by the native kernel, where nothing that the encoder gives has to pass through memory; on a GPU by
+    On a CPU by the native kernel, which reads what the encoder gives while it is in the cache; on a GPU by
     cuDNN; elsewhere, or where no kernel was built, by torch's matrix products over time-major packing.
     """
     parameters = cell.weight_ih, cell.weight_hh, cell.bias_ih, cell.bias_hh
@@ -72,12 +72,12 @@ def gru_unroll_naive(
 
 
 class _NativeGRU(torch.autograd.Function):
-    """With an encoder, x is what that reads, and gets no gradient."""
+    """Of `_forward`'s tensors. With an encoder, x is what that reads, and gets no gradient."""
 
     @staticmethod
-    def forward(ctx: Any, *args: Tensor | None) -> Float[Tensor, "F N H"]:
-        hidden, inputs, saved = _forward(*args, for_backward=True)
-        ctx.save_for_backward(*args, hidden, inputs, saved)
+    def forward(ctx: Any, x: Tensor, *others: Any) -> Float[Tensor, "F N H"]:
+        hidden, inputs, saved = _forward(x, *others, for_backward=True)
+        ctx.save_for_backward(x, *others, hidden, inputs, saved)
         return hidden
 
     @staticmethod
@@ -85,31 +85,45 @@ class _NativeGRU(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         assert native is not None
         x, ones, *parameters, lengths, hidden, inputs, saved = ctx.saved_tensors
-        has_encoder = parameters[0] is not None
-        grad_x = None if has_encoder else _like(x)
-        grads = [None if parameter is None else _like(parameter) for parameter in parameters]
+        of_encoder, of_cell = parameters[:2], parameters[2:]
+        grads = [None if p is None else torch.empty_like(p, memory_format=CONTIGUOUS) for p in parameters]
+        if of_encoder[0] is None:
+            obs, grad_x = None, torch.empty_like(x, memory_format=CONTIGUOUS)
+        else:
+            obs, grad_x = x, None
         native.gru_backward(
-            *_arrays(_rows(x) if has_encoder else None, _rows(ones), *parameters[:2], inputs, lengths, *parameters[2:]),
-            *_arrays(hidden, saved, grad, grad_x, *grads),
+            *arrays(_rows(obs), _rows(ones), *of_encoder, inputs, lengths, *of_cell),
+            *arrays(hidden, saved, grad, grad_x, *grads),
             torch.get_num_threads(),
         )
         return grad_x, None, *grads, None
 
 
 def _forward(
-    x: Tensor, ones: Tensor | None, *others: Tensor | None, for_backward: bool
+    x: Tensor,
+    ones: Tensor | None,
+    encoder_weight: Tensor | None,
+    encoder_bias: Tensor | None,
+    weight_ih: Tensor,
+    weight_hh: Tensor,
+    bias_ih: Tensor,
+    bias_hh: Tensor,
+    lengths: Tensor,
+    *,
+    for_backward: bool,
 ) -> tuple[Float[Tensor, "F N H"], Tensor | None, Tensor | None]:
     """The hidden states; for the backward pass, what the recurrence read, and r, z, n and W_hn h + b_hn."""
     assert native is not None
-    *of_encoder, weight_ih, weight_hh, bias_ih, bias_hh, lengths = others
-    has_encoder = of_encoder[0] is not None
     n_inputs, size = weight_ih.shape[1], weight_hh.shape[1]
-    inputs = x if not has_encoder else x.new_empty(*x.shape[:2], n_inputs) if for_backward else None
     hidden = x.new_empty(*x.shape[:2], size)
     saved = x.new_empty(*x.shape[:2], 4 * size) if for_backward else None
+    obs: Tensor | None = None
+    inputs: Tensor | None = x
+    if encoder_weight is not None:
+        obs, inputs = x, x.new_empty(*x.shape[:2], n_inputs) if for_backward else None
     native.gru_forward(
-        *_arrays(_rows(x) if has_encoder else None, _rows(ones), *of_encoder, inputs, lengths),
-        *_arrays(weight_ih, weight_hh, bias_ih, bias_hh, hidden, saved),
+        *arrays(_rows(obs), _rows(ones), encoder_weight, encoder_bias, inputs, lengths),
+        *arrays(weight_ih, weight_hh, bias_ih, bias_hh, hidden, saved),
         torch.get_num_threads(),
     )
     return hidden, inputs, saved
@@ -117,11 +131,3 @@ def _forward(
 
 def _rows(tensor: Tensor | None) -> Tensor | None:
     return None if tensor is None else tensor.flatten(0, 1)
-
-
-def _like(tensor: Tensor) -> Tensor:
-    return torch.empty_like(tensor, memory_format=torch.contiguous_format)
-
-
-def _arrays(*tensors: Tensor | None) -> list[Any]:
-    return [None if tensor is None else array(tensor) for tensor in tensors]

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from endmark.native import array, native, usable
+from endmark.native import CONTIGUOUS, array, arrays, native, usable
 
 
 def linear(
@@ -61,28 +61,17 @@ class _NativeLinear(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, None, Tensor, Tensor, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         assert native is not None
         x, ones, weight, bias, y = ctx.saved_tensors
-        grad_x = (
-            torch.empty_like(x, memory_format=torch.contiguous_format) if ctx.needs_input_grad[0] else None
-        )
-        grad_weight = torch.empty_like(weight, memory_format=torch.contiguous_format)
-        grad_bias = torch.empty_like(bias)
-        native.linear_backward(
-            array(x),
-            None if ones is None else array(ones),
-            array(weight),
-            array(bias),
-            ctx.relu,
-            array(y),
-            array(grad),
-            None if grad_x is None else array(grad_x),
-            array(grad_weight),
-            array(grad_bias),
-            torch.get_num_threads(),
-        )
-        return grad_x, None, grad_weight, grad_bias, None
+        wanted = ctx.needs_input_grad[0], True, True
+        grads = [
+            torch.empty_like(t, memory_format=CONTIGUOUS) if want else None
+            for t, want in zip((x, weight, bias), wanted, strict=True)
+        ]
+        threads = torch.get_num_threads()
+        native.linear_backward(*arrays(x, ones, weight, bias), ctx.relu, *arrays(y, grad, *grads), threads)
+        return grads[0], None, grads[1], grads[2], None
 
 
 def _forward(
@@ -90,7 +79,5 @@ def _forward(
 ) -> Float[Tensor, "R O"]:
     assert native is not None
     y = x.new_empty(len(x), len(bias))
-    columns = None if ones is None else array(ones)
-    threads = torch.get_num_threads()
-    native.linear_forward(array(x), columns, array(weight), array(bias), relu, array(y), threads)
+    native.linear_forward(*arrays(x, ones, weight, bias), relu, array(y), torch.get_num_threads())
     return y

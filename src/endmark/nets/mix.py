@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from endmark.native import array, native, usable
+from endmark.native import CONTIGUOUS, array, native, usable
 
 
 def monotone_mix(
@@ -57,7 +57,7 @@ class _NativeMix(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, ...]:
         assert native is not None
         inputs = ctx.saved_tensors
-        grads = [torch.empty_like(t, memory_format=torch.contiguous_format) for t in inputs[:4]]
+        grads = [torch.empty_like(t, memory_format=CONTIGUOUS) for t in inputs[:4]]
         native.mix_backward(*map(array, (*inputs, grad, *grads)), torch.get_num_threads())
         return *grads, grad
 
