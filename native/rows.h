@@ -77,10 +77,11 @@ void lambda_return(
     for (ptrdiff_t e = 0; e < n_episodes; begin += lengths[e++] * width) {
         const ptrdiff_t end = begin + lengths[e] * width;
         for (ptrdiff_t i = end - 1; i >= begin; --i) {
-            const T bootstrap = discount[i] * next_value[i];
+            const T bootstrap = discount[i] * next_value[i], factor = lambda * discount[i];
             const bool last = i + width >= end;
-            const T onwards = last ? bootstrap : (T(1) - lambda) * bootstrap + lambda * discount[i] * y[i + width];
-            y[i] = discount[i] == T(0) ? reward[i] : reward[i] + onwards;
+            const T value = last ? bootstrap : (T(1) - lambda) * bootstrap;
+            const T here = discount[i] == T(0) ? reward[i] : reward[i] + value;
+            y[i] = last || factor == T(0) ? here : here + factor * y[i + width];
         }
     }
 }

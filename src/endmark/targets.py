@@ -107,7 +107,8 @@ class _NativeLambdaReturn(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         discount, next_value, y = ctx.saved_tensors
         of_factor, of_constant = _scan_gradients(ctx.lambda_ * discount, y, grad, ctx.lengths)
-        share = torch.where(_is_last(ctx.lengths, y), 1.0, 1 - ctx.lambda_) * of_constant  # of the bootstrap
+        is_last = _is_last(ctx.lengths, y)
+        share = torch.where(is_last, of_constant, (1 - ctx.lambda_) * of_constant)  # of the bootstrap
         of_discount = _select(discount, share * next_value) + ctx.lambda_ * of_factor
         return of_constant, of_discount, share * discount, None, None
 

@@ -135,7 +135,8 @@ def test_what_the_values_depend_on(last_action: bool, agent_id: bool) -> None:
         checked=True,
     )
     values = agent.unroll(twins)
-    assert torch.equal(values[:, 0], values[:, 1]) != agent_id
+    # torch's products, without the kernels, do not give equal rows the same bits.
+    assert torch.allclose(values[:, 0], values[:, 1], rtol=1e-12, atol=1e-12) != agent_id
 
 
 def test_a_first_frame_has_no_last_action() -> None:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -13,50 +11,26 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional
 
-from endmark import native, targets
+from endmark import native
 from endmark.episodes import ragged
-from endmark.native import native as kernels
-from endmark.nets import greedy, gru_unroll, gru_unroll_naive, linear
+from endmark.nets import gru_unroll, gru_unroll_naive, linear
+from endmark.nets.branches import branches
+from endmark.nets.chosen import linear_chosen
+from endmark.nets.greedy import greedy_linear
 from endmark.nets.gru_packed import gru_cudnn, gru_packed
-from endmark.nets.mix import monotone_mix, monotone_mix_naive
+from endmark.nets.mix import monotone_mix
 from helpers import relative_error
-
-needs_kernels = pytest.mark.skipif(kernels is None, reason="installed without the native kernels")
-TOLERANCE = {torch.float32: 2e-6, torch.float64: 1e-13}
-dtypes = pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
-
-
-@pytest.fixture(params=kernels.isas() if kernels else [])
-def isa(request: pytest.FixtureRequest) -> Iterator[str]:
-    assert kernels is not None
-    usual = kernels.isa()
-    kernels.use_isa(request.param)
-    yield request.param
-    kernels.use_isa(usual)
-
-
-@pytest.fixture
-def threads() -> Iterator[None]:
-    usual = torch.get_num_threads()
-    yield
-    torch.set_num_threads(usual)
-
-
-def random(*shape: int, seed: int, dtype: torch.dtype = torch.float64) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype)
-
-
-def cell_of(n_inputs: int, size: int, dtype: torch.dtype) -> nn.GRUCell:
-    cell = nn.GRUCell(n_inputs, size).to(dtype)
-    for i, parameter in enumerate(cell.parameters()):
-        parameter.data = random(*parameter.shape, seed=i, dtype=dtype) / size**0.5
-    return cell
-
-
-def gradients(out: Tensor, *of: Tensor) -> tuple[Tensor, ...]:
-    direction = random(*out.shape, seed=99, dtype=out.dtype)
-    return torch.autograd.grad(out, of, direction)
+from native_cases import (
+    TOLERANCE,
+    cell_of,
+    columns,
+    dtypes,
+    gradients,
+    integers,
+    layer_of,
+    needs_kernels,
+    random,
+)
 
 
 def unroll_both(
@@ -138,11 +112,13 @@ def test_gru_saturates_without_overflow(isa: str) -> None:
 
 
 @needs_kernels
-def test_nan_stays_in_its_sequence_and_does_not_vanish(isa: str) -> None:
+@pytest.mark.parametrize("has_encoder", [False, True])
+def test_nan_stays_in_its_sequence_and_does_not_vanish(isa: str, has_encoder: bool) -> None:
     lengths = torch.tensor([3, 5, 1])
     cell, x = cell_of(4, 6, torch.float32), random(12, 2, 4, seed=1, dtype=torch.float32)
     x[6, 1, 2] = torch.nan  # frame 2 of the second episode, agent 1
-    out = gru_unroll(cell, x, ragged.TimeMajor(lengths))
+    encoder = layer_of(4, 4, torch.float32) if has_encoder else None
+    out = gru_unroll(cell, x, ragged.TimeMajor(lengths), encoder=encoder)
     touched = torch.zeros(12, 2, dtype=torch.bool)
     touched[6:10, 1] = True
     assert torch.equal(out.isnan().any(-1), touched)
@@ -152,25 +128,34 @@ def test_nan_stays_in_its_sequence_and_does_not_vanish(isa: str) -> None:
 @needs_kernels
 @pytest.mark.usefixtures("threads")
 def test_threads_do_not_change_a_bit(isa: str) -> None:
-    lengths = [1 + i * 7 % 12 for i in range(60)]
-    steps = torch.tensor(lengths)
-    n_frames = int((steps + 1).sum())
-    cell, layer = cell_of(20, 24, torch.float32), nn.Linear(27, 24)
+    lengths = torch.tensor([1 + i * 7 % 12 for i in range(60)])
+    packing, n_frames = ragged.TimeMajor(lengths), int((lengths + 1).sum())  # 1 300 rows, in many blocks
+    cell, layer, encoder = cell_of(20, 24, torch.float32), nn.Linear(27, 24), nn.Linear(27, 20)
+    best = nn.Linear(20, 24)
+    networks = [[nn.Linear(20, 9), nn.Linear(9, 5)], [nn.Linear(20, 3)]]
     x = random(n_frames, 3, 20, seed=2, dtype=torch.float32).requires_grad_()
-    ones = torch.randint(7, (n_frames, 3, 2), generator=torch.Generator().manual_seed(1))
+    ones, rows = integers(n_frames, 3, 2, high=7), x.detach().flatten(0, 1)
+    index, legal = integers(1500, high=len(rows)), integers(len(rows), 24, high=2).bool()
     args = [random(500, n, seed=n, dtype=torch.float32).requires_grad_() for n in (4, 20, 5, 5, 1)]
     results: list[list[Tensor]] = []
     for n in (1, 2, 5):
         torch.set_num_threads(n)
-        hidden = gru_unroll(cell, x, ragged.TimeMajor(steps))
+        hidden = gru_unroll(cell, x, packing)
+        fused = gru_unroll(cell, x.detach(), packing, encoder=encoder, ones=ones)
         encoded = linear(layer, x, ones=ones, relu=True)
         mixed = monotone_mix(args[0], args[1], args[2], args[3], args[4][:, 0])
+        several = torch.cat(branches(rows, networks, index), 1)
+        chosen = linear_chosen(networks[1][0], x, ones[..., 0] % 3)
         results.append(
             [
-                *(hidden, encoded, mixed),
+                *(hidden, fused, encoded, mixed, several, chosen),
                 *gradients(hidden, x, *cell.parameters()),
+                *gradients(fused, *encoder.parameters(), *cell.parameters()),
                 *gradients(encoded, x, *layer.parameters()),
                 *gradients(mixed, *args),
+                *gradients(several, *nn.ModuleList(map(nn.ModuleList, networks)).parameters()),
+                *gradients(chosen, x, *networks[1][0].parameters()),
+                greedy_linear(best, rows, legal),
             ]
         )
     for other in results[1:]:
@@ -180,28 +165,148 @@ def test_threads_do_not_change_a_bit(isa: str) -> None:
 
 @needs_kernels
 @settings(max_examples=30)
-@given(st.lists(st.integers(0, 6), min_size=1, max_size=30), st.integers(1, 5))
-def test_an_episode_has_the_same_bits_in_any_company(lengths: list[int], agents: int) -> None:
-    cell, layer = cell_of(5, 19, torch.float32), nn.Linear(5, 5)
+@given(st.lists(st.integers(0, 6), min_size=1, max_size=30), st.integers(1, 5), st.booleans())
+def test_an_episode_has_the_same_bits_in_any_company(lengths: list[int], agents: int, fused: bool) -> None:
+    cell, layer = cell_of(5, 19, torch.float32), nn.Linear(8, 5)
     x = random(sum(lengths) + len(lengths), agents, 5, seed=3, dtype=torch.float32)
+    ones = integers(len(x), agents, 2, low=-1, high=3)
 
-    def hidden_states(x: Tensor, lengths: list[int]) -> Tensor:
-        with torch.no_grad():
-            return gru_unroll(cell, linear(layer, x), ragged.TimeMajor(torch.tensor(lengths)))
+    @torch.no_grad()
+    def hidden_states(x: Tensor, ones: Tensor, lengths: list[int]) -> Tensor:
+        packing = ragged.TimeMajor(torch.tensor(lengths))
+        if fused:
+            return gru_unroll(cell, x, packing, encoder=layer, ones=ones)
+        return gru_unroll(cell, linear(layer, x, ones=ones), packing)
 
-    together = torch.split(hidden_states(x, lengths), [n + 1 for n in lengths])
-    for alone, length, want in zip(torch.split(x, [n + 1 for n in lengths]), lengths, together, strict=True):
-        assert torch.equal(hidden_states(alone, [length]), want)
+    n_frames = [n + 1 for n in lengths]
+    together = torch.split(hidden_states(x, ones, lengths), n_frames)
+    alone = zip(torch.split(x, n_frames), torch.split(ones, n_frames), lengths, strict=True)
+    for (of_x, of_ones, length), want in zip(alone, together, strict=True):
+        assert torch.equal(hidden_states(of_x, of_ones, [length]), want)
+
+
+# The recurrence and the encoder before it, in one.
+
+
+def encoded_both(
+    lengths: list[int], agents: int, dense: int, hot: int, n_inputs: int, size: int, dtype: torch.dtype
+) -> tuple[list[Tensor], list[Tensor]]:
+    """As `unroll_both`; in float64 with the one-hot inputs written out.
+
+    What ReLU reads is exact, or it might be on one side of 0 here and on the other there.
+    """
+    steps = torch.tensor(lengths)
+    n_frames = int((steps + 1).sum())
+    ones = columns(n_frames, agents, 2, n_hot=hot)
+    results: list[list[Tensor]] = []
+    for kind in (dtype, torch.float64):
+        cell, encoder = cell_of(n_inputs, size, kind), layer_of(dense + hot, n_inputs, kind, quarters=True)
+        x = random(n_frames, agents, dense, seed=7, dtype=kind).round()
+        if not results:
+            out = gru_unroll(cell, x, ragged.TimeMajor(steps), encoder=encoder, ones=ones)
+        else:
+            out = gru_unroll_naive(cell, one_hot_naive(encoder, x, ones, relu=True), steps)
+        results.append([out.detach(), *gradients(out, *encoder.parameters(), *cell.parameters())])
+    return results[0], results[1]
+
+
+ENCODED_SHAPES = {
+    "one frame": ([0], 1, 1, 1, 1, 1),
+    "one step": ([1], 1, 5, 2, 3, 3),
+    "nothing one-hot": ([2, 5], 3, 7, 0, 9, 4),
+    "ragged": ([1, 9, 2, 0, 5, 1, 30, 7], 5, 17, 6, 18, 33),
+    "the usual size": ([12, 3, 40], 8, 40, 22, 64, 64),
+    "less than a vector": ([2, 6], 2, 3, 1, 2, 2),
+    "wide": ([5, 1], 2, 130, 11, 70, 19),
+    "many sequences": ([1, 0, 3] * 70, 3, 6, 4, 5, 7),
+}
+
+
+@needs_kernels
+@dtypes
+@pytest.mark.parametrize("shape", ENCODED_SHAPES.values(), ids=ENCODED_SHAPES)
+def test_gru_with_encoder(
+    isa: str, shape: tuple[list[int], int, int, int, int, int], dtype: torch.dtype
+) -> None:
+    given_, want = encoded_both(*shape, dtype)
+    for a, b in zip(given_, want, strict=True):
+        assert relative_error(a, b) < TOLERANCE[dtype]
+
+
+@needs_kernels
+@given(
+    st.lists(st.integers(0, 9), min_size=1, max_size=30),
+    st.tuples(
+        st.integers(1, 9), st.integers(1, 40), st.integers(0, 9), st.integers(1, 40), st.integers(1, 40)
+    ),
+    st.sampled_from(list(TOLERANCE)),
+)
+def test_gru_with_encoder_of_any_shape(
+    lengths: list[int], sizes: tuple[int, int, int, int, int], dtype: torch.dtype
+) -> None:
+    given_, want = encoded_both(lengths, *sizes, dtype)
+    for a, b in zip(given_, want, strict=True):
+        assert (
+            relative_error(a, b) < 50 * TOLERANCE[dtype]
+        )  # a gradient of one number is a sum that may cancel
+
+
+@needs_kernels
+@pytest.mark.parametrize("hot", [0, 6])
+def test_the_encoder_is_the_layer_before_bit_for_bit(isa: str, hot: int) -> None:
+    """With gradients and without, and where x has one, which goes the way of two calls."""
+    packing = ragged.TimeMajor(torch.tensor([4, 0, 11, 2]))
+    cell, encoder = cell_of(19, 21, torch.float32), layer_of(5 + hot, 19, torch.float32)
+    x, ones = random(21, 3, 5, seed=4, dtype=torch.float32), columns(21, 3, 2, n_hot=hot)
+    want = gru_unroll(cell, linear(encoder, x, ones=ones, relu=True), packing)
+    assert torch.equal(gru_unroll(cell, x, packing, encoder=encoder, ones=ones), want)
+    with torch.no_grad():
+        assert torch.equal(gru_unroll(cell, x, packing, encoder=encoder, ones=ones), want)
+    x.requires_grad_()
+    assert torch.equal(gru_unroll(cell, x, packing, encoder=encoder, ones=ones), want)
+
+
+@needs_kernels
+def test_encoder_gradcheck(isa: str) -> None:
+    cell, encoder = cell_of(3, 4, torch.float64), layer_of(5, 3, torch.float64)
+    x, ones, lengths = random(9, 2, 3, seed=1), columns(9, 2, 1, n_hot=2), torch.tensor([3, 0, 3])
+
+    def unroll(*_: Tensor) -> Tensor:  # gradcheck changes the parameters in place
+        return gru_unroll(cell, x, ragged.TimeMajor(lengths), encoder=encoder, ones=ones)
+
+    assert torch.autograd.gradcheck(unroll, (*encoder.parameters(), *cell.parameters()))
+
+
+@pytest.mark.parametrize("has_kernels", [True, False])
+@pytest.mark.parametrize("of_x", [True, False])
+@pytest.mark.parametrize("hot", [0, 4])
+def test_encoder_by_every_way(
+    monkeypatch: pytest.MonkeyPatch, has_kernels: bool, of_x: bool, hot: int
+) -> None:
+    """In two calls where the inputs have a gradient, and without kernels."""
+    if not has_kernels:
+        monkeypatch.setattr(native, "native", None)
+    lengths = torch.tensor([3, 1, 5])
+    cell, encoder = cell_of(6, 5, torch.float64), layer_of(3 + hot, 6, torch.float64)
+    x, ones = random(12, 2, 3, seed=1).requires_grad_(of_x), columns(12, 2, 2, n_hot=hot)
+    parameters = [*encoder.parameters(), *cell.parameters(), *([x] if of_x else [])]
+    out = gru_unroll(cell, x, ragged.TimeMajor(lengths), encoder=encoder, ones=ones)
+    want = gru_unroll_naive(cell, one_hot_naive(encoder, x, ones, relu=True), lengths)
+    torch.testing.assert_close(out, want)
+    for a, b in zip(gradients(out, *parameters), gradients(want, *parameters), strict=True):
+        torch.testing.assert_close(a, b)
 
 
 # The linear layer.
 
 
-def one_hot_naive(layer: nn.Linear, x: Tensor, ones: Tensor, relu: bool) -> Tensor:
+def one_hot_naive(layer: nn.Linear, x: Tensor, ones: Tensor | None, relu: bool) -> Tensor:
     """With the one-hot inputs written out."""
-    n_hot = layer.in_features - x.shape[-1]
-    hot = functional.one_hot(torch.where(ones < 0, n_hot, ones), n_hot + 1).sum(-2)[..., :n_hot]
-    y: Tensor = layer(torch.cat([x, hot.to(x.dtype)], -1))
+    if ones is not None:
+        n_hot = layer.in_features - x.shape[-1]
+        hot = functional.one_hot(torch.where(ones < 0, n_hot, ones), n_hot + 1).sum(-2)[..., :n_hot]
+        x = torch.cat([x, hot.to(x.dtype)], -1)
+    y: Tensor = layer(x)
     return torch.relu(y) if relu else y
 
 
@@ -257,76 +362,6 @@ def test_linear_has_no_gradient_where_relu_is_flat_and_keeps_nan(isa: str) -> No
     assert torch.autograd.grad(y[0].sum(), x)[0][0].item() == 1.0
 
 
-@needs_kernels
-def test_a_one_hot_input_out_of_range_is_refused() -> None:
-    layer, x = nn.Linear(6, 2), torch.zeros(3, 4)
-    linear(layer, x, ones=torch.tensor([[0], [1], [-1]]))
-    with pytest.raises(ValueError, match="row 2: given 2, want less than 2"):
-        linear(layer, x, ones=torch.tensor([[0], [1], [2]]))
-    with pytest.raises(ValueError, match=r"weight: given shape \(2, 6\), want \(2, 4\)"):
-        linear(layer, x)
-
-
-# The mixer.
-
-
-@needs_kernels
-@dtypes
-@pytest.mark.parametrize(("n_rows", "agents", "size"), [(1, 1, 1), (5, 3, 2), (300, 8, 32), (257, 2, 19)])
-def test_mix(isa: str, n_rows: int, agents: int, size: int, dtype: torch.dtype) -> None:
-    results: list[list[Tensor]] = []
-    for kind in (dtype, torch.float64):
-        shapes = [(n_rows, agents), (n_rows, agents * size), (n_rows, size), (n_rows, size), (n_rows,)]
-        args = [random(*shape, seed=i, dtype=kind).requires_grad_() for i, shape in enumerate(shapes)]
-        args[1].data[0, 0] = 0.0  # where the absolute value has no slope
-        mixed = monotone_mix_naive(*args) if results else monotone_mix(*args)
-        results.append([mixed.detach(), *gradients(mixed, *args)])
-    for a, b in zip(*results, strict=True):
-        assert relative_error(a, b) < TOLERANCE[dtype]
-
-
-# The reverse scan and the greedy choice.
-
-
-@given(st.lists(st.integers(1, 9), min_size=1, max_size=8), st.integers(1, 3), st.integers(0, 99))
-def test_scan_with_and_without_kernels(lengths: list[int], width: int, seed: int) -> None:
-    lengths = [*lengths, 2]  # one step at least whose factor counts
-    shape = sum(lengths), width
-    factor = torch.where(random(*shape, seed=seed + 1) > 1, 0.0, random(*shape, seed=seed)).requires_grad_()
-    constant = random(*shape, seed=seed + 2).requires_grad_()
-    results = []
-    for has_kernels in (True, False):
-        with pytest.MonkeyPatch.context() as patch:
-            if not has_kernels:
-                patch.setattr(native, "native", None)
-            y = targets._scan(factor, constant, torch.tensor(lengths))
-        results.append([y, *gradients(y, factor, constant)])
-    for a, b in zip(*results, strict=True):
-        torch.testing.assert_close(a, b)
-
-
-@needs_kernels
-def test_scan_gradcheck() -> None:
-    lengths = torch.tensor([3, 1, 4])
-    inputs = [random(8, 2, seed=seed).requires_grad_() for seed in (1, 2)]
-    assert torch.autograd.gradcheck(lambda f, c: targets._scan(f, c, lengths), inputs)
-
-
-@needs_kernels
-@dtypes
-def test_greedy(isa: str, dtype: torch.dtype) -> None:
-    generator = torch.Generator().manual_seed(0)
-    q = torch.randint(-2, 3, (50, 3, 7), generator=generator).to(dtype)  # ties
-    legal = torch.rand(50, 3, 7, generator=generator) < 0.4
-    q[4, 0, 3], q[5, 1, :], q[6, 0, 2] = torch.nan, -torch.inf, torch.inf
-    legal[4, 0, 3], legal[7] = True, False
-    want = torch.where(legal, q, -torch.inf).argmax(-1)
-    want[5, 1] = int(legal[5, 1].nonzero()[0])  # a legal one, where all values are -inf
-    assert torch.equal(greedy(q, legal), want)
-    strided = q.transpose(0, 1).contiguous().transpose(0, 1)
-    assert torch.equal(greedy(strided, legal), want)
-
-
 # Other ways to the same recurrence.
 
 
@@ -368,27 +403,3 @@ def test_other_types_take_the_way_through_torch() -> None:
     out = gru_unroll(cell, x, ragged.TimeMajor(torch.tensor([3])))
     assert out.dtype == torch.bfloat16
     torch.testing.assert_close(out, gru_unroll_naive(cell, x, torch.tensor([3])), rtol=0.1, atol=0.1)
-
-
-@needs_kernels
-def test_wrong_shapes_are_refused_by_name() -> None:
-    assert kernels is not None
-    x, lengths = np.zeros((4, 1, 3), np.float32), np.array([3])
-    weights = [
-        np.zeros((15, 3), np.float32),
-        np.zeros((15, 5), np.float32),
-        np.zeros(15, np.float32),
-        np.zeros(15, np.float32),
-    ]
-    hidden = np.zeros((4, 1, 5), np.float32)
-    kernels.gru_forward(x, lengths, *weights, hidden, None, 1)
-    with pytest.raises(ValueError, match="x: given 4 frames, want sum"):
-        kernels.gru_forward(x, lengths + 1, *weights, hidden, None, 1)
-    with pytest.raises(ValueError, match=r"bias_ih: given shape \(14\), want \(15\)"):
-        kernels.gru_forward(x, lengths, *weights[:2], np.zeros(14, np.float32), weights[3], hidden, None, 1)
-    with pytest.raises(ValueError, match=r"hidden: given shape \(4, 1, 6\), want \(4, 1, 5\)"):
-        kernels.gru_forward(x, lengths, *weights, np.zeros((4, 1, 6), np.float32), None, 1)
-    with pytest.raises(TypeError):
-        kernels.gru_forward(x.astype(np.float64), lengths, *weights, hidden, None, 1)
-    with pytest.raises(ValueError, match="isa: given 'mmx'"):
-        kernels.use_isa("mmx")

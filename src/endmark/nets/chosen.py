@@ -32,6 +32,7 @@ def linear_chosen_naive(
 ) -> Float[Tensor, "*rows"]:
     """The same by torch's operations."""
     none = choice < 0
+    x = torch.where(none[..., None], 0.0, x)  # NaN there would have a gradient, of 0 times NaN
     outputs = layer(x).gather(-1, choice.masked_fill(none, 0)[..., None])[..., 0]
     return torch.where(none, 0.0, outputs)
 

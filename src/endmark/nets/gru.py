@@ -42,6 +42,8 @@ def gru_unroll(
     On a CPU by the native kernel, which reads what the encoder gives while it is in the cache; on a GPU by
     cuDNN; elsewhere, or where no kernel was built, by torch's matrix products over time-major packing.
     """
+    if ones is not None and encoder is None:
+        raise ValueError("ones: given without an encoder to read them")
     parameters = cell.weight_ih, cell.weight_hh, cell.bias_ih, cell.bias_hh
     by_kernel = not x.is_cuda and usable(x, *parameters)
     if encoder is not None and (x.requires_grad or not by_kernel):

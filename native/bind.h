@@ -1,0 +1,88 @@
+// What the parts of the Python module share: arrays whose shapes are checked, once, before a kernel trusts them.
+
+#pragma once
+
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include <algorithm>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "kernels.h"
+
+namespace nb = nanobind;
+
+namespace endmark {
+
+extern const Isa* current;  // in use
+
+template <class T> const Kernels<T>& kernels();
+template <> inline const Kernels<float>& kernels<float>() { return current->f32; }
+template <> inline const Kernels<double>& kernels<double>() { return current->f64; }
+
+template <class T, int Dims> using In = nb::ndarray<const T, nb::ndim<Dims>, nb::c_contig, nb::device::cpu>;
+template <class T, int Dims> using Out = nb::ndarray<T, nb::ndim<Dims>, nb::c_contig, nb::device::cpu>;
+using Lengths = In<int64_t, 1>;
+
+template <class Array>
+void expect(const char* name, const Array& array, std::initializer_list<size_t> shape) {
+    if (std::equal(shape.begin(), shape.end(), array.shape_ptr())) return;
+    std::string given, wanted;
+    for (size_t i = 0; i < array.ndim(); ++i) given += (i ? ", " : "") + std::to_string(array.shape(i));
+    for (size_t n : shape) wanted += (wanted.empty() ? "" : ", ") + std::to_string(n);
+    throw nb::value_error((std::string(name) + ": given shape (" + given + "), want (" + wanted + ")").c_str());
+}
+
+template <class T>
+Linear<T> linear_of(
+    const In<T, 2>& x, const std::optional<In<int64_t, 2>>& ones, const In<T, 2>& weight, const In<T, 1>& bias,
+    bool relu, const std::string& prefix = ""
+) {
+    const size_t n_rows = x.shape(0), n_inputs = x.shape(1), n_outputs = weight.shape(0);
+    const size_t n_columns = weight.shape(1), n_ones = ones ? ones->shape(1) : 0;
+    expect((prefix + "weight").c_str(), weight, {n_outputs, ones ? std::max(n_columns, n_inputs) : n_inputs});
+    expect((prefix + "bias").c_str(), bias, {n_outputs});
+    if (ones) expect("ones", *ones, {n_rows, n_ones});
+    for (size_t i = 0; i < n_rows * n_ones; ++i) {
+        const int64_t hot = ones->data()[i];
+        if (hot >= int64_t(n_columns - n_inputs))
+            throw nb::value_error(("ones: row " + std::to_string(i / n_ones) + ": given " + std::to_string(hot) +
+                                   ", want less than " + std::to_string(n_columns - n_inputs) +
+                                   ", the one-hot inputs").c_str());
+    }
+    return {ptrdiff_t(n_rows), ptrdiff_t(n_inputs), ptrdiff_t(n_columns), ptrdiff_t(n_outputs), ptrdiff_t(n_ones),
+            x.data(), weight.data(), bias.data(), ones ? ones->data() : nullptr, relu};
+}
+
+inline void expect_not_negative(const Lengths& lengths, size_t e) {
+    if (lengths(e) < 0)
+        throw nb::value_error(("lengths: episode " + std::to_string(e) + ": given " + std::to_string(lengths(e)) +
+                               ", want 0 or more").c_str());
+}
+
+inline void expect_count(const char* name, size_t given, size_t want) {
+    if (given != want)
+        throw nb::value_error((std::string(name) + ": given " + std::to_string(given) + " arrays, want " +
+                               std::to_string(want)).c_str());
+}
+
+// A parameter that is needed together with another.
+template <class Array> const Array& needed(const char* name, const std::optional<Array>& array) {
+    if (!array) throw nb::value_error((std::string(name) + ": given None, want an array").c_str());
+    return *array;
+}
+
+// An array that has to be what the function wants: nothing is converted, which would be a hidden copy.
+inline auto array(const char* name) { return nb::arg(name).noconvert(); }
+inline auto array_or_none(const char* name) { return nb::arg(name).noconvert().none(); }
+
+void define_networks(nb::module_& m);
+void define_branches(nb::module_& m);
+void define_rows(nb::module_& m);
+
+}  // namespace endmark
