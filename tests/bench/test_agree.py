@@ -7,16 +7,27 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from endmark.algorithms import QLearner, QLearningConfig
 from endmark.bench import agree, baseline
 from endmark.bench import targets as targets_section
-from endmark.bench.agree import MARGIN, Disagreement, check_update, same, same_fields, without_ties
+from endmark.bench.agree import (
+    CORNER,
+    MARGIN,
+    Disagreement,
+    _corners,
+    check_update,
+    same,
+    same_fields,
+    without_corners,
+    without_ties,
+)
 from endmark.bench.baseline_replay import PaddedReplay
 from endmark.bench.baseline_runner import OneEnvironmentActor
 from endmark.bench.run import run
 from endmark.episodes import EpisodeBatch
+from endmark.nets import QMIXMixer
 from helpers import random_batch
 
 Patch = Callable[[pytest.MonkeyPatch], None]
@@ -125,6 +136,25 @@ def test_the_same_is_the_same() -> None:
         same("x", x[:1], x)
     with pytest.raises(Disagreement, match="field 'b'"):
         same_fields("what", {"a": x, "b": x + 1e-6}, {"a": x, "b": x})
+
+
+def test_no_unit_stands_at_a_corner() -> None:
+    batch = random_batch(1, n_episodes=7)
+    learner = QLearner("qmix", batch.spec, QLearningConfig(hidden_size=8))
+    with torch.no_grad():
+        frame = batch.obs[3, 1]
+        learner.agent.encoder.bias[2] = -learner.agent.encoder.weight[2, : len(frame)] @ frame
+        learner.agent.encoder.weight[2, len(frame) :] = 0  # so that this unit of this frame is at 0
+        assert isinstance(learner.mixer, QMIXMixer)
+        state = batch.state[5]
+        last = learner.mixer.weight_1[2]
+        assert isinstance(last, nn.Linear)
+        last.bias[4] -= learner.mixer.weight_1(state)[4]  # and this weight at that one
+    clear = without_corners(learner, batch)
+    assert (clear.obs != batch.obs).flatten(1).any(1).nonzero().flatten().tolist() == [3, 5]
+    assert all((x.abs() >= CORNER).all() for x in _corners(learner, clear))
+    assert not all((x.abs() >= CORNER).all() for x in _corners(learner, batch))
+    check_update(learner, batch)
 
 
 def test_no_two_actions_are_tied_for_the_best() -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import copy
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
 import torch
@@ -12,6 +13,7 @@ from endmark.algorithms import QLearner
 from endmark.bench.baseline import BaselineLearner, PaddedBatch
 from endmark.bench.border import baseline_of, padded_batch
 from endmark.episodes import EpisodeBatch
+from endmark.nets import QMIXMixer, linear
 
 TOLERANCE = 1e-5
 """Of a gradient, relative to its norm; of a loss, to its size: float32 in another order of sums."""
@@ -19,6 +21,8 @@ STEP_TOLERANCE = 1e-2
 """Of what an update changes. Adam divides by the gradient's own size, so rounding shows."""
 MARGIN = 1e-4
 """Two actions whose values are closer than this may be ranked by rounding alone."""
+CORNER = 5e-6
+"""Closer to 0 than this, on which side of it a ReLU or an absolute value is may be for rounding to say."""
 
 
 class Disagreement(ValueError):
@@ -47,12 +51,12 @@ def check_update(learner: QLearner, batch: EpisodeBatch) -> tuple[BaselineLearne
     """The baseline with the learner's weights, its batch, and the largest relative distance of a gradient.
 
     Compared are the loss, every gradient, and what one update does to every parameter, the target networks'
-    too. The learner's weights are moved apart first, so that no two networks are alike; ties between actions
-    are taken out of the batch; both learners have made one update afterwards.
+    too. The learner's weights are moved apart first, so that no two networks are alike; corners and ties
+    between actions are taken out of the batch; both learners have made one update afterwards.
     """
     _move_apart(learner)
     baseline = baseline_of(learner)
-    clear = without_ties(learner, batch)
+    clear = without_ties(learner, without_corners(learner, batch))
     padded = padded_batch(clear)
     ours, theirs = learner.loss(clear)["loss"], baseline.loss(padded)
     same("the loss", ours.detach(), theirs.detach())
@@ -67,6 +71,41 @@ def check_update(learner: QLearner, batch: EpisodeBatch) -> tuple[BaselineLearne
         worst = max(worst, same(f"the gradient of {name}", given, want, least=least))
     _check_step(learner, baseline, clear, padded)
     return baseline, padded_batch(batch), worst
+
+
+def without_corners(learner: QLearner, batch: EpisodeBatch) -> EpisodeBatch:
+    """The batch with other observations and states where a gradient would be for rounding to say.
+
+    That is where what goes into a ReLU or an absolute value is within `CORNER` of 0: one unit of one row on
+    the other side of it can move a gradient by more than the tolerance.
+    """
+    generator = torch.Generator().manual_seed(0)
+    names = [name for name in ("obs", "state") if name in batch.fields]
+    for _ in range(100):
+        near = torch.stack([(x.abs() < CORNER).flatten(1).any(1) for x in _corners(learner, batch)]).any(0)
+        if not near.any():
+            return batch
+        changed = dict(batch.fields)
+        for name in names:
+            noise = 0.1 * torch.randn(batch[name].shape, generator=generator).to(batch.device)
+            changed[name] = torch.where(
+                near.view(-1, *(1,) * (noise.ndim - 1)), batch[name] + noise, batch[name]
+            )
+        batch = replace(batch, fields=changed, checked=True)
+    raise Disagreement("no batch without corners was found; not timed")
+
+
+@torch.no_grad()
+def _corners(learner: QLearner, batch: EpisodeBatch) -> Iterator[Tensor]:
+    """What goes into each ReLU and absolute value of the online networks, a row a frame; in float64."""
+    obs, ones = learner.agent.inputs(batch.obs.double(), batch.last_actions)
+    yield linear(copy.deepcopy(learner.agent.encoder).double(), obs, ones=ones)
+    if isinstance(learner.mixer, QMIXMixer):
+        state, mixer = batch.state.flatten(1).double(), copy.deepcopy(learner.mixer).double()
+        for network in (mixer.weight_1, mixer.weight_2):
+            yield network[0](state)
+            yield network(state)
+        yield mixer.bias_2[0](state)
 
 
 def without_ties(learner: QLearner, batch: EpisodeBatch) -> EpisodeBatch:

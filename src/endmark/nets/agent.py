@@ -53,7 +53,7 @@ class RecurrentAgent(nn.Module):
 
         last_actions: `NO_ACTION` at an episode's first frame.
         """
-        obs, ones = self._inputs(obs, last_actions)
+        obs, ones = self.inputs(obs, last_actions)
         x = linear(self.encoder, obs, ones=ones, relu=True)
         h: Tensor = self.recurrence(x.flatten(0, 1), hidden.flatten(0, 1))
         h = h.view_as(hidden)
@@ -65,7 +65,7 @@ class RecurrentAgent(nn.Module):
 
     def unroll_hidden(self, batch: EpisodeBatch) -> Float[Tensor, "F N H"]:
         """The hidden state at every frame of every episode, which `values`, `value_of` and `greedy` read."""
-        obs, ones = self._inputs(batch.obs, batch.last_actions)
+        obs, ones = self.inputs(batch.obs, batch.last_actions)
         return gru_unroll(self.recurrence, obs, batch.time_major, encoder=self.encoder, ones=ones)
 
     def values(self, hidden: Float[Tensor, "*rows H"]) -> Float[Tensor, "*rows A"]:
@@ -84,7 +84,7 @@ class RecurrentAgent(nn.Module):
         """The legal action of the highest value."""
         return greedy_linear(self.head, hidden, avail_actions)
 
-    def _inputs(
+    def inputs(
         self, obs: Float[Tensor, "K N ..."], last_actions: Int[Tensor, "K N"]
     ) -> tuple[Float[Tensor, "K N O"], Int[Tensor, "K N C"] | None]:
         """What the encoder reads: observations, and which of the one-hot inputs after them are 1."""
