@@ -58,7 +58,7 @@ sanitize: $(VENV)/installed-dev
 	rm $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --editable . --config-settings=cmake.define.ENDMARK_SANITIZE=ON
 	LD_PRELOAD="$$(c++ -print-file-name=libasan.so) $$(c++ -print-file-name=libubsan.so)" ASAN_OPTIONS=detect_leaks=0 \
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/nets -p no:cacheprovider
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/nets -p no:cacheprovider --capture=sys
 	$(BIN)/python -m pip install --quiet --editable . --config-settings=cmake.define.ENDMARK_SANITIZE=OFF
 
 # The README's table and picture, as Markdown: some four minutes on two cores, with nothing else running.

@@ -28,9 +28,10 @@ template <class T> struct LinearForward {
     Buffer<T> bias, columns;  // the weight, transposed
     explicit LinearForward(const Linear<T>& l)
         : l(l), width(pitch<T>(l.n_outputs)), bias(width), columns(l.n_columns * width) {
-        memcpy(bias.at, l.bias, l.n_outputs * sizeof(T));
-        for (ptrdiff_t o = 0; o < l.n_outputs; ++o)
+        for (ptrdiff_t o = 0; o < l.n_outputs; ++o) {
+            bias[o] = l.bias[o];
             for (ptrdiff_t c = 0; c < l.n_columns; ++c) columns[c * width + o] = l.weight[o * l.n_columns + c];
+        }
     }
 
     // The outputs, in whole vectors, of the dense inputs x[m, :]; number(m) is the row's number in the batch.
