@@ -90,9 +90,14 @@ def test_the_padded_loss_agrees_in_value_and_in_every_gradient(
     tolerance = 1e-5 if dtype == torch.float32 else 4e-7
     assert given.dtype == dtype
     torch.testing.assert_close(given, want, rtol=tolerance, atol=0)
+    largest = max(float(gradient.abs().max()) for gradient in want_gradients.values())
     for name, gradient in gradients.items():
         size = float(want_gradients[name].abs().max())
         assert size > 0, f"{name}: a gradient of zero shows nothing"
+        if (
+            dtype == torch.float32
+        ):  # the terms of the last bias's nearly cancel, and rounding is that of the terms
+            size = max(size, 0.1 * largest)
         torch.testing.assert_close(gradient, want_gradients[name], rtol=0, atol=tolerance * size, msg=name)
 
 
