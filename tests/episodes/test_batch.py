@@ -13,7 +13,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from endmark.episodes import EpisodeBatch, ragged
-from helpers import assert_same_episodes, batches, final_frames, make_batch, make_spec, random_batch
+from helpers import (
+    assert_same_episodes,
+    batches,
+    final_frames,
+    make_batch,
+    make_spec,
+    random_batch,
+    with_garbage,
+)
 
 Parts = dict[str, Any]
 
@@ -38,6 +46,19 @@ def construct(**parts: Any) -> EpisodeBatch:
 
 
 @given(batches())
+def test_actions_at_frames_are_the_naive_loop(batch: EpisodeBatch) -> None:
+    """What is done at a frame, and was done before it; whatever final frames hold is neither."""
+    batch = with_garbage(batch, 7)
+    nobody, taken, last = [-1] * batch.spec.n_agents, [], []
+    for actions in torch.split(batch["actions"], (batch.lengths + 1).tolist()):
+        done = actions[:-1].tolist()
+        taken += [*done, nobody]
+        last += [nobody, *done]
+    assert batch.actions_taken.tolist() == taken
+    assert batch.last_actions.tolist() == last
+
+
+@given(batches())
 def test_frames_and_steps_are_the_naive_loop(batch: EpisodeBatch) -> None:
     step_frames, first_frames, last_steps, steps_left, frame = [], [], [], [], 0
     for length in batch.lengths.tolist():
@@ -57,6 +78,7 @@ def test_frames_and_steps_are_the_naive_loop(batch: EpisodeBatch) -> None:
         frame,
     )
     assert sorted([*step_frames, *final_frames(batch).tolist()]) == list(range(frame))
+    assert batch.final_frames.tolist() == final_frames(batch).tolist()
     for name, tensor in batch.fields.items():
         assert batch[name] is tensor
         assert torch.equal(batch.steps(name), tensor[step_frames])
