@@ -51,7 +51,7 @@ template <class T> void branches_forward(const Branches<T>& b, T* const* outputs
     const ptrdiff_t size = linear_rows * widest_row(b);
     endmark::parallel(n_blocks(b), n_threads, [&](ptrdiff_t block) {
         const ptrdiff_t first = block * linear_rows, rows = between(0, b.n_rows - first, linear_rows);
-        Buffer<T> inputs(size), between_layers(2 * size);
+        Buffer<T> inputs(size, false), between_layers(2 * size, false);
         gather(b, first, rows, inputs.at);
         const T* from = inputs.at;
         ptrdiff_t from_row = pitch<T>(b.n_inputs);
@@ -67,16 +67,6 @@ template <class T> void branches_forward(const Branches<T>& b, T* const* outputs
         }
     });
 }
-
-// The weight as the backward pass multiplies it.
-template <class T> struct LinearBackward {
-    const ptrdiff_t row;
-    Buffer<T> weight;
-    explicit LinearBackward(const Linear<T>& l) : row(pitch<T>(l.n_inputs)), weight(l.n_outputs * row) {
-        for (ptrdiff_t o = 0; o < l.n_outputs; ++o)
-            memcpy(weight + o * row, l.weight + o * l.n_inputs, l.n_inputs * sizeof(T));
-    }
-};
 
 template <class T>
 void branches_backward(

@@ -184,7 +184,7 @@ template <class T> struct GruRows {
     Buffer<T> gates, states, inputs, encoded, dense;
     ptrdiff_t numbers[capacity];  // of the rows in the batch
     GruRows(const Gru<T>& g, GruSum<T>& sum)
-        : sum(sum), has_encoder(sum.encoder.l.x), size(g.size), n_inputs(g.n_inputs), width(padded<T>(size)),
+        : sum(sum), has_encoder(sum.encoder.l.n_outputs > 0), size(g.size), n_inputs(g.n_inputs), width(padded<T>(size)),
           gates_row(pitch<T>(4 * width)), states_row(pitch<T>(size)), inputs_row(pitch<T>(n_inputs)),
           dense_row(pitch<T>(sum.encoder.l.n_inputs)), gates(capacity * gates_row, false),
           states(capacity * states_row, size % lanes<T>), inputs(capacity * inputs_row, n_inputs % lanes<T>),

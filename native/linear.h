@@ -54,20 +54,36 @@ template <class T> struct LinearForward {
     }
 };
 
-template <class T> void linear_forward(const Linear<T>& l, T* y, int n_threads) {
+// take(row, its outputs) for every row, in the order of rows within a block.
+template <class T, class Take> void for_outputs(const Linear<T>& l, int n_threads, Take&& take) {
     const LinearForward<T> layer(l);
-    const ptrdiff_t row = pitch<T>(l.n_outputs);
+    const ptrdiff_t width = pitch<T>(l.n_outputs);
     endmark::parallel(n_blocks(l), n_threads, [&](ptrdiff_t block) {
-        Buffer<T> outputs(linear_rows * row);
+        Buffer<T> outputs(linear_rows * width, false);
         for_blocks(l, block, n_blocks(l), [&](ptrdiff_t first, ptrdiff_t rows) {
             layer.rows(
-                l.x + first * l.n_inputs, l.n_inputs, rows, [&](ptrdiff_t m) { return first + m; }, outputs.at, row
+                l.x + first * l.n_inputs, l.n_inputs, rows, [&](ptrdiff_t m) { return first + m; }, outputs.at, width
             );
-            for (ptrdiff_t m = 0; m < rows; ++m)
-                memcpy(y + (first + m) * l.n_outputs, outputs + m * row, l.n_outputs * sizeof(T));
+            for (ptrdiff_t m = 0; m < rows; ++m) take(first + m, outputs + m * width);
         });
     });
 }
+
+template <class T> void linear_forward(const Linear<T>& l, T* y, int n_threads) {
+    for_outputs(l, n_threads, [&](ptrdiff_t row, const T* outputs) {
+        memcpy(y + row * l.n_outputs, outputs, l.n_outputs * sizeof(T));
+    });
+}
+
+// The weight of the dense inputs, as the backward pass multiplies it.
+template <class T> struct LinearBackward {
+    const ptrdiff_t row;
+    Buffer<T> weight;
+    explicit LinearBackward(const Linear<T>& l) : row(pitch<T>(l.n_inputs)), weight(l.n_outputs * row) {
+        for (ptrdiff_t o = 0; o < l.n_outputs; ++o)
+            memcpy(weight + o * row, l.weight + o * l.n_columns, l.n_inputs * sizeof(T));
+    }
+};
 
 // The gradients of some rows' parameters.
 template <class T> struct LinearSum {
@@ -114,10 +130,7 @@ void linear_backward(
     const Linear<T>& l, const T* y, const T* grad, const LinearGradients<T>& out, int n_threads
 ) {
     const ptrdiff_t gradients_row = pitch<T>(l.n_outputs), inputs_row = pitch<T>(l.n_inputs);
-    Buffer<T> weight(out.x ? l.n_outputs * inputs_row : 0);  // of the dense inputs
-    for (ptrdiff_t o = 0; out.x && o < l.n_outputs; ++o)
-        memcpy(weight + o * inputs_row, l.weight + o * l.n_columns, l.n_inputs * sizeof(T));
-
+    const LinearBackward<T> layer(l);
     const ptrdiff_t blocks = n_blocks(l), n_sums = between(1, blocks / 4, linear_max_sums);
     LinearSum<T>* sums[linear_max_sums] = {};
     endmark::parallel(n_sums, n_threads, [&](ptrdiff_t i) {
@@ -138,7 +151,7 @@ void linear_backward(
             );
             if (out.x)
                 multiply_rows(
-                    gradients.at, gradients_row, weight.at, inputs_row, l.n_outputs, l.n_inputs, rows,
+                    gradients.at, gradients_row, layer.weight.at, layer.row, l.n_outputs, l.n_inputs, rows,
                     [&](ptrdiff_t m, ptrdiff_t i, Vector<T> value) {
                         store(out.x + (first + m) * l.n_inputs + i, value, l.n_inputs - i);
                     }

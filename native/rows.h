@@ -52,17 +52,8 @@ void greedy(
 
 // The same of the outputs of a linear layer, which are written nowhere.
 template <class T> void greedy_linear(const Linear<T>& l, const bool* legal, int64_t* choice, int n_threads) {
-    const LinearForward<T> layer(l);
-    const ptrdiff_t row = pitch<T>(l.n_outputs);
-    endmark::parallel(n_blocks(l), n_threads, [&](ptrdiff_t block) {
-        Buffer<T> outputs(linear_rows * row);
-        for_blocks(l, block, n_blocks(l), [&](ptrdiff_t first, ptrdiff_t rows) {
-            layer.rows(
-                l.x + first * l.n_inputs, l.n_inputs, rows, [&](ptrdiff_t m) { return first + m; }, outputs.at, row
-            );
-            for (ptrdiff_t m = 0; m < rows; ++m)
-                choice[first + m] = best_of(outputs + m * row, legal + (first + m) * l.n_outputs, l.n_outputs);
-        });
+    for_outputs(l, n_threads, [&](ptrdiff_t row, const T* outputs) {
+        choice[row] = best_of(outputs, legal + row * l.n_outputs, l.n_outputs);
     });
 }
 

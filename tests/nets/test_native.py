@@ -279,16 +279,16 @@ def test_encoder_gradcheck(isa: str) -> None:
 
 @pytest.mark.parametrize("has_kernels", [True, False])
 @pytest.mark.parametrize("of_x", [True, False])
-@pytest.mark.parametrize("hot", [0, 4])
+@pytest.mark.parametrize(("n_dense", "hot"), [(3, 0), (3, 4), (0, 4)])
 def test_encoder_by_every_way(
-    monkeypatch: pytest.MonkeyPatch, has_kernels: bool, of_x: bool, hot: int
+    monkeypatch: pytest.MonkeyPatch, has_kernels: bool, of_x: bool, n_dense: int, hot: int
 ) -> None:
-    """In two calls where the inputs have a gradient, and without kernels."""
+    """In two calls where the inputs have a gradient, and without kernels; an agent may see nothing."""
     if not has_kernels:
         monkeypatch.setattr(native, "native", None)
     lengths = torch.tensor([3, 1, 5])
-    cell, encoder = cell_of(6, 5, torch.float64), layer_of(3 + hot, 6, torch.float64)
-    x, ones = random(12, 2, 3, seed=1).requires_grad_(of_x), columns(12, 2, 2, n_hot=hot)
+    cell, encoder = cell_of(6, 5, torch.float64), layer_of(n_dense + hot, 6, torch.float64)
+    x, ones = random(12, 2, n_dense, seed=1).requires_grad_(of_x), columns(12, 2, 2, n_hot=hot)
     parameters = [*encoder.parameters(), *cell.parameters(), *([x] if of_x else [])]
     out = gru_unroll(cell, x, ragged.TimeMajor(lengths), encoder=encoder, ones=ones)
     want = gru_unroll_naive(cell, one_hot_naive(encoder, x, ones, relu=True), lengths)

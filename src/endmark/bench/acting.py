@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from functools import partial
 
 import torch
@@ -79,24 +80,24 @@ def _play(
     env_id, (env, usual_env) = _environments(2)
     learner = _learner(env, setting.quick)
     n = 4 if setting.quick else 32
-    rollout = _rollout(env_id, env.spec, n_envs, workers)
-    play = Ours(rollout, n_envs, learner, n, overlap=overlap)
-    learn_from = play.prefill(2 * n)
-    baseline, _, distance = check_update(learner, learn_from)
-    usual = Usual(usual_env, learner, baseline, n)
-    usual.prefill(2 * n)
-    # Environments that end together make a burst of updates; what runs beside them is the next burst.
-    episodes = 1 if setting.quick else 4 * n_envs if updates else n_envs
-    work: dict[str, Callable[[], int]] = {
-        "endmark": lambda: play.run(episodes, updates=updates),
-        "baseline": lambda: usual.run(episodes, updates=updates),
-    }
-    times = measure_rates(work, setting.share(2.0 if updates else 1.0))
-    for each in (rollout, env, usual_env):
-        each.close()
+    with closing(env), closing(usual_env), _rollout(env_id, env.spec, n_envs, workers) as rollout:
+        play = Ours(rollout, n_envs, learner, n, overlap=overlap)
+        learn_from = play.prefill(2 * n)
+        baseline, _, distance = check_update(learner, learn_from)
+        usual = Usual(usual_env, learner, baseline, n)
+        usual.prefill(2 * n)
+        # Environments that end together make a burst of updates; what runs beside them is the next burst.
+        episodes = 1 if setting.quick else 4 * n_envs if updates else n_envs
+        work: dict[str, Callable[[], int]] = {
+            "endmark": lambda: play.run(episodes, updates=updates),
+            "baseline": lambda: usual.run(episodes, updates=updates),
+        }
+        times = measure_rates(work, setting.share(2.0 if updates else 1.0))
     section = "end-to-end" if updates else "rollout"
-    options = [f"--n-envs {n_envs}"] * (n_envs != N_ENVS) + [f"--workers {workers}"] * (workers > 0)
-    name = " ".join([env_id.rpartition(":")[2], *options, *["--overlap"] * overlap])
+    name = env_id.rpartition(":")[2]
+    name += f" --n-envs {n_envs}" if n_envs != N_ENVS else ""
+    name += f" --workers {workers}" if workers else ""
+    name += " --overlap" if overlap else ""
     details: dict[str, Detail] = {
         "env": env_id,
         "n_envs": n_envs,

@@ -22,7 +22,7 @@ STEP_TOLERANCE = 1e-2
 MARGIN = 1e-4
 """Two actions whose values are closer than this may be ranked by rounding alone."""
 CORNER = 5e-6
-"""Closer to 0 than this, on which side of it a ReLU or an absolute value is may be for rounding to say."""
+"""If it is closer to 0, what goes into a ReLU or an absolute value may be on either side by rounding alone."""
 
 
 class Disagreement(ValueError):

@@ -1,7 +1,9 @@
 """Networks over ragged episodes."""
 
 from endmark.nets.agent import NO_ACTION, RecurrentAgent
-from endmark.nets.greedy import greedy
+from endmark.nets.branches import branches
+from endmark.nets.chosen import linear_chosen
+from endmark.nets.greedy import greedy, greedy_linear
 from endmark.nets.gru import gru_unroll, gru_unroll_naive
 from endmark.nets.linear import linear
 from endmark.nets.mixers import QMIXMixer, VDNMixer
@@ -11,8 +13,11 @@ __all__ = [
     "QMIXMixer",
     "RecurrentAgent",
     "VDNMixer",
+    "branches",
     "greedy",
+    "greedy_linear",
     "gru_unroll",
     "gru_unroll_naive",
     "linear",
+    "linear_chosen",
 ]

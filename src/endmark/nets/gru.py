@@ -46,7 +46,7 @@ def gru_unroll(
         raise ValueError("ones: given without an encoder to read them")
     parameters = cell.weight_ih, cell.weight_hh, cell.bias_ih, cell.bias_hh
     by_kernel = not x.is_cuda and usable(x, *parameters)
-    if encoder is not None and (x.requires_grad or not by_kernel):
+    if encoder is not None and (x.requires_grad or not by_kernel or not usable(x, *encoder.parameters())):
         x, encoder, ones = linear(encoder, x, ones=ones, relu=True), None, None
     if x.is_cuda:
         return gru_cudnn(x, *parameters, packing)

@@ -30,8 +30,9 @@ def linear(
     weight, bias = layer.weight, layer.bias
     if not usable(x, weight, bias):
         return _linear_torch(x, ones, weight, bias, relu)
-    flat = x.reshape(-1, x.shape[-1])
-    flat_ones = None if ones is None else ones.reshape(-1, ones.shape[-1])
+    n_rows = x.shape[:-1].numel()  # which -1 does not tell where there are no dense inputs
+    flat = x.reshape(n_rows, x.shape[-1])
+    flat_ones = None if ones is None else ones.reshape(n_rows, ones.shape[-1])
     y: Tensor
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (x, weight, bias)):
         y = _NativeLinear.apply(flat, flat_ones, weight, bias, relu)  # type: ignore[no-untyped-call]
