@@ -22,7 +22,7 @@ STEP_TOLERANCE = 1e-2
 MARGIN = 1e-4
 """Two actions whose values are closer than this may be ranked by rounding alone."""
 CORNER = 5e-6
-"""If it is closer to 0, what goes into a ReLU or an absolute value may be on either side by rounding alone."""
+"""What goes into a ReLU or an absolute value, and is closer to 0, may be on either side by rounding alone."""
 
 
 class Disagreement(ValueError):
