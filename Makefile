@@ -58,14 +58,14 @@ sanitize: $(VENV)/installed-dev
 	rm $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --editable . --config-settings=cmake.define.ENDMARK_SANITIZE=ON
 	LD_PRELOAD="$$(c++ -print-file-name=libasan.so) $$(c++ -print-file-name=libubsan.so)" ASAN_OPTIONS=detect_leaks=0 \
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/nets -p no:cacheprovider --capture=sys
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/ops tests/nets -p no:cacheprovider --capture=sys
 	$(BIN)/python -m pip install --quiet --editable . --config-settings=cmake.define.ENDMARK_SANITIZE=OFF
 
 # The README's tables and picture, as Markdown: some five minutes on two cores, with nothing else running.
 bench: $(VENV)/installed
 	mkdir -p runs
-	$(BIN)/endmark bench --markdown --json runs/bench.json --picture docs/pictures/bench.png
-	$(BIN)/endmark bench --markdown --only update --threads 2
+	$(BIN)/python -m benchmarks --markdown --json runs/bench.json --picture docs/pictures/bench.png
+	$(BIN)/python -m benchmarks --markdown --only update --threads 2
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -15,10 +15,10 @@ import time
 
 import torch
 
+from benchmarks.workers import Slow, rollout_of
 from endmark.algorithms import EpsilonGreedy, QLearner, QLearningConfig
-from endmark.algorithms.overlap import InTurn, Overlapped
 from endmark.episodes import EpisodeReplay
-from workers import Slow, rollout_of
+from endmark.training.updates import InTurn, Overlapped
 
 BATCH_SIZE = 32
 

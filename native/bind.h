@@ -40,23 +40,23 @@ void expect(const char* name, const Array& array, std::initializer_list<size_t> 
 
 template <class T>
 Linear<T> linear_of(
-    const In<T, 2>& x, const std::optional<In<int64_t, 2>>& ones, const In<T, 2>& weight, const In<T, 1>& bias,
+    const In<T, 2>& x, const std::optional<In<int64_t, 2>>& one_hot, const In<T, 2>& weight, const In<T, 1>& bias,
     bool relu, const std::string& prefix = ""
 ) {
     const size_t n_rows = x.shape(0), n_inputs = x.shape(1), n_outputs = weight.shape(0);
-    const size_t n_columns = weight.shape(1), n_ones = ones ? ones->shape(1) : 0;
-    expect((prefix + "weight").c_str(), weight, {n_outputs, ones ? std::max(n_columns, n_inputs) : n_inputs});
+    const size_t n_columns = weight.shape(1), n_one_hot = one_hot ? one_hot->shape(1) : 0;
+    expect((prefix + "weight").c_str(), weight, {n_outputs, one_hot ? std::max(n_columns, n_inputs) : n_inputs});
     expect((prefix + "bias").c_str(), bias, {n_outputs});
-    if (ones) expect("ones", *ones, {n_rows, n_ones});
-    for (size_t i = 0; i < n_rows * n_ones; ++i) {
-        const int64_t hot = ones->data()[i];
+    if (one_hot) expect("one_hot", *one_hot, {n_rows, n_one_hot});
+    for (size_t i = 0; i < n_rows * n_one_hot; ++i) {
+        const int64_t hot = one_hot->data()[i];
         if (hot >= int64_t(n_columns - n_inputs))
-            throw nb::value_error(("ones: row " + std::to_string(i / n_ones) + ": given " + std::to_string(hot) +
+            throw nb::value_error(("one_hot: row " + std::to_string(i / n_one_hot) + ": given " + std::to_string(hot) +
                                    ", want less than " + std::to_string(n_columns - n_inputs) +
                                    ", the one-hot inputs").c_str());
     }
-    return {ptrdiff_t(n_rows), ptrdiff_t(n_inputs), ptrdiff_t(n_columns), ptrdiff_t(n_outputs), ptrdiff_t(n_ones),
-            x.data(), weight.data(), bias.data(), ones ? ones->data() : nullptr, relu};
+    return {ptrdiff_t(n_rows), ptrdiff_t(n_inputs), ptrdiff_t(n_columns), ptrdiff_t(n_outputs), ptrdiff_t(n_one_hot),
+            x.data(), weight.data(), bias.data(), one_hot ? one_hot->data() : nullptr, relu};
 }
 
 inline void expect_not_negative(const Lengths& lengths, size_t e) {
@@ -82,7 +82,7 @@ inline auto array(const char* name) { return nb::arg(name).noconvert(); }
 inline auto array_or_none(const char* name) { return nb::arg(name).noconvert().none(); }
 
 void define_networks(nb::module_& m);
-void define_branches(nb::module_& m);
+void define_mlps(nb::module_& m);
 void define_rows(nb::module_& m);
 
 }  // namespace endmark

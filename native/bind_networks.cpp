@@ -38,18 +38,18 @@ struct Sorted {
 // The layer before the recurrence, if there is one, whose outputs are `x` then: written, or left out.
 template <class T>
 std::optional<Linear<T>> encoder_of(
-    const std::optional<In<T, 2>>& obs, const std::optional<In<int64_t, 2>>& ones,
+    const std::optional<In<T, 2>>& obs, const std::optional<In<int64_t, 2>>& one_hot,
     const std::optional<In<T, 2>>& weight, const std::optional<In<T, 1>>& bias, size_t n_rows, size_t n_inputs
 ) {
     if (!obs) {
-        if (ones || weight || bias) throw nb::value_error("obs: given None, want an array, as there is an encoder");
+        if (one_hot || weight || bias) throw nb::value_error("obs: given None, want an array, as there is an encoder");
         return std::nullopt;
     }
     if (obs->shape(0) != n_rows)
         throw nb::value_error(("obs: given " + std::to_string(obs->shape(0)) + " rows, want " +
                                std::to_string(n_rows)).c_str());
     const Linear<T> encoder = linear_of<T>(
-        *obs, ones, needed("encoder_weight", weight), needed("encoder_bias", bias), true, "encoder_"
+        *obs, one_hot, needed("encoder_weight", weight), needed("encoder_bias", bias), true, "encoder_"
     );
     if (size_t(encoder.n_outputs) != n_inputs)
         throw nb::value_error(("encoder_weight: given " + std::to_string(encoder.n_outputs) + " outputs, want " +
@@ -71,7 +71,7 @@ Gru<T> gru_of(
 
 template <class T>
 void gru_forward(
-    std::optional<In<T, 2>> obs, std::optional<In<int64_t, 2>> ones, std::optional<In<T, 2>> encoder_weight,
+    std::optional<In<T, 2>> obs, std::optional<In<int64_t, 2>> one_hot, std::optional<In<T, 2>> encoder_weight,
     std::optional<In<T, 1>> encoder_bias, std::optional<Out<T, 3>> x, Lengths lengths, In<T, 2> weight_ih,
     In<T, 2> weight_hh, In<T, 1> bias_ih, In<T, 1> bias_hh, Out<T, 3> hidden, std::optional<Out<T, 3>> saved,
     int n_threads
@@ -82,7 +82,7 @@ void gru_forward(
     if (!x && !obs) throw nb::value_error("x: given nothing, want inputs, or obs and an encoder");
     if (x) expect("x", *x, {n_frames, n_agents, n_inputs});
     if (saved) expect("saved", *saved, {n_frames, n_agents, 4 * size});
-    const auto encoder = encoder_of<T>(obs, ones, encoder_weight, encoder_bias, n_frames * n_agents, n_inputs);
+    const auto encoder = encoder_of<T>(obs, one_hot, encoder_weight, encoder_bias, n_frames * n_agents, n_inputs);
     const Sorted sorted(lengths, n_frames, n_agents);
     nb::gil_scoped_release release;
     kernels<T>().gru_forward(
@@ -93,7 +93,7 @@ void gru_forward(
 
 template <class T>
 void gru_backward(
-    std::optional<In<T, 2>> obs, std::optional<In<int64_t, 2>> ones, std::optional<In<T, 2>> encoder_weight,
+    std::optional<In<T, 2>> obs, std::optional<In<int64_t, 2>> one_hot, std::optional<In<T, 2>> encoder_weight,
     std::optional<In<T, 1>> encoder_bias, Out<T, 3> x, Lengths lengths, In<T, 2> weight_ih, In<T, 2> weight_hh,
     In<T, 1> bias_ih, In<T, 1> bias_hh, In<T, 3> hidden, In<T, 3> saved, In<T, 3> grad,
     std::optional<Out<T, 3>> grad_x, std::optional<Out<T, 2>> grad_encoder_weight,
@@ -110,7 +110,7 @@ void gru_backward(
     expect("grad_weight_hh", grad_weight_hh, {3 * size, size});
     expect("grad_bias_ih", grad_bias_ih, {3 * size});
     expect("grad_bias_hh", grad_bias_hh, {3 * size});
-    const auto encoder = encoder_of<T>(obs, ones, encoder_weight, encoder_bias, n_frames * n_agents, n_inputs);
+    const auto encoder = encoder_of<T>(obs, one_hot, encoder_weight, encoder_bias, n_frames * n_agents, n_inputs);
     LinearGradients<T> of_encoder = {};
     if (encoder) {
         const Out<T, 2>& of_weight = needed("grad_encoder_weight", grad_encoder_weight);
@@ -132,10 +132,10 @@ void gru_backward(
 
 template <class T>
 void linear_forward(
-    In<T, 2> x, std::optional<In<int64_t, 2>> ones, In<T, 2> weight, In<T, 1> bias, bool relu, Out<T, 2> y,
+    In<T, 2> x, std::optional<In<int64_t, 2>> one_hot, In<T, 2> weight, In<T, 1> bias, bool relu, Out<T, 2> y,
     int n_threads
 ) {
-    const Linear<T> linear = linear_of<T>(x, ones, weight, bias, relu);
+    const Linear<T> linear = linear_of<T>(x, one_hot, weight, bias, relu);
     expect("y", y, {size_t(linear.n_rows), size_t(linear.n_outputs)});
     nb::gil_scoped_release release;
     kernels<T>().linear_forward(linear, y.data(), n_threads);
@@ -143,10 +143,10 @@ void linear_forward(
 
 template <class T>
 void linear_backward(
-    In<T, 2> x, std::optional<In<int64_t, 2>> ones, In<T, 2> weight, In<T, 1> bias, bool relu, In<T, 2> y,
+    In<T, 2> x, std::optional<In<int64_t, 2>> one_hot, In<T, 2> weight, In<T, 1> bias, bool relu, In<T, 2> y,
     In<T, 2> grad, std::optional<Out<T, 2>> grad_x, Out<T, 2> grad_weight, Out<T, 1> grad_bias, int n_threads
 ) {
-    const Linear<T> linear = linear_of<T>(x, ones, weight, bias, relu);
+    const Linear<T> linear = linear_of<T>(x, one_hot, weight, bias, relu);
     const size_t n_rows = linear.n_rows, n_inputs = linear.n_inputs, n_outputs = linear.n_outputs;
     expect("y", y, {n_rows, n_outputs});
     expect("grad", grad, {n_rows, n_outputs});
@@ -246,12 +246,12 @@ void mix_backward(
 
 template <class T> void define(nb::module_& m) {
     m.def(
-        "gru_forward", &gru_forward<T>, array_or_none("obs"), array_or_none("ones"), array_or_none("encoder_weight"),
+        "gru_forward", &gru_forward<T>, array_or_none("obs"), array_or_none("one_hot"), array_or_none("encoder_weight"),
         array_or_none("encoder_bias"), array_or_none("x"), array("lengths"), array("weight_ih"), array("weight_hh"),
         array("bias_ih"), array("bias_hh"), array("hidden"), array_or_none("saved"), nb::arg("n_threads")
     );
     m.def(
-        "gru_backward", &gru_backward<T>, array_or_none("obs"), array_or_none("ones"),
+        "gru_backward", &gru_backward<T>, array_or_none("obs"), array_or_none("one_hot"),
         array_or_none("encoder_weight"), array_or_none("encoder_bias"), array("x"), array("lengths"),
         array("weight_ih"), array("weight_hh"), array("bias_ih"), array("bias_hh"), array("hidden"), array("saved"),
         array("grad"), array_or_none("grad_x"), array_or_none("grad_encoder_weight"),
@@ -259,11 +259,11 @@ template <class T> void define(nb::module_& m) {
         array("grad_bias_hh"), nb::arg("n_threads")
     );
     m.def(
-        "linear_forward", &linear_forward<T>, array("x"), array_or_none("ones"), array("weight"), array("bias"),
+        "linear_forward", &linear_forward<T>, array("x"), array_or_none("one_hot"), array("weight"), array("bias"),
         nb::arg("relu"), array("y"), nb::arg("n_threads")
     );
     m.def(
-        "linear_backward", &linear_backward<T>, array("x"), array_or_none("ones"), array("weight"),
+        "linear_backward", &linear_backward<T>, array("x"), array_or_none("one_hot"), array("weight"),
         array("bias"), nb::arg("relu"), array("y"), array("grad"), array_or_none("grad_x"),
         array("grad_weight"), array("grad_bias"), nb::arg("n_threads")
     );

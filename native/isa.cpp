@@ -1,6 +1,6 @@
 // Compiled once for each instruction set: see CMakeLists.txt.
 
-#include "branches.h"
+#include "mlps.h"
 #include "chosen.h"
 #include "gru.h"
 #include "linear.h"
@@ -11,8 +11,8 @@ namespace ENDMARK_ISA {
 
 template <class T>
 constexpr endmark::Kernels<T> kernels = {
-    gru_forward<T>, gru_backward<T>, linear_forward<T>, linear_backward<T>, branches_forward<T>,
-    branches_backward<T>, chosen_forward<T>, chosen_backward<T>, mix_forward<T>, mix_backward<T>, greedy<T>,
+    gru_forward<T>, gru_backward<T>, linear_forward<T>, linear_backward<T>, mlps_forward<T>,
+    mlps_backward<T>, chosen_forward<T>, chosen_backward<T>, mix_forward<T>, mix_backward<T>, greedy<T>,
     greedy_linear<T>, lambda_return<T>, scan_forward<T>, scan_backward<T>,
 };
 

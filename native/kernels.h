@@ -28,12 +28,12 @@ template <class T> struct Gru {
     const T *weight_ih, *weight_hh, *bias_ih, *bias_hh;  // [3H, I], [3H, H], [3H], [3H]
 };
 
-// y = [x, one-hot] weightᵀ + bias, then ReLU if `relu`: `ones` [R, n_ones] says which inputs after x are 1 rather
+// y = [x, one-hot] weightᵀ + bias, then ReLU if `relu`: `one_hot` [R, n_one_hot] says which inputs after x are 1 rather
 // than 0, counted from there; less than 0 for none.
 template <class T> struct Linear {
-    ptrdiff_t n_rows, n_inputs, n_columns, n_outputs, n_ones;
+    ptrdiff_t n_rows, n_inputs, n_columns, n_outputs, n_one_hot;
     const T *x, *weight, *bias;  // [R, I], [O, C] with C >= I, [O]
-    const int64_t* ones;
+    const int64_t* one_hot;
     bool relu;
 };
 
@@ -42,7 +42,7 @@ template <class T> struct LinearGradients {
 };
 
 // What the recurrence reads: rows [P, I] as they are, or as `encoder` makes them, with ReLU, from its own inputs.
-// Then `rows` is where the encoded ones are kept for the backward pass, or null.
+// Then `rows` is where the encoded inputs are kept for the backward pass, or null.
 template <class T> struct GruInputs {
     T* rows;
     const Linear<T>* encoder;  // null if there is none
@@ -55,7 +55,7 @@ template <class T> struct GruGradients {
 
 // Networks of linear layers with ReLU between them, of one input: layer by layer, network by network. Each layer
 // is a Linear without x; ends[l] says that it is its network's last.
-template <class T> struct Branches {
+template <class T> struct MLPs {
     ptrdiff_t n_rows, n_inputs, n_layers;
     const T* x;           // [., n_inputs]
     const int64_t* rows;  // [n_rows] of x; null for the first n_rows
@@ -94,10 +94,10 @@ template <class T> struct Kernels {
         const Linear<T>&, const T* y, const T* grad, const LinearGradients<T>&, int n_threads
     );
     // outputs[l] [R, O] of each layer; null where not wanted.
-    void (*branches_forward)(const Branches<T>&, T* const* outputs, int n_threads);
+    void (*mlps_forward)(const MLPs<T>&, T* const* outputs, int n_threads);
     // outputs of all layers but the networks' last; grads [R, O] of those that are the last.
-    void (*branches_backward)(
-        const Branches<T>&, const T* const* outputs, const T* const* grads, T* const* grad_weights,
+    void (*mlps_backward)(
+        const MLPs<T>&, const T* const* outputs, const T* const* grads, T* const* grad_weights,
         T* const* grad_biases, int n_threads
     );
     void (*chosen_forward)(const Chosen<T>&, T* y, int n_threads);

@@ -39,11 +39,11 @@ template <class T> struct LinearForward {
     void rows(const T* x, ptrdiff_t x_row, ptrdiff_t rows, Number&& number, T* to, ptrdiff_t to_row) const {
         for (ptrdiff_t m = 0; m < rows; ++m) {
             T* at = to + m * to_row;
-            const int64_t* ones = l.ones + number(m) * l.n_ones;
+            const int64_t* one_hot = l.one_hot + number(m) * l.n_one_hot;
             memcpy(at, bias.at, padded<T>(l.n_outputs) * sizeof(T));
-            for (ptrdiff_t j = 0; j < l.n_ones; ++j)
-                for (ptrdiff_t o = 0; ones[j] >= 0 && o < l.n_outputs; o += lanes<T>)
-                    store(at + o, load(at + o) + load(columns + (l.n_inputs + ones[j]) * width + o));
+            for (ptrdiff_t j = 0; j < l.n_one_hot; ++j)
+                for (ptrdiff_t o = 0; one_hot[j] >= 0 && o < l.n_outputs; o += lanes<T>)
+                    store(at + o, load(at + o) + load(columns + (l.n_inputs + one_hot[j]) * width + o));
         }
         add_multiplied(x, x_row, columns.at, width, l.n_inputs, l.n_outputs, rows, to, to_row);
         for (ptrdiff_t m = 0; l.relu && m < rows; ++m)
@@ -89,10 +89,10 @@ template <class T> struct LinearBackward {
 template <class T> struct LinearSum {
     const Linear<T>& l;
     const ptrdiff_t width, x_width;
-    Buffer<T> weight, ones, bias;  // [O, I], [C - I, O], [O], all padded
+    Buffer<T> weight, one_hot, bias;  // [O, I], [C - I, O], [O], all padded
     explicit LinearSum(const Linear<T>& l)
         : l(l), width(padded<T>(l.n_outputs)), x_width(padded<T>(l.n_inputs)), weight(width * x_width),
-          ones((l.n_columns - l.n_inputs) * width), bias(width) {}
+          one_hot((l.n_columns - l.n_inputs) * width), bias(width) {}
 
     // The outputs' gradients and the dense inputs of some rows, both with whole vectors.
     template <class Number>
@@ -105,10 +105,10 @@ template <class T> struct LinearSum {
             store(bias + o, total);
         }
         for (ptrdiff_t m = 0; m < rows; ++m)
-            for (ptrdiff_t j = 0; j < l.n_ones; ++j) {
-                const int64_t hot = l.ones[number(m) * l.n_ones + j];
+            for (ptrdiff_t j = 0; j < l.n_one_hot; ++j) {
+                const int64_t hot = l.one_hot[number(m) * l.n_one_hot + j];
                 if (hot < 0) continue;
-                T* to = ones + hot * width;
+                T* to = one_hot + hot * width;
                 for (ptrdiff_t o = 0; o < l.n_outputs; o += lanes<T>)
                     store(to + o, load(to + o) + load(gradients + m * gradients_row + o));
             }
@@ -119,7 +119,7 @@ template <class T> struct LinearSum {
         for (ptrdiff_t o = 0; o < l.n_outputs; ++o) {
             T* to = to_weight + o * l.n_columns;
             add(to, weight + o * x_width, 1, l.n_inputs, first);
-            add(to + l.n_inputs, ones + o, width, l.n_columns - l.n_inputs, first);
+            add(to + l.n_inputs, one_hot + o, width, l.n_columns - l.n_inputs, first);
         }
         add(to_bias, bias.at, 1, l.n_outputs, first);
     }

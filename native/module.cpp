@@ -36,7 +36,7 @@ const Isa* current = runnable().front();
 NB_MODULE(_native, m) {
     using namespace endmark;
     define_networks(m);
-    define_branches(m);
+    define_mlps(m);
     define_rows(m);
     m.def("keep_memory", [] {
 #if defined(__GLIBC__)

@@ -6,8 +6,8 @@ from hypothesis import settings
 from jaxtyping import install_import_hook
 
 install_import_hook("endmark", "beartype.beartype")
-pytest.register_assert_rewrite("helpers")
-pytest_plugins = ["native_cases"]  # its fixtures
+pytest.register_assert_rewrite("support")
+pytest_plugins = ["support.native_cases"]  # its fixtures
 
 torch.set_num_threads(1)
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from endmark.episodes import shift_mask, step_mask
-from endmark.report.explain import explain_bits
-from helpers import bits
+from endmark.inspect.explain import explain_bits
+from support.helpers import bits
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGES = [DOCS / "what-does-that-line-do.md", DOCS / "这一步是干什么的.md"]

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from endmark.episodes import EpisodeBatch
 from endmark.targets import gae, lambda_return, n_step_return
-from helpers import make_spec, random_batch
+from support.helpers import make_spec, random_batch
 
 Steps = list[float]
 

@@ -1,5 +1,5 @@
 #!/bin/sh
-# A browser for tests/report/test_page_browser.py and docs/pictures/inspect_page.py: Debian's chromium.
+# A browser for tests/inspect/test_page_browser.py and docs/pictures/inspect_page.py: Debian's chromium.
 # Does nothing where one is found. Never fails: without a browser these tests are skipped, and say so.
 
 for browser in chromium chromium-browser google-chrome; do

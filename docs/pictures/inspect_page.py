@@ -17,9 +17,9 @@ from PIL import Image
 from playwright.sync_api import sync_playwright
 from torch import Tensor
 
-from endmark.report.html import html_page
-from endmark.report.inspection import inspect, page_data
-from endmark.report.source import Source
+from endmark.inspect.html import html_page
+from endmark.inspect.inspection import inspect, page_data
+from endmark.inspect.source import Source
 
 ARGUMENTS = [
     "--no-sandbox",

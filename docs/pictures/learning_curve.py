@@ -5,7 +5,7 @@ from pathlib import Path
 
 from endmark.report import learning_curve
 from endmark.run import read_config, read_metrics
-from endmark.train import evaluate, greedy_policy, load, random_policy
+from endmark.training.loop import evaluate, greedy_policy, load, random_policy
 
 directories = [Path(name) for name in sys.argv[1:]]
 curves, rows, random_returns = [], [], []

@@ -13,7 +13,7 @@ Array = npt.NDArray[Any]
 
 def gru_forward(
     obs: Array | None,  # [F N, O], for the encoder; None: there is none, and x is read
-    ones: Array | None,  # [F N, K] int64, as for linear_forward
+    one_hot: Array | None,  # [F N, K] int64, as for linear_forward
     encoder_weight: Array | None,  # [I, C]
     encoder_bias: Array | None,  # [I]
     x: Array | None,  # [F, N, I]; with an encoder written, for gru_backward, or None if not wanted
@@ -28,7 +28,7 @@ def gru_forward(
 ) -> None: ...
 def gru_backward(
     obs: Array | None,
-    ones: Array | None,
+    one_hot: Array | None,
     encoder_weight: Array | None,
     encoder_bias: Array | None,
     x: Array,
@@ -51,7 +51,7 @@ def gru_backward(
 ) -> None: ...
 def linear_forward(
     x: Array,  # [R, I]
-    ones: Array | None,  # [R, K] int64, or None: which inputs after x are 1; less than 0 for none
+    one_hot: Array | None,  # [R, K] int64, or None: which inputs after x are 1; less than 0 for none
     weight: Array,  # [O, C], C >= I
     bias: Array,  # [O]
     relu: bool,
@@ -60,7 +60,7 @@ def linear_forward(
 ) -> None: ...
 def linear_backward(
     x: Array,
-    ones: Array | None,
+    one_hot: Array | None,
     weight: Array,
     bias: Array,
     relu: bool,
@@ -90,17 +90,17 @@ def chosen_backward(
     grad_bias: Array,
     n_threads: int,
 ) -> None: ...
-def branches_forward(
+def mlps_forward(
     x: Array,  # [., I]
     rows: Array | None,  # [R] int64, of x; None for all
     depths: Sequence[int],  # how many layers each network has
     weights: Sequence[Array],  # of all layers, network by network: [O, I]
     biases: Sequence[Array],  # [O]
     outputs: Sequence[Array],  # [R, O] of each network, written
-    between: Sequence[Array] | None,  # [R, O] of all other layers, after ReLU, written for branches_backward
+    between: Sequence[Array] | None,  # [R, O] of all other layers, after ReLU, written for mlps_backward
     n_threads: int,
 ) -> None: ...
-def branches_backward(
+def mlps_backward(
     x: Array,
     rows: Array | None,
     depths: Sequence[int],

@@ -1,7 +1,7 @@
 """A run directory: what a run leaves behind, readable at every moment, also after a kill.
 
 config.json            how the run was made
-metrics.jsonl          one JSON object a line; keys in `endmark.train`
+metrics.jsonl          one JSON object a line; keys in `endmark.training.loop`
 events.out.tfevents.*  the same for TensorBoard, where it is installed
 weights.safetensors    the last checkpoint's tensors; its metadata holds the counters
 replay.safetensors     the replay's episodes, at the end (`endmark.episodes.files`)

@@ -13,13 +13,20 @@ import numpy as np
 import pytest
 import torch
 from jaxtyping import TypeCheckError
-from padded_oracle import padded_loss, perturb
 from torch import Tensor
 
 from endmark.algorithms import Mixing, QLearner, QLearningConfig
 from endmark.algorithms.qlearning import RunningMoments
 from endmark.episodes import EpisodeBatch, EpisodeSpec
-from helpers import assert_same_episodes, final_frames, make_batch, make_spec, random_batch, with_garbage
+from support.helpers import (
+    assert_same_episodes,
+    final_frames,
+    make_batch,
+    make_spec,
+    random_batch,
+    with_garbage,
+)
+from support.padded_oracle import padded_loss, perturb
 
 MIXINGS: tuple[Mixing, ...] = ("iql", "vdn", "qmix")
 SMALL = QLearningConfig(hidden_size=12, mixer_embed_size=5, mixer_hyper_size=7)

@@ -17,7 +17,7 @@ import torch
 from endmark.audit import Case, Finding, Report, audit, reproduce
 from endmark.audit.observe import LossSubject, moved
 from endmark.audit.view import view_of
-from mutants import MUTANTS, Mutant
+from support.mutants import MUTANTS, Mutant
 
 SEEDS = range(int(os.environ.get("ENDMARK_AUDIT_SEEDS", "2")))
 

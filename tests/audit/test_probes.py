@@ -19,7 +19,7 @@ from endmark.audit.findings import SEVERITIES
 from endmark.audit.observe import LossSubject, moved, relative_change
 from endmark.audit.view import AuditError, view_of
 from endmark.episodes import EpisodeBatch, EpisodeSpec, step_mask
-from helpers import make_batch, make_spec, random_batch
+from support.helpers import make_batch, make_spec, random_batch
 
 Batch = Mapping[str, Tensor]
 SPEC = EpisodeSpec.of(n_agents=2, n_actions=3, episode_limit=7, obs_shape=(4,))

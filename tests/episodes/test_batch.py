@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from endmark.episodes import EpisodeBatch, ragged
-from helpers import (
+from support.helpers import (
     assert_same_episodes,
     batches,
     final_frames,

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 
 from endmark.episodes import EpisodeBatch, EpisodeBuilder
-from helpers import assert_same_episodes, batches, make_batch, make_spec
+from support.helpers import assert_same_episodes, batches, make_batch, make_spec
 
 Values = dict[str, Any]
 

@@ -8,7 +8,7 @@ import safetensors.torch
 import torch
 
 from endmark.episodes.files import FORMAT, FileError, load_episodes, save_episodes
-from helpers import random_batch
+from support.helpers import random_batch
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from endmark.episodes import explain_mask, shift_mask, step_mask
 from endmark.episodes.masks import REASONS, as_flags
-from helpers import all_patterns, bits
+from support.helpers import all_patterns, bits
 
 DTYPES = [
     torch.int64,

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from endmark.episodes import EpisodeBatch, RepairWarning, find_faults, step_mask
 from endmark.episodes.padded import RULES
-from helpers import (
+from support.helpers import (
     all_patterns,
     assert_same_episodes,
     batches,

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from endmark.episodes import EpisodeBatch, EpisodeReplay, SampleBuffer
-from helpers import assert_same_episodes, make_batch, make_spec, random_batch
+from support.helpers import assert_same_episodes, make_batch, make_spec, random_batch
 
 LIMIT = 6
 SPEC = make_spec(n_agents=2, n_actions=3, limit=LIMIT, extra=True)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from endmark.episodes import EpisodeSpec, Field
-from helpers import EXTRA, make_spec
+from support.helpers import EXTRA, make_spec
 
 
 def test_standard_fields() -> None:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from endmark.episodes import EpisodeBatch, EpisodeSpec
 from endmark.nets import NO_ACTION, RecurrentAgent
-from helpers import batches, make_batch, make_spec, random_batch, with_garbage
+from support.helpers import batches, make_batch, make_spec, random_batch, with_garbage
 
 SPEC = make_spec(obs_dtype=torch.float64)
 options = pytest.mark.parametrize(

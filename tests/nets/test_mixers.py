@@ -8,7 +8,7 @@ from torch.nn.functional import elu
 from endmark.episodes import EpisodeSpec
 from endmark.nets import QMIXMixer, VDNMixer
 from endmark.nets.mixers import state_numel
-from helpers import make_spec, random_batch
+from support.helpers import make_spec, random_batch
 
 
 def make_mixer(spec: EpisodeSpec, seed: int) -> QMIXMixer:

@@ -12,7 +12,7 @@ import torch
 from endmark.envs import Environment, Frame, Step
 from endmark.episodes import EpisodeBatch
 from endmark.rollout import RandomPolicy, Rollout, episode_seeds, play
-from scripted import LIMIT, ByObservation, Log, Scripted, length_of, logs_by_seed, terminates
+from support.scripted import LIMIT, ByObservation, Log, Scripted, length_of, logs_by_seed, terminates
 
 SEEDS = list(range(3, 40))
 

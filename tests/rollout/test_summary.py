@@ -10,7 +10,7 @@ import torch
 
 from endmark.episodes import EpisodeBatch
 from endmark.rollout import episode_returns, play, summarise
-from scripted import ByObservation, Scripted, length_of, logs_by_seed, terminates
+from support.scripted import ByObservation, Scripted, length_of, logs_by_seed, terminates
 
 SEEDS = list(range(25))
 

@@ -27,8 +27,8 @@ from endmark.rollout import (
     WorkerWarning,
     play,
 )
-from scripted import ByObservation, Scripted, length_of
-from troubled import InConstructor, InReset, InStep, KeepsActions, LeavesANote, Trouble, WrongShape
+from support.scripted import ByObservation, Scripted, length_of
+from support.troubled import InConstructor, InReset, InStep, KeepsActions, LeavesANote, Trouble, WrongShape
 
 SPEC = Scripted().spec
 LONG = 7  # the seed of an episode of 9 steps
@@ -272,8 +272,8 @@ SCRIPT = """
 import multiprocessing, os, signal, sys, time
 from functools import partial
 from endmark.rollout import WorkerRollout
-from scripted import ByObservation, Scripted
-from troubled import InReset, Slow
+from support.scripted import ByObservation, Scripted
+from support.troubled import InReset, Slow
 
 if __name__ == "__main__":
     make_env = {make_env}

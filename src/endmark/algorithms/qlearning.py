@@ -20,7 +20,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from endmark.episodes import EpisodeBatch, EpisodeSpec
-from endmark.nets import NO_ACTION, QMIXMixer, RecurrentAgent, VDNMixer, greedy
+from endmark.nets import NO_ACTION, QMIXMixer, RecurrentAgent, VDNMixer
+from endmark.ops import greedy
 from endmark.targets import lambda_return
 
 Mixing = Literal["iql", "vdn", "qmix"]

@@ -7,8 +7,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from endmark.episodes import EpisodeSpec
-from endmark.nets.branches import branches
-from endmark.nets.mix import monotone_mix
+from endmark.ops.mixing import monotone_mix
+from endmark.ops.mlps import mlps
 
 
 class VDNMixer(nn.Module):
@@ -56,7 +56,7 @@ class QMIXMixer(nn.Module):
     ) -> Float[Tensor, " S"]:
         """The team's value at each of these frames, or at all; `values` are there, `state` at all frames."""
         states = state.reshape(len(state), -1)
-        weight_1, bias_1, weight_2, bias_2 = branches(states, self._networks, frames)
+        weight_1, bias_1, weight_2, bias_2 = mlps(states, self._networks, frames)
         return monotone_mix(values, weight_1, bias_1, weight_2, bias_2[:, 0])
 
 

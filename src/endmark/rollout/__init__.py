@@ -1,8 +1,8 @@
 """From a policy and environments to episodes."""
 
+from endmark.policies.policy import Policy, RandomPolicy, episode_seeds
 from endmark.rollout.in_process import Rollout, play
 from endmark.rollout.lockstep import Lockstep
-from endmark.rollout.policy import Policy, RandomPolicy, episode_seeds
 from endmark.rollout.process import WorkerError, WorkerWarning
 from endmark.rollout.summary import Summary, episode_returns, summarise
 from endmark.rollout.workers import WorkerRollout

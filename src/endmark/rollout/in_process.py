@@ -9,8 +9,8 @@ import numpy.typing as npt
 
 from endmark.envs import Environment, Frame, Step
 from endmark.episodes import EpisodeBatch
+from endmark.policies.policy import Policy
 from endmark.rollout.lockstep import Lockstep
-from endmark.rollout.policy import Policy
 
 
 class Rollout(Lockstep):

@@ -12,7 +12,7 @@ import torch
 
 from endmark.envs import Frame, Step
 from endmark.episodes import EpisodeBatch, EpisodeBuilder, EpisodeSpec
-from endmark.rollout.policy import Policy
+from endmark.policies.policy import Policy
 
 
 @runtime_checkable

@@ -1,0 +1,212 @@
+"""Acting, playing, and playing while learning, beside the usual runner of one environment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from functools import partial
+
+import torch
+
+from benchmarks.agree import Disagreement, check_update
+from benchmarks.baseline import BaselineLearner
+from benchmarks.baseline_runner import OneEnvironmentActor, OneEnvironmentRunner
+from benchmarks.border import baseline_of, padded_replay
+from benchmarks.measure import Work, measure, measure_rates
+from benchmarks.results import Detail, Goal, Row
+from benchmarks.setting import Setting, draw, make_learner
+from benchmarks.shapes import full
+from endmark.algorithms import EpsilonGreedy, QLearner, QLearningConfig
+from endmark.envs import Environment, make
+from endmark.envs.errors import EnvError
+from endmark.episodes import EpisodeBatch, EpisodeReplay, EpisodeSpec, SampleBuffer
+from endmark.rollout import Lockstep, Rollout, WorkerRollout, episode_seeds
+from endmark.training.updates import InTurn, Overlapped
+
+N_ENVS = 8
+EPSILON = 0.05
+FORAGING, CARTPOLE = "lbforaging:Foraging-8x8-2p-3f-v3", "CartPole-v1"
+
+
+def acting(setting: Setting) -> Iterator[Row]:
+    """One step of eight environments; the baseline acts in one after the other."""
+    learner = make_learner(setting.shape)
+    baseline = baseline_of(learner)
+    batch = draw(setting.shape, full, 1)
+    obs, avail = batch.obs[:N_ENVS], batch.avail_actions[:N_ENVS]
+    first = torch.zeros(len(obs), dtype=torch.bool)
+    generator = torch.Generator().manual_seed(0)
+    policy = EpsilonGreedy(learner.agent, len(obs), generator)
+    n_actions = setting.shape.n_actions
+    actors = [OneEnvironmentActor(baseline.agent, n_actions, generator) for _ in range(len(obs))]
+
+    def one_by_one() -> list[torch.Tensor]:
+        return [actor.act(*seen) for actor, *seen in zip(actors, obs, avail, strict=True)]
+
+    for _ in range(3):
+        if not torch.equal(policy.act(obs, avail, first), torch.stack(one_by_one())):
+            raise Disagreement("acting: the actions differ; not timed")
+    work: dict[str, Work] = {"endmark": lambda: policy.act(obs, avail, first), "baseline": one_by_one}
+    times = measure(work, setting.share(0.25))
+    both = times["endmark"], times["baseline"]
+    what = f"{len(obs)} environments, a step"
+    yield Row("acting", what, "s", *both, times.ratio("baseline", "endmark"))
+
+
+def rollout(setting: Setting) -> Iterator[Row]:
+    """Playing without learning; and the environment without any network, which bounds all runners."""
+    yield _play(setting)
+    env_id, envs = _environments(1)
+    alone = measure_rates({"env": lambda: _step_alone(envs[0])}, setting.share(0.25))
+    yield Row("rollout", "the environment alone", "steps/s", alone["env"].rate(1), details={"env": env_id})
+    envs[0].close()
+
+
+def end_to_end(setting: Setting) -> Iterator[Row]:
+    """Playing, storing, and an update of 32 episodes for each one collected; in turn, and side by side."""
+    yield _play(setting, updates=True)
+    yield _play(setting, updates=True, overlap=True)
+    yield _play(setting, updates=True, overlap=True, n_envs=2 * N_ENVS, workers=1)
+
+
+def _play(
+    setting: Setting,
+    *,
+    updates: bool = False,
+    overlap: bool = False,
+    n_envs: int = N_ENVS,
+    workers: int = 0,
+) -> Row:
+    env_id, (env, usual_env) = _environments(2)
+    learner = _learner(env, setting.quick)
+    n = 4 if setting.quick else 32
+    with closing(env), closing(usual_env), _rollout(env_id, env.spec, n_envs, workers) as rollout:
+        play = Ours(rollout, n_envs, learner, n, overlap=overlap)
+        learn_from = play.prefill(2 * n)
+        baseline, _, distance = check_update(learner, learn_from)
+        usual = Usual(usual_env, learner, baseline, n)
+        usual.prefill(2 * n)
+        # Environments that end together make a burst of updates; what runs beside them is the next burst.
+        episodes = 1 if setting.quick else 4 * n_envs if updates else n_envs
+        work: dict[str, Callable[[], int]] = {
+            "endmark": lambda: play.run(episodes, updates=updates),
+            "baseline": lambda: usual.run(episodes, updates=updates),
+        }
+        times = measure_rates(work, setting.share(2.0 if updates else 1.0))
+    section = "end-to-end" if updates else "rollout"
+    name = env_id.rpartition(":")[2]
+    name += f" --n-envs {n_envs}" if n_envs != N_ENVS else ""
+    name += f" --workers {workers}" if workers else ""
+    name += " --overlap" if overlap else ""
+    details: dict[str, Detail] = {
+        "env": env_id,
+        "n_envs": n_envs,
+        "workers": workers,
+        "mean_length": learn_from.n_steps / learn_from.n_episodes,
+        "gradient_distance": distance,
+    }
+    return Row(
+        section,
+        name,
+        "steps/s",
+        times["endmark"].rate(1),
+        times["baseline"].rate(1),
+        times.ratio("baseline", "endmark"),
+        Goal(5.0) if updates and env_id == FORAGING else None,
+        details=details,
+    )
+
+
+def _step_alone(env: Environment) -> int:
+    """One episode of the first legal actions; its steps."""
+    frame, steps, over = env.reset(seed=0), 0, False
+    while not over:
+        step = env.step(frame.avail_actions.argmax(-1))
+        frame, over, steps = step.frame, step.terminated or step.truncated, steps + 1
+    return steps
+
+
+class Ours:
+    """The training loop, as `endmark.training.loop` has it."""
+
+    def __init__(
+        self, rollout: Lockstep, n_envs: int, learner: QLearner, batch_size: int, *, overlap: bool
+    ) -> None:
+        self.batch_size = batch_size
+        self.generator = torch.Generator().manual_seed(0)
+        self.replay = EpisodeReplay(learner.spec, 20 * batch_size * (learner.spec.episode_limit + 1))
+        self.buffer = None if overlap else SampleBuffer()
+        # One of the threads acts.
+        threads = max(1, torch.get_num_threads() - 1)
+        self.updates = Overlapped(learner, threads) if overlap else InTurn(learner)
+        self.policy = EpsilonGreedy(self.updates.agent, n_envs, self.generator)
+        self.policy.epsilon = EPSILON
+        self.rollout = rollout
+
+    def prefill(self, episodes: int) -> EpisodeBatch:
+        """Collect this many; those in the replay then."""
+        self.run(episodes, updates=False)
+        return self.replay.sample(self.batch_size, self.generator)
+
+    def run(self, episodes: int, *, updates: bool) -> int:
+        """Collect at least this many; the environment steps that it took."""
+        before, collected = self.rollout.env_steps, 0
+        while collected < episodes:
+            finished = self.rollout.collect(self.policy)
+            self.updates.finish()
+            for episode in finished:
+                self.replay.add(episode)
+                collected += 1
+                if updates:
+                    self.updates.begin(self.replay.sample(self.batch_size, self.generator, self.buffer))
+        self.updates.finish()
+        return self.rollout.env_steps - before
+
+
+class Usual:
+    """The same with one environment and padded episodes."""
+
+    def __init__(
+        self, env: Environment, learner: QLearner, baseline: BaselineLearner, batch_size: int
+    ) -> None:
+        self.baseline, self.batch_size = baseline, batch_size
+        self.generator = torch.Generator().manual_seed(0)
+        spec = learner.spec
+        self.replay = padded_replay(spec, 20 * batch_size)
+        actor = OneEnvironmentActor(baseline.agent, spec.n_actions, self.generator, EPSILON)
+        self.runner = OneEnvironmentRunner(env, spec.episode_limit, spec.n_actions, actor, episode_seeds(0))
+
+    def prefill(self, episodes: int) -> None:
+        """Collect this many."""
+        self.run(episodes, updates=False)
+
+    def run(self, episodes: int, *, updates: bool) -> int:
+        """Collect this many; the environment steps that it took."""
+        before = self.runner.env_steps
+        for _ in range(episodes):
+            fields, terminated = self.runner.episode()
+            self.replay.add(fields, terminated=terminated)
+            if updates:
+                self.baseline.update(self.replay.sample_trimmed(self.batch_size, self.generator))
+        return self.runner.env_steps - before
+
+
+def _rollout(env_id: str, spec: EpisodeSpec, n_envs: int, workers: int) -> Lockstep:
+    seeds = episode_seeds(0)
+    if workers == 0:
+        return Rollout([make(env_id) for _ in range(n_envs)], seeds)
+    each = n_envs // workers
+    return WorkerRollout(partial(make, env_id), spec, seeds, workers=workers, envs_per_worker=each)
+
+
+def _environments(n: int) -> tuple[str, list[Environment]]:
+    """Level-Based Foraging where it is installed, else a classic of Gymnasium."""
+    try:
+        return FORAGING, [make(FORAGING) for _ in range(n)]
+    except EnvError:
+        return CARTPOLE, [make(CARTPOLE) for _ in range(n)]
+
+
+def _learner(env: Environment, quick: bool) -> QLearner:
+    torch.manual_seed(0)
+    return QLearner("qmix", env.spec, QLearningConfig(hidden_size=8 if quick else 64))

@@ -1,0 +1,91 @@
+"""From endmark's learner and batches to the baseline's: the one place that knows both."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from benchmarks.baseline import BaselineConfig, BaselineLearner, PaddedBatch
+from benchmarks.baseline_replay import PaddedReplay
+from endmark.algorithms import QLearner
+from endmark.episodes import EpisodeBatch, EpisodeSpec
+from endmark.nets import QMIXMixer
+from endmark.nets.mixers import state_numel
+
+
+def baseline_of(learner: QLearner) -> BaselineLearner:
+    """A baseline with the same weights, target networks and optimiser included, on the same device.
+
+    ValueError for a learner that the baseline cannot copy.
+    """
+    config, spec = learner.config, learner.spec
+    if not isinstance(learner.mixer, QMIXMixer) or learner.target_mixer is None:
+        raise ValueError("the baseline is QMIX: given a learner with another mixer")
+    if config.target_update != "soft" or config.standardise_reward:
+        raise ValueError("the baseline has a soft target update and plain rewards")
+    if not config.last_action or not config.agent_id:
+        raise ValueError("the baseline's agents see their last action and their number")
+    baseline = BaselineLearner(
+        BaselineConfig(
+            n_agents=spec.n_agents,
+            n_actions=spec.n_actions,
+            obs_size=_obs_size(spec),
+            state_size=state_numel(spec),
+            gamma=config.gamma,
+            td_lambda=config.td_lambda,
+            lr=config.lr,
+            double_q=config.double_q,
+            target_tau=config.target_tau,
+            max_grad_norm=config.max_grad_norm,
+            hidden_size=config.hidden_size,
+            embed_size=config.mixer_embed_size,
+            hyper_size=config.mixer_hyper_size,
+        )
+    ).to(learner.device)
+    baseline.agent.load_state_dict(learner.agent.state_dict())
+    baseline.mixer.load_state_dict(learner.mixer.state_dict())
+    baseline.target_agent.load_state_dict(learner.target_agent.state_dict())
+    baseline.target_mixer.load_state_dict(learner.target_mixer.state_dict())
+    # Its parameters come in the same order. A copy, as loading alone would share the moments.
+    baseline.optimiser.load_state_dict(copy.deepcopy(learner.optimiser.state_dict()))
+    return baseline
+
+
+def padded_batch(batch: EpisodeBatch) -> PaddedBatch:
+    """The batch as the baseline wants it, padded to its longest episode."""
+    padded = batch.to_padded()
+    actions, alive, reward = padded["actions"][..., 0], padded["alive"], padded["reward"]
+    if batch.spec.reward_per_agent:
+        reward = torch.where(alive, reward, 0.0).sum(-1, keepdim=True)
+    return PaddedBatch(
+        obs=padded["obs"].flatten(3) if padded["obs"].ndim > 3 else padded["obs"][..., None],
+        avail_actions=padded["avail_actions"],
+        alive=alive,
+        actions=actions,
+        actions_onehot=functional.one_hot(actions, batch.spec.n_actions).float(),
+        reward=reward[..., 0],
+        mask=functional.pad(padded["mask"][..., 0], (0, 1)),
+        terminated=padded["terminated"][..., 0].bool(),
+        state=padded["state"].flatten(2) if "state" in padded else None,
+    )
+
+
+def padded_replay(spec: EpisodeSpec, capacity: int) -> PaddedReplay:
+    """An empty store of `capacity` episodes of this kind."""
+    state = state_numel(spec) if "state" in spec.fields else None
+    return PaddedReplay(capacity, spec.episode_limit, spec.n_agents, spec.n_actions, _obs_size(spec), state)
+
+
+def padded_row(episode: EpisodeBatch) -> dict[str, Tensor]:
+    """One episode's fields (L+1, ...), as `PaddedReplay.add` takes them."""
+    padded = padded_batch(episode)
+    names = ("obs", "avail_actions", "alive", "actions", "reward")
+    fields = {name: getattr(padded, name)[0] for name in names}
+    return fields if padded.state is None else fields | {"state": padded.state[0]}
+
+
+def _obs_size(spec: EpisodeSpec) -> int:
+    return torch.Size(spec.fields["obs"].shape[1:]).numel()

@@ -1,0 +1,97 @@
+"""How much work an update is, and how fast this machine could do it."""
+
+from __future__ import annotations
+
+import torch
+
+from benchmarks.measure import Effort, Work, measure
+from benchmarks.results import Floor
+from benchmarks.shapes import Shape
+
+
+def forward_flops(shape: Shape, n_frames: int, n_steps: int) -> tuple[int, int]:
+    """Floating-point operations of one network's forward pass, and those of its first layers among them.
+
+    Two for each multiplication and addition in a matrix product; nothing else is counted. With F frames, S
+    steps, N agents, O observed numbers, A actions, H hidden units, D numbers of state, M embedded, Y hyper
+    units:
+
+        encoder            2 F N O H             first
+        GRU, from input    2 F N H 3H
+        GRU, recurrent     2 F N H 3H
+        head               2 F N H A
+        hypernetworks      2 S D (2Y + 2M)       first
+                           2 S (Y N M + Y M + M)
+        mixing             2 S (N M + M)
+
+    The last action and the agent's number are looked up in the encoder's weights, which takes no product,
+    even where an implementation makes one. Padding is not counted: this is the work that the episodes are.
+    """
+    n, h, m, y = shape.n_agents, shape.hidden_size, shape.embed_size, shape.hyper_size
+    rows = n_frames * n
+    encoder = 2 * rows * shape.obs_size * h
+    agent = 2 * rows * (2 * h * 3 * h + h * shape.n_actions)
+    hyper_first = 2 * n_steps * shape.state_size * (2 * y + 2 * m)
+    mixer = 2 * n_steps * (y * n * m + y * m + m + n * m + m)
+    return encoder + agent + hyper_first + mixer, encoder + hyper_first
+
+
+def update_flops(shape: Shape, n_frames: int, n_steps: int) -> int:
+    """Of a whole update: two networks forward, one backward.
+
+    Backward, each product needs two: towards its weights, and towards its input. The first layers' inputs are
+    data, and need none. So 2 f + f + (f - first) = 4 f - first.
+    """
+    forward, first = forward_flops(shape, n_frames, n_steps)
+    return 4 * forward - first
+
+
+def measure_floor(shape: Shape, effort: Effort, *, quick: bool, device: str = "cpu") -> Floor:
+    """The machine's own speed, on one device with the threads that are set."""
+    size = 64 if quick else 2048 if device == "cpu" else 8192
+    left, right = (torch.randn(size, size, device=device) for _ in range(2))
+    out = torch.empty_like(left)
+    own, own_flops = _own_products(shape, device)
+    megabytes = 1 if quick else 256 if device == "cpu" else 4096
+    source = torch.zeros(megabytes * 2**18, device=device)
+    target = torch.ones_like(source)
+    work: dict[str, Work] = {
+        "gemm": lambda: torch.mm(left, right, out=out),
+        "own": own,
+        "copy": lambda: target.copy_(source),
+    }
+    times = measure(work, effort, device=device)
+    return Floor(
+        gemm=times["gemm"].rate(2 * size**3),
+        gemm_own=times["own"].rate(own_flops),
+        copy=times["copy"].rate(2 * source.numel() * 4),
+    )
+
+
+def _own_products(shape: Shape, device: str) -> tuple[Work, int]:
+    """One forward pass's large products at full length, one after the other, and their operations."""
+    n_frames, h = shape.batch_size * (shape.limit + 1), shape.hidden_size
+    rows = n_frames * shape.n_agents
+    per_step = shape.batch_size * shape.n_agents
+    sizes = [
+        (1, rows, shape.obs_size, h),
+        (1, rows, h, 3 * h),
+        (shape.limit + 1, per_step, h, 3 * h),
+        (1, rows, h, shape.n_actions),
+    ]
+    products = [
+        (
+            n,
+            torch.randn(a, b, device=device),
+            torch.randn(b, c, device=device),
+            torch.empty(a, c, device=device),
+        )
+        for n, a, b, c in sizes
+    ]
+
+    def run() -> None:
+        for n, left, right, out in products:
+            for _ in range(n):
+                torch.mm(left, right, out=out)
+
+    return run, sum(2 * n * a * b * c for n, a, b, c in sizes)

@@ -1,0 +1,91 @@
+"""What a benchmark found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from benchmarks.measure import Spread
+
+Detail = float | int | str
+Unit = Literal["s", "steps/s", "bytes"]
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What a ratio must reach: `at_least` or `at_most`."""
+
+    at_least: float | None = None
+    at_most: float | None = None
+
+    def met(self, ratio: float) -> bool:
+        """Whether this ratio does."""
+        return (self.at_least is None or ratio >= self.at_least) and (
+            self.at_most is None or ratio <= self.at_most
+        )
+
+    def __str__(self) -> str:
+        return f">= {self.at_least:g}" if self.at_least is not None else f"<= {self.at_most:g}"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table.
+
+    endmark, baseline, torchrl: what was measured, in `unit`.
+    ratio: as the section defines it.
+    details: further numbers, such as the steps in the batch.
+    """
+
+    section: str
+    what: str
+    unit: Unit
+    endmark: Spread
+    baseline: Spread | None = None
+    ratio: Spread | None = None
+    goal: Goal | None = None
+    torchrl: Spread | None = None
+    device: str = "cpu"
+    details: Mapping[str, Detail] = field(default_factory=dict)
+
+    @property
+    def reached(self) -> bool | None:
+        """Whether the goal is met; None where there is none."""
+        return None if self.goal is None or self.ratio is None else self.goal.met(self.ratio.median)
+
+
+@dataclass(frozen=True)
+class Floor:
+    """What this machine can do, measured in the same run.
+
+    gemm: floating-point operations a second of torch's product of square float32 matrices.
+    gemm_own: of its products in the shapes that the update has them.
+    copy: bytes a second of a large copy, read and written.
+    """
+
+    gemm: Spread
+    gemm_own: Spread
+    copy: Spread
+
+
+@dataclass(frozen=True)
+class Results:
+    """Everything; `to_json` is what `endmark bench --json` writes."""
+
+    environment: Mapping[str, str | int]
+    floors: Mapping[str, Floor]
+    rows: list[Row]
+
+    def of(self, section: str) -> list[Row]:
+        """The rows of one section."""
+        return [row for row in self.rows if row.section == section]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain numbers, strings and lists; times in seconds."""
+        rows = [asdict(row) | {"reached": row.reached} for row in self.rows]
+        for row in rows:
+            goal = row.pop("goal")
+            row["goal"] = None if goal is None else {k: v for k, v in goal.items() if v is not None}
+        floors = {device: asdict(floor) for device, floor in self.floors.items()}
+        return {"environment": dict(self.environment), "floors": floors, "rows": rows}

@@ -1,0 +1,48 @@
+"""What all sections are given."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+
+from benchmarks.measure import Effort
+from benchmarks.results import Floor
+from benchmarks.shapes import Lengths, Shape, episodes
+from endmark.algorithms import QLearner, QLearningConfig
+from endmark.episodes import EpisodeBatch
+
+
+@dataclass(frozen=True)
+class Setting:
+    """The shape to measure at, how long, on which devices; `floors` of those, where one was measured."""
+
+    shape: Shape
+    effort: Effort
+    devices: tuple[str, ...]
+    floors: dict[str, Floor]
+    quick: bool = False
+
+    def share(self, part: float) -> Effort:
+        """A part of the usual time for one comparison."""
+        return replace(self.effort, seconds=self.effort.seconds * part)
+
+    def few(self) -> Effort:
+        """For what takes seconds each."""
+        low, high = self.effort.rounds
+        return replace(self.effort, rounds=(min(low, 5), high))
+
+
+def make_learner(shape: Shape, device: str = "cpu") -> QLearner:
+    """QMIX at this shape, with the default settings otherwise."""
+    torch.manual_seed(0)
+    config = QLearningConfig(
+        hidden_size=shape.hidden_size, mixer_embed_size=shape.embed_size, mixer_hyper_size=shape.hyper_size
+    )
+    return QLearner("qmix", shape.spec(), config).to(device)
+
+
+def draw(shape: Shape, lengths: Lengths, n: int, *, leaves: bool = False, seed: int = 0) -> EpisodeBatch:
+    """`n` random episodes of this shape."""
+    generator = torch.Generator().manual_seed(seed)
+    return episodes(shape.spec(), lengths(n, shape.limit, generator), seed=seed, leaves=leaves)

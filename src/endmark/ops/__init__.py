@@ -1,0 +1,19 @@
+"""Tensor operations, each with a native way for the CPU and a plain way through torch."""
+
+from endmark.ops.greedy import greedy, greedy_linear
+from endmark.ops.gru import gru_unroll, gru_unroll_naive
+from endmark.ops.linear import linear
+from endmark.ops.linear_chosen import linear_chosen
+from endmark.ops.mixing import monotone_mix
+from endmark.ops.mlps import mlps
+
+__all__ = [
+    "greedy",
+    "greedy_linear",
+    "gru_unroll",
+    "gru_unroll_naive",
+    "linear",
+    "linear_chosen",
+    "mlps",
+    "monotone_mix",
+]

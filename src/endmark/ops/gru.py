@@ -1,0 +1,135 @@
+"""A GRU over ragged episodes. `gru_unroll` alone knows how the recurrence is computed.
+
+The recurrence is that of `torch.nn.GRUCell` (Cho et al. 2014, arXiv:1406.1078), whose parameters it uses:
+
+    r = σ(W_ir x + b_ir + W_hr h + b_hr)
+    z = σ(W_iz x + b_iz + W_hz h + b_hz)
+    n = tanh(W_in x + b_in + r * (W_hn h + b_hn))
+    h' = (1 - z) * n + z * h
+
+with h = 0 before an episode's first frame.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from endmark.episodes.ragged import TimeMajor
+from endmark.ops.gru_packed import gru_cudnn, gru_packed
+from endmark.ops.linear import linear
+from endmark.ops.native import CONTIGUOUS, arrays, native, usable
+
+
+def gru_unroll(
+    cell: nn.GRUCell,
+    x: Float[Tensor, "F N I"],
+    packing: TimeMajor,
+    *,
+    encoder: nn.Linear | None = None,
+    one_hot: Int[Tensor, "F N K"] | None = None,
+) -> Float[Tensor, "F N H"]:
+    """The hidden state after every frame of every episode.
+
+    x: the input at F ragged frames, of N sequences each (the agents).
+    packing: the frames in the order of the recurrence, `EpisodeBatch.time_major`.
+    encoder, one_hot: if given, the recurrence's input is `linear(encoder, x, one_hot=one_hot, relu=True)`.
+
+    On a CPU by the native kernel, which reads what the encoder gives while it is in the cache; on a GPU by
+    cuDNN; elsewhere, or where no kernel was built, by torch's matrix products over time-major packing.
+    """
+    if one_hot is not None and encoder is None:
+        raise ValueError("one_hot: given without an encoder to read them")
+    parameters = cell.weight_ih, cell.weight_hh, cell.bias_ih, cell.bias_hh
+    by_kernel = not x.is_cuda and usable(x, *parameters)
+    if encoder is not None and (x.requires_grad or not by_kernel or not usable(x, *encoder.parameters())):
+        x, encoder, one_hot = linear(encoder, x, one_hot=one_hot, relu=True), None, None
+    if x.is_cuda:
+        return gru_cudnn(x, *parameters, packing)
+    if not by_kernel:
+        return gru_packed(x, *parameters, packing)
+    of_encoder = (None, None) if encoder is None else (encoder.weight, encoder.bias)
+    args = x, one_hot, *of_encoder, *parameters, packing.lengths
+    if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in args):
+        hidden: Tensor = _NativeGRU.apply(*args)  # type: ignore[no-untyped-call]
+        return hidden
+    return _forward(*args, for_backward=False)[0]
+
+
+def gru_unroll_naive(
+    cell: nn.GRUCell, x: Float[Tensor, "F N I"], lengths: Int[Tensor, " E"]
+) -> Float[Tensor, "F N H"]:
+    """The same, one episode and one frame after the other: what every faster way is tested against."""
+    episodes = []
+    for frames in torch.split(x, (lengths + 1).tolist()):
+        h = x.new_zeros(x.shape[1], cell.hidden_size)
+        for frame in frames:
+            h = cell(frame, h)
+            episodes.append(h)
+    return torch.stack(episodes)
+
+
+class _NativeGRU(torch.autograd.Function):
+    """Of `_forward`'s tensors. With an encoder, x is what that reads, and gets no gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, *others: Any) -> Float[Tensor, "F N H"]:
+        hidden, inputs, saved = _forward(x, *others, for_backward=True)
+        ctx.save_for_backward(x, *others, hidden, inputs, saved)
+        return hidden
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        assert native is not None
+        x, one_hot, *parameters, lengths, hidden, inputs, saved = ctx.saved_tensors
+        of_encoder, of_cell = parameters[:2], parameters[2:]
+        grads = [None if p is None else torch.empty_like(p, memory_format=CONTIGUOUS) for p in parameters]
+        if of_encoder[0] is None:
+            obs, grad_x = None, torch.empty_like(x, memory_format=CONTIGUOUS)
+        else:
+            obs, grad_x = x, None
+        native.gru_backward(
+            *arrays(_rows(obs), _rows(one_hot), *of_encoder, inputs, lengths, *of_cell),
+            *arrays(hidden, saved, grad, grad_x, *grads),
+            torch.get_num_threads(),
+        )
+        return grad_x, None, *grads, None
+
+
+def _forward(
+    x: Tensor,
+    one_hot: Tensor | None,
+    encoder_weight: Tensor | None,
+    encoder_bias: Tensor | None,
+    weight_ih: Tensor,
+    weight_hh: Tensor,
+    bias_ih: Tensor,
+    bias_hh: Tensor,
+    lengths: Tensor,
+    *,
+    for_backward: bool,
+) -> tuple[Float[Tensor, "F N H"], Tensor | None, Tensor | None]:
+    """The hidden states; for the backward pass, what the recurrence read, and r, z, n and W_hn h + b_hn."""
+    assert native is not None
+    n_inputs, size = weight_ih.shape[1], weight_hh.shape[1]
+    hidden = x.new_empty(*x.shape[:2], size)
+    saved = x.new_empty(*x.shape[:2], 4 * size) if for_backward else None
+    obs: Tensor | None = None
+    inputs: Tensor | None = x
+    if encoder_weight is not None:
+        obs, inputs = x, x.new_empty(*x.shape[:2], n_inputs) if for_backward else None
+    native.gru_forward(
+        *arrays(_rows(obs), _rows(one_hot), encoder_weight, encoder_bias, inputs, lengths),
+        *arrays(weight_ih, weight_hh, bias_ih, bias_hh, hidden, saved),
+        torch.get_num_threads(),
+    )
+    return hidden, inputs, saved
+
+
+def _rows(tensor: Tensor | None) -> Tensor | None:
+    return None if tensor is None else tensor.flatten(0, 1)

@@ -1,0 +1,505 @@
+"""Training end to end: reproducible, documented, and readable however it ends."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import safetensors.torch
+import torch
+
+import endmark.training.loop
+from endmark.algorithms import QLearner, QLearningConfig
+from endmark.episodes import EpisodeBatch
+from endmark.rollout import Policy
+from endmark.run import Counters, RunError, read_checkpoint, read_config, read_metrics
+from endmark.training.loop import TrainConfig, evaluate, greedy_policy, load, random_policy, train
+
+LBF = "lbforaging:Foraging-5x5-2p-1f-v3"
+TINY = TrainConfig(
+    algorithm="iql",
+    env="CartPole-v1",
+    steps=400,
+    seed=3,
+    learner=QLearningConfig(hidden_size=8, mixer_embed_size=4, mixer_hyper_size=4),
+    n_envs=3,
+    batch_size=4,
+    replay_frames=2100,
+    epsilon_steps=300,
+    log_every=100,
+    eval_every=150,
+    eval_episodes=3,
+)
+COUNTERS = {"env_steps", "episodes", "updates", "seconds"}
+TRAINING = {
+    "epsilon", "episode_return", "episode_length",
+    "loss", "q_taken", "target", "td_error_abs", "grad_norm",
+}  # fmt: skip
+EVALUATION = {"greedy_return", "greedy_length", "greedy_terminated"}
+
+
+def quietly(_: Counters, __: float | None) -> None:
+    pass
+
+
+def metrics_of(directory: Path) -> list[dict[str, float | None]]:
+    """All lines but for the time that passed."""
+    return [{k: v for k, v in line.items() if k != "seconds"} for line in read_metrics(directory)]
+
+
+def assert_same_tensors(given: dict[str, torch.Tensor], want: dict[str, torch.Tensor]) -> None:
+    assert given.keys() == want.keys()
+    for name, tensor in given.items():
+        assert torch.equal(tensor, want[name]), name
+
+
+@pytest.mark.parametrize(
+    "config",
+    [TINY, replace(TINY, algorithm="qmix", env=LBF), replace(TINY, algorithm="vdn", env=LBF)],
+    ids=["iql", "qmix", "vdn"],
+)
+def test_a_seed_gives_the_same_run_bit_for_bit(config: TrainConfig, tmp_path: Path) -> None:
+    torch.rand(5)  # what was drawn before does not matter
+    first, counters = train(config, tmp_path / "first", quietly)
+    torch.rand(7)
+    second, _ = train(config, tmp_path / "second", quietly)
+    train(replace(config, seed=4), tmp_path / "other", quietly)
+    assert counters.updates > 5
+    assert metrics_of(tmp_path / "first") == metrics_of(tmp_path / "second")
+    assert_same_tensors(first.state_dict(), second.state_dict())
+    assert_same_tensors(read_checkpoint(tmp_path / "first")[1], read_checkpoint(tmp_path / "second")[1])
+    lines = (metrics_of(tmp_path / name) for name in ("first", "other"))
+    assert all(a != b for a, b in zip(*lines, strict=False))
+
+
+def test_what_is_logged_is_what_is_documented(tmp_path: Path) -> None:
+    _, counters = train(TINY, tmp_path, quietly)
+    lines = list(read_metrics(tmp_path))
+    assert all(line.keys() >= COUNTERS for line in lines)
+    kinds = [line.keys() - COUNTERS for line in lines]
+    evaluations = [line for line, kind in zip(lines, kinds, strict=True) if kind == EVALUATION]
+    training = [line for line, kind in zip(lines, kinds, strict=True) if kind != EVALUATION]
+    assert set().union(*kinds) == TRAINING | EVALUATION
+    assert all("epsilon" in line for line in training)
+    documented = set(re.findall(r"`([a-z_]+)`", str(endmark.training.loop.__doc__)))
+    assert documented == TRAINING | EVALUATION | COUNTERS
+
+    # One after each multiple, at the first episode's end, and both at the end.
+    for lines_of_kind, every in [(training, TINY.log_every), (evaluations, TINY.eval_every)]:
+        at = [int(line["env_steps"] or 0) for line in lines_of_kind]
+        assert len({steps // every for steps in at[:-1]}) == len(at[:-1])
+        assert {steps // every for steps in at} >= set(range(1, TINY.steps // every + 1))
+    assert training[-1]["env_steps"] == evaluations[-1]["env_steps"] == counters.env_steps >= TINY.steps
+    for line in lines:
+        assert all(value is not None for value in line.values())
+    steps = [line["env_steps"] for line in lines]
+    assert steps == sorted(steps, key=lambda step: step or 0)
+    assert training[0]["epsilon"] == pytest.approx(TINY.epsilon(int(training[0]["env_steps"] or 0)), abs=0.1)
+    assert training[-1]["epsilon"] == pytest.approx(TINY.epsilon_end)
+
+
+def test_training_metrics_are_means_over_what_happened_since_the_last_line(tmp_path: Path) -> None:
+    """CartPole gives a reward of 1 a step, so return and length agree, and account for all steps."""
+    train(replace(TINY, n_envs=1), tmp_path, quietly)
+    lines = [line for line in metrics_of(tmp_path) if "epsilon" in line]
+    steps, episodes = 0.0, 0.0
+    for line in lines:
+        length, now = line["episode_length"], line["episodes"]
+        assert length is not None
+        assert now is not None
+        assert line["episode_return"] == length
+        steps += length * (now - episodes)
+        episodes = now
+        assert line["env_steps"] == pytest.approx(steps)
+
+
+def test_epsilon_falls_in_a_straight_line() -> None:
+    config = replace(TINY, epsilon_start=0.9, epsilon_end=0.1, epsilon_steps=200)
+    assert [config.epsilon(steps) for steps in (0, 50, 100, 200, 10_000)] == pytest.approx(
+        [0.9, 0.7, 0.5, 0.1, 0.1]
+    )
+    assert replace(config, epsilon_steps=0).epsilon(0) == pytest.approx(0.1)
+
+
+def test_observers_see_every_hand_over(tmp_path: Path) -> None:
+    seen: list[tuple[Counters, float | None]] = []
+    _, counters = train(TINY, tmp_path, lambda now, greedy: seen.append((now, greedy)))
+    steps = [now.env_steps for now, _ in seen]
+    assert steps == sorted(set(steps))
+    assert seen[-1][0] == counters
+    assert seen[0][1] is None
+    greedy = [line["greedy_return"] for line in read_metrics(tmp_path) if "greedy_return" in line]
+    assert list(dict.fromkeys(value for _, value in seen if value is not None)) == list(dict.fromkeys(greedy))
+
+
+def test_updates_come_after_every_so_many_episodes(tmp_path: Path) -> None:
+    _, each = train(TINY, tmp_path / "each", quietly)
+    assert each.updates == each.episodes - TINY.batch_size + 1
+    third = replace(TINY, episodes_per_update=3)
+    _, counters = train(third, tmp_path / "third", quietly)
+    assert counters.updates == pytest.approx((counters.episodes - third.batch_size) / 3, abs=1.5)
+
+
+def test_load_gives_the_same_learner_and_configuration(tmp_path: Path) -> None:
+    config = replace(TINY, algorithm="qmix", env=LBF)
+    config = replace(config, learner=replace(config.learner, standardise_reward=True))
+    learner, counters = train(config, tmp_path, quietly)
+    loaded_config, loaded = load(tmp_path)
+    assert loaded_config == config
+    assert loaded.spec == learner.spec
+    assert loaded.updates == learner.updates == counters.updates
+    assert read_checkpoint(tmp_path)[0] == counters
+    assert_same_tensors(loaded.state_dict(), learner.state_dict())
+    assert evaluate(config, greedy_policy(config, loaded), 5) == evaluate(
+        config, greedy_policy(config, learner), 5
+    )
+
+
+def test_every_option_round_trips(tmp_path: Path) -> None:
+    """Also those that are not their default."""
+    values: dict[type, Any] = {str: "hard", int: 3, float: 0.125}
+    options: dict[str, Any] = {
+        field.name: not field.default if isinstance(field.default, bool) else values[type(field.default)]
+        for field in dataclasses.fields(QLearningConfig)
+    }
+    learner = QLearningConfig(**options)
+    config = replace(TINY, learner=learner, episode_limit=50, device="cpu", epsilon_start=0.5)
+    train(config, tmp_path, quietly)
+    assert load(tmp_path)[0] == config
+
+
+def test_the_episode_limit_cuts(tmp_path: Path) -> None:
+    train(replace(TINY, episode_limit=7), tmp_path, quietly)
+    lines = list(read_metrics(tmp_path))
+    assert all((line.get("episode_length") or 0) <= 7 for line in lines)
+    assert min(line["greedy_terminated"] or 0 for line in lines if "greedy_terminated" in line) == 0
+
+
+def test_a_replay_that_is_too_small_is_refused(tmp_path: Path) -> None:
+    needed = 4 * 501
+    with pytest.raises(
+        ValueError,
+        match=f"replay_frames: given {needed - 1}, want at least {needed}, which holds batch_size 4",
+    ):
+        train(replace(TINY, replay_frames=needed - 1), tmp_path / "run", quietly)
+    assert not (tmp_path / "run").exists(), "what is refused leaves nothing behind"
+    with pytest.raises(ValueError, match="do not fit into memory"):
+        train(replace(TINY, replay_frames=10**14), tmp_path / "run", quietly)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"steps": 0}, "steps: given 0, want at least 1"),
+        ({"n_envs": -1}, "n_envs: given -1, want at least 1"),
+        ({"eval_episodes": 0}, "eval_episodes: given 0, want at least 1"),
+        ({"seed": -1}, "seed: given -1"),
+        ({"seed": 2**63}, f"seed: given {2**63}"),
+        ({"workers": -1}, "workers: given -1, want at least 0"),
+        ({"n_envs": 8, "workers": 3}, "n_envs: given 8, want a multiple of 3, the workers"),
+        ({"worker_timeout": 0.0}, "worker_timeout: given 0.0, want more than 0 seconds"),
+        ({"epsilon_steps": -5}, "epsilon_steps: given -5, want at least 0"),
+        ({"epsilon_start": 1.5}, "epsilon_start: given 1.5, want 0 to 1"),
+        ({"epsilon_end": float("nan")}, "epsilon_end: given nan, want 0 to 1"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        replace(TINY, **changes)
+
+
+def test_the_highest_seed_works(tmp_path: Path) -> None:
+    _, counters = train(replace(TINY, seed=2**63 - 1, steps=50), tmp_path, quietly)
+    assert counters.env_steps >= 50
+
+
+@pytest.mark.parametrize("device", ["nonsense", "meta", "cuda:77"])
+def test_a_device_that_is_none_is_refused(device: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=f"device: given '{device}': .+"):
+        train(replace(TINY, device=device), tmp_path / "run", quietly)
+    assert not (tmp_path / "run").exists()
+
+
+# --- workers ---
+
+
+@pytest.mark.parametrize("workers", [1, 2, 4])
+def test_workers_give_the_same_run_bit_for_bit(workers: int, tmp_path: Path) -> None:
+    config = replace(TINY, algorithm="qmix", env=LBF, n_envs=4)
+    here, _ = train(config, tmp_path / "here", quietly)
+    there, _ = train(replace(config, workers=workers), tmp_path / "there", quietly)
+    assert metrics_of(tmp_path / "there") == metrics_of(tmp_path / "here")
+    assert_same_tensors(there.state_dict(), here.state_dict())
+
+
+# --- overlap ---
+
+
+class Stale:
+    """`Overlapped` without a thread: the same order of weights, one thing after the other."""
+
+    def __init__(self, learner: QLearner, threads: int) -> None:
+        self.learner, self.agent = learner, copy.deepcopy(learner.agent)
+        self.waiting: list[EpisodeBatch] = []
+
+    def begin(self, batch: EpisodeBatch) -> None:
+        if not self.waiting:
+            self.agent.load_state_dict(self.learner.agent.state_dict())
+        self.waiting.append(batch)
+
+    def finish(self) -> list[dict[str, torch.Tensor]]:
+        waiting, self.waiting = self.waiting, []
+        return [self.learner.update(batch) for batch in waiting]
+
+
+OVERLAPPED = replace(TINY, overlap=True)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        OVERLAPPED,
+        replace(OVERLAPPED, episodes_per_update=3),
+        replace(OVERLAPPED, algorithm="qmix", env=LBF, n_envs=4, workers=2),
+    ],
+    ids=["an update an episode", "now and then", "with workers"],
+)
+def test_overlapped_updates_change_what_acts_and_nothing_else(
+    config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = replace(config, learner=replace(config.learner, lr=0.01))  # so that weights matter early
+    first, counters = train(config, tmp_path / "first", quietly)
+    second, _ = train(config, tmp_path / "second", quietly)
+    train(replace(config, overlap=False), tmp_path / "in turn", quietly)
+    monkeypatch.setattr(endmark.training.loop, "Overlapped", Stale)
+    naive, _ = train(config, tmp_path / "naive", quietly)
+    assert counters.updates == first.updates > 5
+    for other, directory in [(second, "second"), (naive, "naive")]:
+        assert metrics_of(tmp_path / "first") == metrics_of(tmp_path / directory)
+        assert_same_tensors(other.state_dict(), first.state_dict())
+    assert metrics_of(tmp_path / "first") != metrics_of(tmp_path / "in turn")
+
+
+def test_overlap_makes_no_difference_where_weights_make_none(tmp_path: Path) -> None:
+    config = replace(TINY, epsilon_end=1.0)
+    train(config, tmp_path / "in turn", quietly)
+    train(replace(config, overlap=True), tmp_path / "overlapped", quietly)
+    lines = [
+        [line for line in metrics_of(tmp_path / name) if "greedy_return" not in line]
+        for name in ("in turn", "overlapped")
+    ]
+    assert lines[0] == lines[1]
+
+
+def test_how_often_is_logged_does_not_change_an_overlapped_run(tmp_path: Path) -> None:
+    often, _ = train(replace(OVERLAPPED, log_every=1), tmp_path / "often", quietly)
+    seldom, _ = train(OVERLAPPED, tmp_path / "seldom", quietly)
+    assert_same_tensors(often.state_dict(), seldom.state_dict())
+
+
+@pytest.mark.parametrize("overlap", [False, True])
+def test_lines_speak_of_the_updates_that_they_count(
+    overlap: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Means are over the updates since the last line; an evaluation is of all updates so far."""
+    evaluated: list[int] = []
+    update = QLearner.update
+
+    def numbered_update(learner: QLearner, batch: EpisodeBatch) -> dict[str, torch.Tensor]:
+        time.sleep(0.01)  # so that what does not wait is caught
+        return update(learner, batch) | {"loss": torch.tensor(float(learner.updates))}
+
+    def noted_policy(config: TrainConfig, learner: QLearner) -> Policy:
+        evaluated.append(learner.updates)
+        return greedy_policy(config, learner)
+
+    monkeypatch.setattr(QLearner, "update", numbered_update)
+    monkeypatch.setattr(endmark.training.loop, "greedy_policy", noted_policy)
+    train(replace(TINY, overlap=overlap), tmp_path, quietly)
+    lines = list(read_metrics(tmp_path))
+    assert [line["updates"] for line in lines if "greedy_return" in line] == evaluated
+    before = 0.0
+    for line in lines:
+        if "loss" in line:
+            assert line["updates"] is not None
+            assert line["loss"] == pytest.approx((before + 1 + line["updates"]) / 2)
+            before = line["updates"]
+    assert before > 5
+
+
+@pytest.mark.parametrize("overlap", [False, True])
+def test_an_error_in_an_update_ends_the_run(
+    overlap: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(learner: QLearner, batch: EpisodeBatch) -> None:
+        raise ZeroDivisionError("in an update")
+
+    monkeypatch.setattr(QLearner, "update", fail)
+    with pytest.raises(ZeroDivisionError, match="in an update"):
+        train(replace(TINY, overlap=overlap), tmp_path, quietly)
+
+
+def test_torch_has_its_threads_where_updates_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads = []
+    update = QLearner.update
+
+    def counting_update(learner: QLearner, batch: EpisodeBatch) -> dict[str, torch.Tensor]:
+        threads.append((torch.get_num_threads(), threading.current_thread() is threading.main_thread()))
+        return update(learner, batch)
+
+    monkeypatch.setattr(QLearner, "update", counting_update)
+    try:
+        train(replace(OVERLAPPED, threads=2), tmp_path, quietly)
+    finally:
+        torch.set_num_threads(1)
+    assert set(threads) == {(2, False)}
+
+
+def test_a_stop_waits_for_the_updates_that_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the machine is slow: the checkpoint holds all updates that it counts."""
+    counters_of: dict[str, Counters] = {}
+
+    def stop_early(name: str) -> QLearner:
+        def observe(counters: Counters, _: float | None) -> None:
+            if counters.updates >= 7:
+                signal.raise_signal(signal.SIGINT)
+
+        learner, counters_of[name] = train(replace(OVERLAPPED, log_every=10_000), tmp_path / name, observe)
+        return learner
+
+    update = QLearner.update
+
+    def slow_update(learner: QLearner, batch: EpisodeBatch) -> dict[str, torch.Tensor]:
+        time.sleep(0.1)
+        return update(learner, batch)
+
+    monkeypatch.setattr(QLearner, "update", slow_update)
+    slow = stop_early("slow")
+    monkeypatch.setattr(endmark.training.loop, "Overlapped", Stale)
+    naive = stop_early("naive")
+    assert counters_of["slow"] == counters_of["naive"]
+    assert slow.updates == counters_of["slow"].updates == read_checkpoint(tmp_path / "slow")[0].updates
+    assert_same_tensors(read_checkpoint(tmp_path / "slow")[1], slow.state_dict())
+    assert_same_tensors(slow.state_dict(), naive.state_dict())
+
+
+def config_with(directory: Path, **changes: object) -> None:
+    path = directory / "config.json"
+    path.write_text(json.dumps(read_config(directory) | changes))
+
+
+def test_a_run_that_does_not_fit_is_said_on_one_line(tmp_path: Path) -> None:
+    train(replace(TINY, steps=50), tmp_path, quietly)
+    original = (tmp_path / "config.json").read_bytes()
+    for changes, message in [
+        ({"algorithm": "qmix"}, "does not fit the run's config"),
+        ({"learner": {"hidden_size": 9}}, "does not fit the run's config"),
+        ({"learner": 3}, "does not fit this version of endmark"),
+        ({"learner": {"no_such_option": 3}}, "does not fit this version of endmark"),
+        ({"steps": -5}, "does not fit this version of endmark: steps: given -5"),
+    ]:
+        config_with(tmp_path, **changes)  # type: ignore[arg-type]
+        with pytest.raises(RunError, match=message) as error:
+            load(tmp_path)
+        assert "\n" not in str(error.value)
+        (tmp_path / "config.json").write_bytes(original)
+    weights = tmp_path / "weights.safetensors"
+    safetensors.torch.save_file({"agent.head.bias": torch.zeros(2)}, weights, metadata={"updates": "3"})
+    with pytest.raises(RunError, match=r"does not fit the run's config") as error:
+        load(tmp_path)
+    assert "\n" not in str(error.value)
+
+
+# --- however it ends ---
+
+
+def start(directory: Path, *options: str) -> subprocess.Popen[str]:
+    """`endmark train`, for longer than anybody waits, until its first checkpoint is there.
+
+    In a process group of its own, as a terminal would start it.
+    """
+    arguments = (
+        "train iql --env CartPole-v1 --steps 100000000 --batch-size 4 --replay-frames 4000 --n-envs 2 "
+        "--log-every 100 --eval-every 200 --eval-episodes 2 --hidden-size 8 --seed 1"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-m", "endmark", *arguments.split(), "--run-dir", str(directory), *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        start_new_session=True,
+    )
+    for _ in range(600):
+        assert process.poll() is None, process.communicate()
+        if (directory / "weights.safetensors").exists():
+            return process
+        time.sleep(0.1)
+    process.kill()
+    raise AssertionError("no checkpoint within a minute")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("options", [[], ["--workers", "2", "--overlap"]], ids=["in turn", "side by side"])
+def test_a_signal_ends_training_with_a_checkpoint(
+    number: signal.Signals, options: list[str], tmp_path: Path
+) -> None:
+    process = start(tmp_path / "run", *options)
+    os.killpg(process.pid, number)  # to the workers as well
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert err == ""
+    assert "stopped after" in out
+    assert f"endmark eval {tmp_path / 'run'}" in out
+    config, learner = load(tmp_path / "run")
+    counters, _ = read_checkpoint(tmp_path / "run")
+    assert (config.steps, config.learner.hidden_size) == (100_000_000, 8)
+    assert learner.updates == counters.updates > 0
+    assert f"stopped after {counters.env_steps} steps" in out
+
+
+def test_a_kill_leaves_what_can_be_read(tmp_path: Path) -> None:
+    process = start(tmp_path / "run")
+    process.kill()
+    process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGKILL
+    assert read_config(tmp_path / "run")["env"] == "CartPole-v1"
+    lines = list(read_metrics(tmp_path / "run"))
+    assert any("greedy_return" in line for line in lines)
+    config, learner = load(tmp_path / "run")
+    assert learner.updates > 0
+    assert evaluate(config, greedy_policy(config, learner), 3).episodes == 3
+
+
+@pytest.mark.slow
+def test_training_improves_on_random(tmp_path: Path) -> None:
+    config = TrainConfig(
+        algorithm="iql",
+        env="CartPole-v1",
+        steps=5_000,
+        seed=3,
+        learner=QLearningConfig(lr=3e-3, hidden_size=32, gamma=0.95),
+        batch_size=8,
+        epsilon_steps=3_000,
+        eval_every=5_000,
+        eval_episodes=4,
+    )
+    learner, _ = train(config, tmp_path, quietly)
+    trained = evaluate(config, greedy_policy(config, learner), 20)
+    random = evaluate(config, random_policy(), 20)
+    assert random.return_mean < 35
+    assert trained.return_mean > 1.5 * random.return_mean
+    assert trained.return_low > random.return_high
