@@ -10,7 +10,6 @@ curve.png              the learning curve, at the end
 
 from __future__ import annotations
 
-import dataclasses
 import importlib.util
 import json
 import math
@@ -47,15 +46,13 @@ class RunError(ValueError):
 class Run:
     """Writes a run directory. A context manager: leaving it closes the files."""
 
-    def __init__(self, directory: Path, config: Any) -> None:
+    def __init__(self, directory: Path, config: Mapping[str, Any]) -> None:
         if (directory / CONFIG).exists():
             raise RunError(f"{directory} holds a run already; choose another --run-dir, or delete it")
         directory.mkdir(parents=True, exist_ok=True)
         self.directory = directory
         made_with = {"endmark": __version__, "torch": torch.__version__}
-        _replace(
-            directory / CONFIG, json.dumps(dataclasses.asdict(config) | {"made_with": made_with}, indent=2)
-        )
+        _replace(directory / CONFIG, json.dumps({**config, "made_with": made_with}, indent=2))
         self._metrics = (directory / METRICS).open("a", encoding="utf-8")
         self._begin = time.monotonic()
         self._tensorboard = None

@@ -1,5 +1,36 @@
-"""Algorithms, one file each."""
+"""Learning algorithms: each file holds the configs and the learner of one family.
 
-from endmark.algorithms.qlearning import EpsilonGreedy, Mixing, QLearner, QLearningConfig
+`ALGORITHMS` is the one table of names. The command line, config files, documentation and tests read it.
+"""
 
-__all__ = ["EpsilonGreedy", "Mixing", "QLearner", "QLearningConfig"]
+from endmark.algorithms.a2c import A2CLearner, IA2CConfig, MAA2CConfig
+from endmark.algorithms.learner import AlgorithmConfig, Learner
+from endmark.algorithms.ppo import IPPOConfig, MAPPOConfig, PPOLearner
+from endmark.algorithms.qlearning import IQLConfig, QLearner, QLearningConfig, QMIXConfig, VDNConfig
+
+ALGORITHMS: dict[str, type[AlgorithmConfig]] = {
+    "iql": IQLConfig,
+    "vdn": VDNConfig,
+    "qmix": QMIXConfig,
+    "ia2c": IA2CConfig,
+    "maa2c": MAA2CConfig,
+    "ippo": IPPOConfig,
+    "mappo": MAPPOConfig,
+}
+
+__all__ = [
+    "ALGORITHMS",
+    "A2CLearner",
+    "AlgorithmConfig",
+    "IA2CConfig",
+    "IPPOConfig",
+    "IQLConfig",
+    "Learner",
+    "MAA2CConfig",
+    "MAPPOConfig",
+    "PPOLearner",
+    "QLearner",
+    "QLearningConfig",
+    "QMIXConfig",
+    "VDNConfig",
+]

@@ -1,6 +1,6 @@
 """Recurrent Q-learning on whole episodes: IQL, VDN and QMIX, which differ in the mixer alone.
 
-    q_i(t)    the agents' values along the episode, from one recurrent network
+    q_i(t)    the agents' values along the episode
     Q(t)      = mix(q_1(t, u_1(t)), .., q_N(t, u_N(t)); state(t))
     target(t) = λ-return of the reward and the target network's Q(t+1) under greedy actions
     loss      = mean over real steps of (target(t) - Q(t))²
@@ -12,31 +12,46 @@ Tan (1993); Sunehag et al. (2018), arXiv:1706.05296; Rashid et al. (2018), arXiv
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, ClassVar, Literal, cast
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
-from endmark.episodes import EpisodeBatch, EpisodeSpec
-from endmark.nets import NO_ACTION, QMIXMixer, RecurrentAgent, VDNMixer
-from endmark.ops import greedy
+from endmark.algorithms.learner import check_positive, check_ranges
+from endmark.algorithms.values import agent_reward, clip_, mean, team_reward
+from endmark.episodes import EpisodeBatch, EpisodeSpec, Replay, SampleBuffer
+from endmark.nets import Actor, AgentKind, QMIXMixer, RunningMoments, VDNMixer
+from endmark.policies import EpsilonGreedy, linear_decay
 from endmark.targets import lambda_return
 
-Mixing = Literal["iql", "vdn", "qmix"]
+Mixer = VDNMixer | QMIXMixer
 
 
 @dataclass(frozen=True)
 class QLearningConfig:
-    """How to learn."""
+    """The settings that IQL, VDN and QMIX have in common."""
 
     gamma: float = 0.99
     """Discount of a step's future."""
     td_lambda: float = 0.6
-    """Mix of n-step returns in the target: 0 is the usual one-step target, 1 the Monte Carlo return."""
+    """Mix of n-step returns in the target: 0 is the one-step target, 1 the Monte Carlo return."""
     lr: float = 5e-4
     """Adam's learning rate."""
+    batch_size: int = 32
+    """Episodes an update."""
+    episodes_per_update: int = 1
+    """New episodes between two updates."""
+    replay_frames: int = 100_000
+    """Frames that the replay holds; the oldest episodes make way."""
+    epsilon_start: float = 1.0
+    """Share of random actions at the beginning ..."""
+    epsilon_end: float = 0.05
+    """... and from `epsilon_steps` on, falling in a straight line between."""
+    epsilon_steps: int = 50_000
+    """Environment steps until `epsilon_end` is reached."""
     double_q: bool = True
     """Choose the target's greedy actions by the online network (van Hasselt et al. 2016)."""
     target_update: Literal["soft", "hard"] = "soft"
@@ -49,91 +64,147 @@ class QLearningConfig:
     """Gradients with a larger norm are scaled down to it."""
     standardise_reward: bool = False
     """Subtract the mean of all rewards seen at real steps and divide by their standard deviation."""
+    agent: AgentKind = "gru"
+    """The agents' network: with a memory (gru), or without (feedforward)."""
     hidden_size: int = 64
-    """Units of the agents' encoder and GRU."""
-    mixer_embed_size: int = 32
-    """QMIX: units of the mixing layer."""
-    mixer_hyper_size: int = 64
-    """QMIX: hidden units of the networks that make the mixing weights."""
+    """Units of the agents' layers."""
+    share_parameters: bool = True
+    """One network for all agents, rather than one each."""
     last_action: bool = True
     """Let an agent see what it did at the step before."""
     agent_id: bool = True
-    """Let an agent see which agent it is, as all share one network."""
+    """Let an agent see which agent it is, where all share one network."""
+
+    METRICS: ClassVar[Mapping[str, str]] = {
+        "loss": "mean squared TD error over real steps (IQL: over agents alive there)",
+        "q_taken": "mean value of the actions taken",
+        "target": "mean λ-return that these values should have",
+        "td_error_abs": "mean absolute difference of the two",
+        "grad_norm": "norm of the gradient before it is clipped",
+    }
 
     def __post_init__(self) -> None:
-        for name, low, high in [("gamma", 0, 1), ("td_lambda", 0, 1), ("target_tau", 0, 1)]:
-            if not low <= (given := getattr(self, name)) <= high:
-                raise ValueError(f"{name}: given {given}, want {low} to {high}")
-        sizes = "hidden_size", "mixer_embed_size", "mixer_hyper_size"
-        for name in ("lr", "target_period", "max_grad_norm", *sizes):
-            if not (given := getattr(self, name)) > 0:
-                raise ValueError(f"{name}: given {given}, want more than 0")
+        inf = float("inf")
+        check_ranges(self, gamma=(0, 1), td_lambda=(0, 1), target_tau=(0, 1))
+        check_ranges(self, epsilon_start=(0, 1), epsilon_end=(0, 1), epsilon_steps=(0, inf))
+        check_ranges(self, batch_size=(1, inf), episodes_per_update=(1, inf), replay_frames=(1, inf))
+        check_positive(self, "lr", "target_period", "max_grad_norm", "hidden_size")
         if self.target_update not in ("soft", "hard"):
             raise ValueError(f"target_update: given {self.target_update!r}, want 'soft' or 'hard'")
 
+    def mixer(self, spec: EpisodeSpec) -> Mixer | None:
+        """From the agents' values to the team's; None where each stands alone."""
+        raise NotImplementedError
 
-class QLearner(nn.Module):
-    """Learns Q-values from batches of episodes.
+    def learner(self, spec: EpisodeSpec, device: torch.device) -> QLearner:
+        """The learner, untrained."""
+        return QLearner(spec, self, device)
 
-    `loss` is a pure function of parameters, buffers and batch; `update` optimises; `agent` is what acts.
+    def store(self, spec: EpisodeSpec, generator: torch.Generator, buffer: SampleBuffer | None) -> Replay:
+        """A replay that gives a sample for every `episodes_per_update` new episodes."""
+        return Replay(
+            spec,
+            self.replay_frames,
+            batch_size=self.batch_size,
+            every=self.episodes_per_update,
+            generator=generator,
+            buffer=buffer,
+        )
+
+
+@dataclass(frozen=True)
+class IQLConfig(QLearningConfig):
+    """Independent Q-learning: each agent learns a return of its own."""
+
+    def mixer(self, spec: EpisodeSpec) -> None:
+        """None."""
+
+
+@dataclass(frozen=True)
+class VDNConfig(QLearningConfig):
+    """Value decomposition: the team's value is the sum of the agents' values."""
+
+    def mixer(self, spec: EpisodeSpec) -> Mixer:  # noqa: ARG002
+        """The sum."""
+        return VDNMixer()
+
+
+@dataclass(frozen=True)
+class QMIXConfig(QLearningConfig):
+    """Value decomposition: the team's value is monotone in the agents' values, by weights from the state."""
+
+    mixer_embed_size: int = 32
+    """Units of the mixing layer."""
+    mixer_hyper_size: int = 64
+    """Hidden units of the networks that make the mixing weights."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_positive(self, "mixer_embed_size", "mixer_hyper_size")
+
+    def mixer(self, spec: EpisodeSpec) -> Mixer:
+        """The monotone network."""
+        return QMIXMixer(spec, embed_size=self.mixer_embed_size, hyper_size=self.mixer_hyper_size)
+
+
+class QLearner:
+    """Learns Q-values from batches of episodes. A `Learner`.
+
+    `online` and `target` hold an `actor` and, for VDN and QMIX, a `mixer` each.
     """
 
-    def __init__(self, mixing: Mixing, spec: EpisodeSpec, config: QLearningConfig) -> None:
-        super().__init__()
-        if mixing not in get_args(Mixing):
-            raise ValueError(f"mixing: given {mixing!r}, want one of {', '.join(get_args(Mixing))}")
-        self.spec, self.config = spec, config
-        self.agent = RecurrentAgent(
-            spec, hidden_size=config.hidden_size, last_action=config.last_action, agent_id=config.agent_id
+    def __init__(
+        self, spec: EpisodeSpec, config: QLearningConfig, device: torch.device | str = "cpu"
+    ) -> None:
+        self.spec, self.config, self.updates = spec, config, 0
+        self.online = nn.ModuleDict()
+        self.online["actor"] = Actor.of(
+            spec,
+            kind=config.agent,
+            hidden_size=config.hidden_size,
+            n_outputs=spec.n_actions,
+            last_action=config.last_action,
+            agent_id=config.agent_id,
+            share_parameters=config.share_parameters,
         )
-        self.mixer: VDNMixer | QMIXMixer | None = None
-        if mixing == "vdn":
-            self.mixer = VDNMixer()
-        elif mixing == "qmix":
-            embed_size, hyper_size = config.mixer_embed_size, config.mixer_hyper_size
-            self.mixer = QMIXMixer(spec, embed_size=embed_size, hyper_size=hyper_size)
-        self._online: list[Tensor] = list(self.parameters())
-        self.target_agent, self.target_mixer = copy.deepcopy(self.agent), copy.deepcopy(self.mixer)
-        self._target: list[Tensor] = list(self.target_agent.parameters())
-        if self.target_mixer is not None:
-            self._target += self.target_mixer.parameters()
-        for parameter in self._target:
-            parameter.requires_grad_(False)
+        if (mixer := config.mixer(spec)) is not None:
+            self.online["mixer"] = mixer
+        self.target = copy.deepcopy(self.online).requires_grad_(False)
         self.reward_moments = RunningMoments()
+        networks = {"online": self.online, "target": self.target, "reward_moments": self.reward_moments}
+        self.networks = nn.ModuleDict(networks).to(device)
+        self._online: list[Tensor] = list(self.online.parameters())
+        self._target: list[Tensor] = list(self.target.parameters())
         self.optimiser = torch.optim.Adam(self._online, lr=config.lr, fused=True)
-        self.updates = 0
 
     @property
-    def device(self) -> torch.device:
-        """Where the parameters are, and batches have to be."""
-        return self._online[0].device
+    def actor(self) -> Actor:
+        """The online networks that act."""
+        return cast(Actor, self.online["actor"])
 
     def loss(self, batch: EpisodeBatch) -> dict[str, Tensor]:
-        """Named scalars: `loss` to minimise, and for the log, without gradient:
-
-        `q_taken` the mean value of the actions taken, `target` the mean return that they should have,
-        `td_error_abs` the mean absolute difference. All over real steps; for IQL over alive agents there.
-        """
+        """`loss` to minimise, and for the log, without gradient, the scalars of `QLearningConfig.METRICS`."""
         steps, successors = batch.step_frames, batch.step_frames + 1
         alive, next_alive = batch.alive[steps], batch.alive[successors]
+        actor, target_actor = self.actor, cast(Actor, self.target["actor"])
         with torch.no_grad():
-            target_hidden = self.target_agent.unroll_hidden(batch)  # [F, N, H]
-        hidden = self.agent.unroll_hidden(batch)
-        q_taken = self.agent.value_of(hidden, batch.actions_taken)[steps]  # [S, N]
+            target_features = target_actor.agent.features(batch)  # [F, N, H]
+        features = actor.agent.features(batch)
+        q_taken = actor.head.chosen(features, batch.actions_taken)[steps]  # [S, N]
         with torch.no_grad():
             if self.config.double_q:
-                best = self.agent.greedy(hidden, batch.avail_actions)  # [F, N]
+                best = actor.head.greedy(features, batch.avail_actions)  # [F, N]
             else:
-                best = self.target_agent.greedy(target_hidden, batch.avail_actions)
-            next_q = self.target_agent.value_of(target_hidden, best)[successors]  # [S, N]
-        if self.mixer is None or self.target_mixer is None:
-            counted, discount = alive, batch.agent_discount(self.config.gamma)
-        else:
+                best = target_actor.head.greedy(target_features, batch.avail_actions)
+            next_q = target_actor.head.chosen(target_features, best)[successors]  # [S, N]
+        if "mixer" in self.online:
             # An agent that has left adds nothing to the team. From here on [S].
             counted, discount = None, batch.discount(self.config.gamma)
-            q_taken = self.mixer(torch.where(alive, q_taken, 0.0), batch.state, steps)
+            q_taken = self.online["mixer"](torch.where(alive, q_taken, 0.0), batch.state, steps)
             with torch.no_grad():
-                next_q = self.target_mixer(torch.where(next_alive, next_q, 0.0), batch.state, successors)
+                next_q = self.target["mixer"](torch.where(next_alive, next_q, 0.0), batch.state, successors)
+        else:
+            counted, discount = alive, batch.agent_discount(self.config.gamma)
         reward = self._reward(batch)
         if self.config.standardise_reward:
             reward = self.reward_moments.standardise(reward)
@@ -149,10 +220,11 @@ class QLearner(nn.Module):
         }
 
     def update(self, batch: EpisodeBatch) -> dict[str, Tensor]:
-        """One optimiser step; `loss`'s scalars and `grad_norm`, the gradient's norm before clipping."""
+        """One optimiser step."""
         if self.config.standardise_reward:
             reward = self._reward(batch)
-            self.reward_moments.add(reward[batch.alive[batch.step_frames]] if self.mixer is None else reward)
+            counted = reward if "mixer" in self.online else reward[batch.alive[batch.step_frames]]
+            self.reward_moments.add(counted)
         metrics = self.loss(batch)
         gradients = torch.autograd.grad(metrics["loss"], self._online)
         metrics["loss"] = metrics["loss"].detach()
@@ -164,103 +236,37 @@ class QLearner(nn.Module):
         self._follow()
         return metrics
 
+    def policy(self, actor: Actor, n_envs: int, generator: torch.Generator) -> EpsilonGreedy:
+        """ε-greedy, with ε falling over time."""
+        config = self.config
+        epsilon_at = linear_decay(config.epsilon_start, config.epsilon_end, config.epsilon_steps)
+        return EpsilonGreedy(actor, n_envs, self.spec.n_agents, generator, epsilon_at)
+
+    def greedy_policy(self, n_envs: int) -> EpsilonGreedy:
+        """Greedy."""
+        return EpsilonGreedy(self.actor, n_envs, self.spec.n_agents, torch.Generator())
+
+    def state_dict(self) -> dict[str, Any]:
+        """Networks, optimiser and the number of updates."""
+        return {
+            "networks": self.networks.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "updates": self.updates,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a `state_dict`."""
+        self.networks.load_state_dict(state["networks"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.updates = int(state["updates"])
+
     def _reward(self, batch: EpisodeBatch) -> Float[Tensor, "S *N"]:
-        """Each agent's reward where there is no mixer, else the team's: what those alive get together."""
-        reward = batch.steps("reward")
-        if self.mixer is not None:
-            alive = batch.alive[batch.step_frames]
-            return torch.where(alive, reward, 0.0).sum(-1) if self.spec.reward_per_agent else reward
-        return reward if self.spec.reward_per_agent else reward[:, None].expand(-1, self.spec.n_agents)
+        return team_reward(batch) if "mixer" in self.online else agent_reward(batch)
 
     @torch.no_grad()
     def _follow(self) -> None:
-        """Move the target network towards the online one."""
+        """Move the target networks towards the online ones."""
         if self.config.target_update == "soft":
             torch._foreach_lerp_(self._target, self._online, self.config.target_tau)
         elif self.updates % self.config.target_period == 0:
             torch._foreach_copy_(self._target, self._online)
-
-
-class RunningMoments(nn.Module):
-    """Mean and variance of everything seen so far (Chan et al. 1979, the parallel form)."""
-
-    count: Tensor
-    mean: Tensor
-    squares: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        for name in ("count", "mean", "squares"):
-            self.register_buffer(name, torch.zeros((), dtype=torch.float64))
-
-    @torch.no_grad()
-    def add(self, values: Tensor) -> None:
-        """Take in all of `values`."""
-        values = values.double()
-        n, mean = values.numel(), values.mean()
-        total = self.count + n
-        delta = mean - self.mean
-        self.squares += (values - mean).square().sum() + delta.square() * self.count * n / total
-        self.mean += delta * n / total
-        self.count.copy_(total)
-
-    def standardise(self, values: Tensor) -> Tensor:
-        """`values` less the mean, over the standard deviation; unchanged before anything was seen."""
-        std = (self.squares / self.count.clamp(min=1)).sqrt().clamp(min=1e-6)
-        scaled = ((values - self.mean) / std).to(values.dtype)
-        return torch.where(self.count > 0, scaled, values)
-
-
-class EpsilonGreedy:
-    """Acts in K environments at once: each agent greedily, or at random with probability `epsilon`.
-
-    It remembers hidden states and last actions; a row is forgotten where an episode starts.
-    """
-
-    def __init__(self, agent: RecurrentAgent, n_envs: int, generator: torch.Generator) -> None:
-        self.agent, self.generator, self.epsilon = agent, generator, 0.0
-        self.hidden = agent.initial_hidden(n_envs)
-        self.last_actions = torch.full((n_envs, agent.n_agents), NO_ACTION, device=self.hidden.device)
-
-    def act(
-        self, obs: Float[Tensor, "K N ..."], avail_actions: Bool[Tensor, "K N A"], first: Bool[Tensor, " K"]
-    ) -> Int[Tensor, "K N"]:
-        """An action for each agent in each environment; `first` says where an episode starts."""
-        device = self.hidden.device
-        with torch.inference_mode():
-            self._choose(obs.to(device), avail_actions.to(device), first.to(device))
-        return self.last_actions.clone()  # with which a caller may do what it likes
-
-    def _choose(
-        self, obs: Float[Tensor, "K N ..."], avail_actions: Bool[Tensor, "K N A"], first: Bool[Tensor, " K"]
-    ) -> None:
-        """Write the actions into `last_actions`."""
-        self.hidden.masked_fill_(first[:, None, None], 0.0)
-        self.last_actions.masked_fill_(first[:, None], NO_ACTION)
-        q, self.hidden = self.agent.step(obs, self.last_actions, self.hidden)
-        actions = greedy(q, avail_actions)
-        if self.epsilon > 0:
-            # Random numbers come from the CPU, so that a seed means the same on every device.
-            explore = torch.rand(actions.shape, generator=self.generator) < self.epsilon
-            random_actions = random_legal(avail_actions.cpu(), self.generator)
-            actions = torch.where(explore.to(actions.device), random_actions.to(actions.device), actions)
-        self.last_actions.copy_(actions)
-
-
-def random_legal(avail_actions: Bool[Tensor, "*rows A"], generator: torch.Generator) -> Int[Tensor, "*rows"]:
-    """A legal action, each equally likely; on the CPU."""
-    noise = torch.rand(avail_actions.shape, generator=generator)
-    return torch.where(avail_actions, noise, -1.0).argmax(-1)
-
-
-def mean(values: Float[Tensor, "S *N"], counted: Bool[Tensor, "S *N"] | None) -> Float[Tensor, ""]:
-    """The mean of the values that count; None: of all."""
-    return values.mean() if counted is None else torch.where(counted, values, 0.0).sum() / counted.sum()
-
-
-@torch.no_grad()
-def clip_(gradients: tuple[Tensor, ...], max_norm: float) -> Float[Tensor, ""]:
-    """Scale all gradients down, if their norm is more than `max_norm`; the norm before that."""
-    norm: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
-    torch._foreach_mul_(gradients, (max_norm / (norm + 1e-6)).clamp(max=1.0))
-    return norm

@@ -5,7 +5,9 @@ from endmark.episodes.builder import EpisodeBuilder
 from endmark.episodes.masks import explain_mask, shift_mask, step_mask
 from endmark.episodes.padded import RepairWarning, find_faults
 from endmark.episodes.replay import EpisodeReplay, SampleBuffer
+from endmark.episodes.seen import Seen
 from endmark.episodes.spec import EpisodeSpec, Field
+from endmark.episodes.stores import Fresh, Replay, Store
 
 __all__ = [
     "EpisodeBatch",
@@ -13,8 +15,12 @@ __all__ = [
     "EpisodeReplay",
     "EpisodeSpec",
     "Field",
+    "Fresh",
     "RepairWarning",
+    "Replay",
     "SampleBuffer",
+    "Seen",
+    "Store",
     "explain_mask",
     "find_faults",
     "shift_mask",

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from endmark.episodes import ragged
 from endmark.episodes.padded import pad, unpad
-from endmark.episodes.spec import EpisodeSpec
+from endmark.episodes.spec import EpisodeSpec, Field
 
 
 @dataclass(frozen=True, eq=False)
@@ -198,6 +198,50 @@ class EpisodeBatch:
             )
             for e in range(self.n_episodes)
         ]
+
+    def select(self, episodes: Int[Tensor, " _"] | Sequence[int]) -> EpisodeBatch:
+        """These episodes, in this order; their fields are copies. IndexError for one that there is not."""
+        chosen = torch.as_tensor(episodes, dtype=torch.int64).cpu()
+        if len(chosen) == 0:
+            raise IndexError("select: given no episode, want at least one")
+        if (wrong := (chosen < 0) | (chosen >= self.n_episodes)).any():
+            given = int(chosen[wrong][0])
+            raise IndexError(f"select: given episode {given}, want 0 <= episode < {self.n_episodes}")
+        lengths = self.lengths[chosen]
+        frames = ragged.frames_from(ragged.frame_starts(self.lengths)[chosen], lengths).to(self.device)
+        fields = {name: tensor[frames] for name, tensor in self.fields.items()}
+        terminated = self.terminated[chosen.to(self.device)]
+        return EpisodeBatch(self.spec, fields, lengths, terminated, checked=True)
+
+    def with_steps(self, **fields: Shaped[Tensor, "S ..."]) -> EpisodeBatch:
+        """This batch and further step fields, each given on the steps alone, [S, ...].
+
+        For what a learner works out once and needs on parts of the batch, such as advantages.
+        """
+        named = {
+            name: Field(tuple(tensor.shape[1:]), tensor.dtype, per="step") for name, tensor in fields.items()
+        }
+        stored = dict(self.fields)
+        for name, tensor in fields.items():
+            stored[name] = tensor.new_zeros(self.n_frames, *tensor.shape[1:])
+            stored[name][self.step_frames] = tensor
+        return replace(self, spec=self.spec.extend(**named), fields=stored, checked=True)
+
+    def agent(self, n: int) -> EpisodeBatch:
+        """Agent n alone: the standard fields of a batch with one agent, as views.
+
+        `state` stays the team's, and so does a shared reward. Further fields are left out.
+        """
+        if not 0 <= n < self.spec.n_agents:
+            raise IndexError(f"agent: given {n}, want 0 <= agent < {self.spec.n_agents}")
+        spec = self.spec.agent()
+        fields = {}
+        for name, field in spec.fields.items():
+            tensor = self.fields[name]
+            fields[name] = tensor if field == self.spec.fields[name] else tensor[:, n : n + 1]
+        batch = EpisodeBatch(spec, fields, self.lengths, self.terminated, checked=True)
+        batch.__dict__["time_major"] = self.time_major  # the same for every agent
+        return batch
 
     def to(self, device: torch.device | str) -> EpisodeBatch:
         """The same episodes on another device; `lengths` stay on the CPU."""

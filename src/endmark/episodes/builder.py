@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 
 from endmark.episodes.batch import EpisodeBatch
-from endmark.episodes.spec import EpisodeSpec
+from endmark.episodes.spec import EpisodeSpec, Per
 
 _Fields = Sequence[tuple[str, npt.NDArray[Any], tuple[int, ...]]]
 
@@ -35,11 +35,19 @@ class EpisodeBuilder:
         ]
         self._step_fields = [(name, self._arrays[name], spec.fields[name].shape) for name in spec.step_fields]
 
+        self._names = {
+            "frame": frozenset(spec.frame_fields),
+            "step": frozenset(spec.step_fields),
+        }
+
     def begin(self, **frame: npt.ArrayLike | None) -> None:
-        """Start an episode at its first frame, given by its frame fields. A running one is dropped."""
+        """Start an episode at its first frame, given by its frame fields. A running one is dropped.
+
+        ValueError for a field that is missing, has another shape, or is not in the spec (None is nothing).
+        """
         self.length = 0
         self._running = False  # a frame that is refused begins nothing
-        self._write(0, self._frame_fields, frame)
+        self._write(0, self._frame_fields, frame, "frame")
         self._running = True
 
     def add(self, step: Mapping[str, npt.ArrayLike], **frame: npt.ArrayLike | None) -> None:
@@ -48,9 +56,14 @@ class EpisodeBuilder:
             raise RuntimeError("add: no episode is running; call begin first")
         if self.length == (limit := self.spec.episode_limit):
             raise ValueError(f"add: step {self.length}: want at most {limit} steps an episode")
-        self._write(self.length, self._step_fields, step)
-        self._write(self.length + 1, self._frame_fields, frame)
+        self._write(self.length, self._step_fields, step, "step")
+        self._write(self.length + 1, self._frame_fields, frame, "frame")
         self.length += 1
+
+    def steps(self, names: Iterable[str]) -> dict[str, npt.NDArray[Any]]:
+        """Copies of these step fields of the running episode so far, [length, ...]."""
+        length = self.length if self._running else 0
+        return {name: self._arrays[name][:length].copy() for name in names}
 
     def finish(self, *, terminated: bool) -> EpisodeBatch:
         """The episode as a batch of one, validated; its tensors are its own.
@@ -70,7 +83,14 @@ class EpisodeBuilder:
             torch.tensor([terminated]),
         )
 
-    def _write(self, at: int, fields: _Fields, values: Mapping[str, npt.ArrayLike | None]) -> None:
+    def _write(self, at: int, fields: _Fields, values: Mapping[str, npt.ArrayLike | None], per: Per) -> None:
+        if len(values) != len(fields):
+            for name in values.keys() - self._names[per]:
+                if values[name] is not None:
+                    known = ", ".join(sorted(self._names[per]))
+                    raise ValueError(
+                        f"field '{name}', frame {at}: not a {per} field of the spec, which has {known}"
+                    )
         for name, array, want in fields:
             value = values.get(name)
             # np.shape takes anything, and takes its time.

@@ -14,7 +14,8 @@ import torch
 from endmark.episodes.batch import EpisodeBatch
 from endmark.episodes.spec import EpisodeSpec, Field
 
-FORMAT = "endmark-episodes-1"
+FORMAT = "endmark-episodes-2"
+_FIELD = "field."  # before the name of each field, so that a field may have any name
 
 
 class FileError(ValueError):
@@ -33,7 +34,8 @@ def save_episodes(batch: EpisodeBatch, path: Path) -> None:
             for name, field in spec.fields.items()
         },
     }
-    tensors = {**batch.fields, "lengths": batch.lengths, "terminated": batch.terminated}
+    tensors = {_FIELD + name: tensor for name, tensor in batch.fields.items()}
+    tensors |= {"lengths": batch.lengths, "terminated": batch.terminated}
     unfinished = path.with_name(path.name + ".unfinished")
     safetensors.torch.save_file(
         {name: tensor.cpu().contiguous() for name, tensor in tensors.items()},
@@ -53,7 +55,8 @@ def load_episodes(path: Path) -> EpisodeBatch:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         spec = _spec(json.loads(metadata["spec"]))
         lengths, terminated = tensors.pop("lengths"), tensors.pop("terminated")
-        return EpisodeBatch(spec, tensors, lengths, terminated)
+        fields = {name.removeprefix(_FIELD): tensor for name, tensor in tensors.items()}
+        return EpisodeBatch(spec, fields, lengths, terminated)
     except FileError:
         raise
     except OSError as error:

@@ -42,6 +42,12 @@ def steps_left(lengths: Int[Tensor, " E"]) -> Int[Tensor, " S"]:
     return lengths.repeat_interleave(lengths) - 1 - ramp(lengths)
 
 
+def frames_from(starts: Int[Tensor, " E"], lengths: Int[Tensor, " E"]) -> Int[Tensor, " F"]:
+    """The frames of episodes that start at these frames, episode by episode."""
+    frames = lengths + 1
+    return (starts - frame_starts(lengths)).repeat_interleave(frames) + torch.arange(int(frames.sum()))
+
+
 class TimeMajor:
     """The ragged frames in the order in which a recurrence visits them, worked out when it is asked for.
 

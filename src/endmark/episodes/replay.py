@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -104,15 +105,25 @@ class EpisodeReplay:
         slots = ((self._oldest + ages) % len(self._starts)).numpy()
         lengths = torch.from_numpy(self._lengths[slots])
         starts, terminated = torch.from_numpy(self._starts[slots]), torch.from_numpy(self._terminated[slots])
-        # The first frame of each episode, less where it is put, and so the way from one to the other.
-        frames = lengths + 1
-        ways = (starts - ragged.frame_starts(lengths)).repeat_interleave(frames)
-        index = ways.add_(torch.arange(len(ways))).remainder_(self.capacity)
+        index = ragged.frames_from(starts, lengths).remainder_(self.capacity)
         if buffer is not None:
             fields = buffer.take(self._fields, index)
             return EpisodeBatch(self.spec, fields, lengths, terminated.to(buffer.device), checked=True)
         fields = {name: tensor.index_select(0, index) for name, tensor in self._fields.items()}
         return EpisodeBatch(self.spec, fields, lengths, terminated, checked=True)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The stored episodes, from the oldest to the newest: fields end to end, lengths and ends."""
+        if self._count == 0:
+            return {"lengths": torch.zeros(0, dtype=torch.int64)}
+        stored = self.episodes()
+        return {"fields": dict(stored.fields), "lengths": stored.lengths, "terminated": stored.terminated}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Hold exactly the episodes of a `state_dict`; samples are then those that its owner would draw."""
+        self._oldest = self._count = self._end = self._used = 0
+        if len(state["lengths"]) > 0:
+            self.add(EpisodeBatch(self.spec, state["fields"], state["lengths"], state["terminated"]))
 
     def _evict(self) -> None:
         self._used -= int(self._lengths[self._oldest]) + 1

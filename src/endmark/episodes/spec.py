@@ -101,6 +101,25 @@ class EpisodeSpec:
             raise ValueError(f"field 'reward': given {self.fields.get('reward')}, want shape () or ({n},)")
         object.__setattr__(self, "fields", MappingProxyType(dict(self.fields)))
 
+    def extend(self, **fields: Field) -> EpisodeSpec:
+        """This spec and further fields, such as `log_prob`; ValueError for a name that is taken."""
+        for name in fields:
+            if name in self.fields:
+                raise ValueError(f"field '{name}': the spec has a field of this name already")
+        return EpisodeSpec(self.n_agents, self.n_actions, self.episode_limit, {**self.fields, **fields})
+
+    def agent(self) -> EpisodeSpec:
+        """The standard fields of one agent alone: `state` and a shared reward stay the team's."""
+        state = self.fields.get("state")
+        return EpisodeSpec.of(
+            n_agents=1,
+            n_actions=self.n_actions,
+            episode_limit=self.episode_limit,
+            obs_shape=self.fields["obs"].shape[1:],
+            state_shape=None if state is None else state.shape,
+            reward_per_agent=self.reward_per_agent,
+        )
+
     @property
     def reward_per_agent(self) -> bool:
         """Whether each agent has a reward of its own, rather than one for the team."""

@@ -1,6 +1,32 @@
 """Networks over ragged episodes."""
 
+from endmark.nets.actor import AGENTS, Actor
+from endmark.nets.agents import NO_ACTION, Agent, AgentKind, Inputs, Memory
+from endmark.nets.critics import CentralCritic, OwnCritic
+from endmark.nets.feed_forward import FeedForwardAgent
+from endmark.nets.heads import Head, IndependentHeads, LinearHead
+from endmark.nets.independent import IndependentAgents
 from endmark.nets.mixers import QMIXMixer, VDNMixer
-from endmark.nets.recurrent import NO_ACTION, RecurrentAgent
+from endmark.nets.moments import RunningMoments
+from endmark.nets.recurrent import RecurrentAgent
 
-__all__ = ["NO_ACTION", "QMIXMixer", "RecurrentAgent", "VDNMixer"]
+__all__ = [
+    "AGENTS",
+    "NO_ACTION",
+    "Actor",
+    "Agent",
+    "AgentKind",
+    "CentralCritic",
+    "FeedForwardAgent",
+    "Head",
+    "IndependentAgents",
+    "IndependentHeads",
+    "Inputs",
+    "LinearHead",
+    "Memory",
+    "OwnCritic",
+    "QMIXMixer",
+    "RecurrentAgent",
+    "RunningMoments",
+    "VDNMixer",
+]

@@ -1,49 +1,35 @@
-"""What acts, and what episodes start from."""
+"""The contract of a policy."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Protocol, runtime_checkable
+from collections.abc import Mapping
+from typing import Any, Protocol, runtime_checkable
 
-import numpy as np
-import torch
-from jaxtyping import Bool, Float, Int
 from torch import Tensor
+
+from endmark.episodes import Seen
 
 
 @runtime_checkable
 class Policy(Protocol):
-    """Acts in K environments at once, and remembers what it needs from frame to frame."""
+    """Acts in K environments side by side, and remembers what it needs from frame to frame."""
 
-    def act(
-        self, obs: Float[Tensor, "K N ..."], avail_actions: Bool[Tensor, "K N A"], first: Bool[Tensor, " K"]
-    ) -> Int[Tensor, "K N"]:
-        """A legal action for each agent; `first` says where an episode starts, so that memory starts anew.
+    def act(self, seen: Seen) -> Mapping[str, Tensor]:
+        """`actions` [K, N] int64, legal ones, and every further step field that the learner's spec names.
 
-        The tensors are the same at every call, with new numbers in them.
+        Where `seen.first` is True an episode starts, and memory starts anew. The tensors of `seen` are the
+        same at every call, with new numbers in them.
         """
         ...
 
+    def schedule(self, env_steps: int) -> Mapping[str, float]:
+        """Set what changes over time, such as `epsilon`, for this many environment steps; what was set."""
+        ...
 
-class RandomPolicy:
-    """Every legal action is equally likely."""
+    def state_dict(self) -> dict[str, Any]:
+        """Memory and generator: everything that the next actions depend on, but for the networks."""
+        ...
 
-    def __init__(self, generator: torch.Generator) -> None:
-        self.generator = generator
-
-    def act(
-        self,
-        obs: Float[Tensor, "K N ..."],  # noqa: ARG002
-        avail_actions: Bool[Tensor, "K N A"],
-        first: Bool[Tensor, " K"],  # noqa: ARG002
-    ) -> Int[Tensor, "K N"]:
-        """An action for each agent."""
-        noise = torch.rand(avail_actions.shape, generator=self.generator)
-        return torch.where(avail_actions, noise, -1.0).argmax(-1)
-
-
-def episode_seeds(*entropy: int) -> Iterator[int]:
-    """An endless sequence of seeds, the same for the same entropy."""
-    generator = np.random.Generator(np.random.PCG64(entropy))
-    while True:
-        yield int(generator.integers(2**31))
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a `state_dict`."""
+        ...

@@ -1,23 +1,23 @@
 """From a policy and environments to episodes."""
 
-from endmark.policies.policy import Policy, RandomPolicy, episode_seeds
-from endmark.rollout.in_process import Rollout, play
-from endmark.rollout.lockstep import Lockstep
+from endmark.rollout.in_process import InProcess
 from endmark.rollout.process import WorkerError, WorkerWarning
+from endmark.rollout.rollout import Rollout, play
+from endmark.rollout.seeds import EpisodeSeeds
 from endmark.rollout.summary import Summary, episode_returns, summarise
-from endmark.rollout.workers import WorkerRollout
+from endmark.rollout.vector import VectorEnv
+from endmark.rollout.workers import Workers
 
 __all__ = [
-    "Lockstep",
-    "Policy",
-    "RandomPolicy",
+    "EpisodeSeeds",
+    "InProcess",
     "Rollout",
     "Summary",
+    "VectorEnv",
     "WorkerError",
-    "WorkerRollout",
     "WorkerWarning",
+    "Workers",
     "episode_returns",
-    "episode_seeds",
     "play",
     "summarise",
 ]

@@ -1,4 +1,4 @@
-"""One worker process as its parent sees it: how it starts, answers, fails, is replaced and ends."""
+"""A worker process from its parent's side: start, request, reply, failure, replacement, end."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from multiprocessing.process import BaseProcess
 
 from endmark.envs import EnvError, Environment
 from endmark.rollout.shared import STEP, SharedRows
-from endmark.rollout.worker import BELL, DONE, work
+from endmark.rollout.worker import DONE, REQUEST, work
 
 Context = ForkServerContext | SpawnContext
 
 SECONDS_TO_END = 5.0
-# For imports and constructors, on a machine that is busy, on top of the time for an answer.
+# Added to the first timeout, for imports and constructors on a busy machine.
 _SECONDS_TO_START = 120.0
-# More for an answer that is late: after Ctrl-Z and `fg`, parent and workers wake up at the same time.
+# After Ctrl-Z and `fg` the timeout may have passed, though the worker is about to reply.
 _SECONDS_OF_GRACE = 1.0
 _FAILURES_IN_A_ROW = 3
 
@@ -36,19 +36,19 @@ class WorkerError(EnvError):
 
 
 def start_context() -> Context:
-    """How processes start. Not by fork, which torch's threads do not survive."""
+    """How processes start: not by fork, which breaks torch's threads."""
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
-    # A server that has imported torch once, so that a worker starts in milliseconds.
+    # A server process imports torch once; each worker is forked from it in milliseconds.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["__main__", work.__module__])
     return context
 
 
 class WorkerProcess:
-    """One process, and the one after it if it fails.
+    """A worker process, and its replacement if it fails.
 
-    number: its own. mine: the environments, and so the rows, that it has. timeout: seconds to answer in.
+    number: of this worker. mine: its environments, and so its rows. timeout: seconds that a reply may take.
     """
 
     def __init__(
@@ -64,38 +64,38 @@ class WorkerProcess:
         self._number, self._make_env, self._rows, self._timeout = number, make_env, rows, timeout
         self._context = context
         self._failures = self._failures_in_a_row = 0
-        self._deadline = self._patience = 0.0
-        self._is_new, self._is_asked = True, False
+        self._deadline = self._seconds = 0.0
+        self._is_new, self._is_pending = True, False
         self._connection, self._process = self._start()
 
-    def ask(self) -> None:
-        """Ring the bell: do what your rows say."""
-        self._patience = self._timeout + (_SECONDS_TO_START if self._is_new else 0.0)
-        self._deadline = time.monotonic() + self._patience
-        self._is_asked = True
-        with suppress(OSError):  # it is dead, as `answers` will find out
-            self._connection.send_bytes(BELL)
+    def send_request(self) -> None:
+        """Let it do what its rows request."""
+        self._seconds = self._timeout + (_SECONDS_TO_START if self._is_new else 0.0)
+        self._deadline = time.monotonic() + self._seconds
+        self._is_pending = True
+        with suppress(OSError):  # it is dead; `wait_for_reply` will notice
+            self._connection.send_bytes(REQUEST)
 
-    def answers(self) -> bool:
-        """Wait until it has done what it was asked for, if it was; False if it failed, and is replaced."""
-        if not self._is_asked:
+    def wait_for_reply(self) -> bool:
+        """Wait for the reply to a pending request; False if the worker failed, and was replaced."""
+        if not self._is_pending:
             return True
-        self._is_asked = False
+        self._is_pending = False
         failure = self._failure()
         if failure is not None:
             self._replace(failure)
             return False
         self._is_new = False
-        if (self._rows.command[self.mine.start : self.mine.stop] == STEP).any():
+        if (self._rows.request[self.mine.start : self.mine.stop] == STEP).any():
             self._failures_in_a_row = 0
         return True
 
-    def hang_up(self) -> None:
-        """Let it close its environments and end."""
+    def disconnect(self) -> None:
+        """Close the connection, upon which the worker closes its environments and exits."""
         self._connection.close()
 
-    def end(self, deadline: float) -> None:
-        """Wait for its end until the deadline, then make it end."""
+    def join(self, deadline: float) -> None:
+        """Wait for its exit until the deadline, then kill it."""
         self._process.join(max(0.0, deadline - time.monotonic()))
         if self._process.is_alive():
             self._process.kill()
@@ -109,35 +109,35 @@ class WorkerProcess:
             name=f"endmark worker {self._number}",
             daemon=True,
         )
-        with _deaf():
+        with _signals_blocked():
             process.start()
-        theirs.close()  # so that the pipe ends where one of the two processes does
+        theirs.close()  # so that the pipe closes when the worker dies
         return ours, process
 
     def _failure(self) -> str | None:
-        """Wait for the answer; why there is none, or None."""
+        """Wait for the reply; None if it is fine, else what went wrong."""
         either: list[Connection | int] = [self._connection, self._process.sentinel]
         left = max(0.0, self._deadline - time.monotonic())
         ready = wait(either, left) or wait(either, _SECONDS_OF_GRACE)
         if not ready:
             self._process.kill()
-            return f"no answer within {self._patience:g} s"
+            return f"no answer within {self._seconds:g} s"
         try:
-            # Dead without an answer, even if a process that it has started keeps the pipe open?
-            is_answer = self._connection in ready or self._connection.poll()
-            answer = self._connection.recv_bytes() if is_answer else b""
+            # It may be dead without a reply while a process that it started keeps the pipe open.
+            has_reply = self._connection in ready or self._connection.poll()
+            reply = self._connection.recv_bytes() if has_reply else b""
         except (EOFError, OSError):
-            answer = b""
-        if answer:
-            return None if answer == DONE else answer.decode()
+            reply = b""
+        if reply:
+            return None if reply == DONE else reply.decode()
         self._process.join(SECONDS_TO_END)
         return _how_it_ended(self._process.exitcode) + (" at its start" if self._is_new else "")
 
     def _replace(self, failure: str) -> None:
         self._failures += 1
         self._failures_in_a_row += 1
-        self.hang_up()
-        self.end(time.monotonic() + SECONDS_TO_END)
+        self.disconnect()
+        self.join(time.monotonic() + SECONDS_TO_END)
         name = f"worker {self._number} (environments {self.mine.start} to {self.mine.stop - 1})"
         if self._failures_in_a_row == _FAILURES_IN_A_ROW:
             raise WorkerError(
@@ -154,15 +154,15 @@ class WorkerProcess:
 
 
 @contextmanager
-def _deaf() -> Iterator[None]:
-    """What is started in here hears neither Ctrl-C nor SIGTERM, not even while it still imports.
+def _signals_blocked() -> Iterator[None]:
+    """Processes started in here get neither SIGINT nor SIGTERM, not even during their imports.
 
-    Both often go to a whole group of processes, the server that workers are forked from included.
+    Both signals often go to a whole process group, which includes the server that workers are forked from.
     """
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    resource_tracker.ensure_running()  # as its start, a part of every other's, clears the mask
+    resource_tracker.ensure_running()  # first, since its start would clear the mask
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
         yield

@@ -1,4 +1,4 @@
-"""K rows of memory that this process and its workers share: what is seen, done, and to be done."""
+"""Memory that this process and its workers share: one row an environment."""
 
 from __future__ import annotations
 
@@ -16,19 +16,20 @@ from endmark.envs import EnvError, Environment, Frame, Step
 from endmark.episodes import EpisodeSpec
 
 IDLE, RESET, STEP = 0, 1, 2
-_ALIGNMENT = 64  # bytes of a cache line, so that fields start where arrays usually do
+_ALIGNMENT = 64  # bytes of a cache line, where each array starts
 
 
 class SharedRows:
-    """One row an environment. It is the worker's between the bell and its answer, and else the parent's.
+    """K rows of shared memory. A worker owns its rows from a request to its reply, the parent otherwise.
 
-    command: [K] what environment k is to do: IDLE, RESET (from `seeds`) or STEP (with `actions`).
+    request: [K] what the worker is to do with environment k: IDLE, RESET (from `seeds`) or STEP (with
+        `actions`).
     seeds: [K] int64.
-    fields: the spec's, [K, *field.shape]: `actions` comes from the parent, the others from the workers.
-    terminated, truncated: [K] bool, as the step said.
+    fields: those of the environments' spec, [K, *field.shape]. The parent writes `actions`, workers the rest.
+    terminated, truncated: [K] bool, of the last step.
 
-    The memory has no name: it is gone when the last process that knows it is, whatever that one died of. It
-    goes to a process as an argument of its start, and no other way.
+    The memory has no name in the file system, so that none is left behind however a process dies. It reaches
+    a worker as an argument of its start, and in no other way.
     """
 
     def __init__(self, spec: EpisodeSpec, n_rows: int, memory: Any) -> None:
@@ -37,12 +38,13 @@ class SharedRows:
         for name, dtype, shape, offset in _layout(spec, n_rows):
             count = math.prod(shape)
             arrays[name] = np.frombuffer(memory, dtype, count, offset).reshape(shape)
-        self.command, self.seeds = arrays.pop("command"), arrays.pop("seeds")
-        self.terminated, self.truncated = arrays.pop("terminated"), arrays.pop("truncated")
+        own = {name: arrays.pop(f"{name}:") for name in ("request", "seeds", "terminated", "truncated")}
+        self.request, self.seeds = own["request"], own["seeds"]
+        self.terminated, self.truncated = own["terminated"], own["truncated"]
         self.fields = arrays
-        seen = [name for name in Frame._fields if name in arrays]
-        # Rows as frames, made once: they are views.
-        self.frames = [Frame(**{name: arrays[name][k] for name in seen}) for k in range(n_rows)]
+        # Views of the rows as frames, made once.
+        in_frame = [name for name in Frame._fields if name in arrays]
+        self.frames = [Frame(**{name: arrays[name][k] for name in in_frame}) for k in range(n_rows)]
 
     @staticmethod
     def allocate(spec: EpisodeSpec, n_rows: int, context: BaseContext) -> SharedRows:
@@ -54,30 +56,30 @@ class SharedRows:
     def __reduce__(self) -> tuple[Any, ...]:
         return SharedRows, (self.spec, self._n_rows, self._memory)
 
-    def obey(self, k: int, env: Environment) -> None:
-        """The worker's side: do what row k asks for, and write down what came of it."""
-        if self.command[k] == RESET:
-            self._see(k, env.reset(seed=int(self.seeds[k])))
-        elif self.command[k] == STEP:
-            step = env.step(self.fields["actions"][k].copy())  # which it may keep
-            self._see(k, step.frame)
+    def execute(self, k: int, env: Environment) -> None:
+        """In a worker: do what row k requests, and write the result into the row."""
+        if self.request[k] == RESET:
+            self._write_frame(k, env.reset(seed=int(self.seeds[k])))
+        elif self.request[k] == STEP:
+            step = env.step(self.fields["actions"][k].copy())  # a copy, which the environment may keep
+            self._write_frame(k, step.frame)
             self._write(k, "reward", step.reward)
             self.terminated[k], self.truncated[k] = step.terminated, step.truncated
 
     def step(self, k: int) -> Step:
-        """The parent's side: what came of the step in row k."""
+        """In the parent: the step that row k holds."""
         return Step(
             self.frames[k], self.fields["reward"][k], bool(self.terminated[k]), bool(self.truncated[k])
         )
 
-    def _see(self, k: int, frame: Frame) -> None:
+    def _write_frame(self, k: int, frame: Frame) -> None:
         for name in Frame._fields:
             if name in self.fields:
                 self._write(k, name, getattr(frame, name))
 
     def _write(self, k: int, name: str, value: Any) -> None:
         row = self.fields[name]
-        # Checked here, since numpy would repeat what is too small.
+        # Checked, since numpy would broadcast a value that is too small.
         if value is None or np.shape(value) != row.shape[1:]:
             given = "nothing" if value is None else f"shape {np.shape(value)}"
             raise EnvError(f"field '{name}': given {given}, want shape {row.shape[1:]}")
@@ -85,12 +87,12 @@ class SharedRows:
 
 
 def _layout(spec: EpisodeSpec, n_rows: int) -> Iterator[tuple[str, np.dtype[Any], tuple[int, ...], int]]:
-    """Name, dtype, shape and offset in bytes of each array."""
+    """Name, dtype, shape and byte offset of each array. Names that end in a colon are no fields."""
     arrays: dict[str, tuple[np.dtype[Any], tuple[int, ...]]] = {
-        "command": (np.dtype(np.uint8), ()),
-        "seeds": (np.dtype(np.int64), ()),
-        "terminated": (np.dtype(np.bool_), ()),
-        "truncated": (np.dtype(np.bool_), ()),
+        "request:": (np.dtype(np.uint8), ()),
+        "seeds:": (np.dtype(np.int64), ()),
+        "terminated:": (np.dtype(np.bool_), ()),
+        "truncated:": (np.dtype(np.bool_), ()),
     }
     for name, field in spec.fields.items():
         arrays[name] = torch.zeros((), dtype=field.dtype).numpy().dtype, field.shape

@@ -1,4 +1,4 @@
-"""What runs in a worker process: it waits for a bell, does what its rows ask for, and answers."""
+"""The program of a worker process: wait for a request, step the environments, reply."""
 
 from __future__ import annotations
 
@@ -17,43 +17,43 @@ import torch
 from endmark.envs import EnvError, Environment
 from endmark.rollout.shared import SharedRows
 
-BELL = b"!"
-DONE = b"."  # any other answer is the text of an error
+REQUEST = b"!"
+DONE = b"."  # any other reply is the text of an error
 _SECONDS_TO_CLOSE = 5.0
 
 
 def work(connection: Connection, make_env: Callable[[], Environment], rows: SharedRows, mine: range) -> None:
-    """Play the environments of these rows until the parent hangs up."""
-    _leave_signals_to_the_parent()
-    threading.Thread(target=_leave_with_the_parent, daemon=True).start()
-    torch.set_num_threads(1)  # the other cores are the other workers'
+    """Serve the environments of these rows until the parent closes the connection."""
+    _ignore_signals()
+    threading.Thread(target=_exit_with_the_parent, daemon=True).start()
+    torch.set_num_threads(1)  # the other cores belong to the other workers
     envs: dict[int, Environment] = {}
     try:
         for k in mine:
             envs[k] = make_env()
             if envs[k].spec != rows.spec:
                 raise EnvError(f"environment {k}: given {envs[k].spec}, want {rows.spec}")
-        while _bell(connection):
+        while _receive_request(connection):
             for k, env in envs.items():
-                rows.obey(k, env)
-            _answer(connection, DONE)
+                rows.execute(k, env)
+            _reply(connection, DONE)
     except BaseException as error:  # sys.exit() in an environment is a failure, too
-        _answer(connection, _in_one_line(error).encode())
+        _reply(connection, _in_one_line(error).encode())
     finally:
         for env in envs.values():
             env.close()
 
 
-def _bell(connection: Connection) -> bool:
-    """Wait until there is something to do; False if there never will be."""
+def _receive_request(connection: Connection) -> bool:
+    """Wait for a request; False when the parent has closed the connection."""
     try:
-        return connection.recv_bytes() == BELL
+        return connection.recv_bytes() == REQUEST
     except (EOFError, OSError):
         return False
 
 
-def _answer(connection: Connection, text: bytes) -> None:
-    with suppress(OSError):  # nobody listens any more, as `_bell` will find out
+def _reply(connection: Connection, text: bytes) -> None:
+    with suppress(OSError):  # the parent is gone; `_receive_request` will notice
         connection.send_bytes(text)
 
 
@@ -64,21 +64,22 @@ def _in_one_line(error: BaseException) -> str:
     return f"{said} ({frames[-1].filename}:{frames[-1].lineno}, in {frames[-1].name})" if frames else said
 
 
-def _leave_signals_to_the_parent() -> None:
-    """It decides when this process ends. What an environment starts is to hear SIGTERM, but not Ctrl-C.
+def _ignore_signals() -> None:
+    """Leave it to the parent when this process ends.
 
-    So a game is not torn away from under a run that is about to end in good order, and can be ended: an
-    ignored signal and a blocked one are inherited, a handler is not.
+    A Ctrl-C or SIGTERM for the whole process group must not end a game under a run that is about to stop in
+    good order. Programs that an environment starts inherit an ignored or blocked signal but no handler: so
+    SIGINT is ignored for them too, and SIGTERM still ends them.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: None)
     if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})  # the parent blocked it, for the start
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})  # blocked by the parent during the start
 
 
-def _leave_with_the_parent() -> None:
-    """End also in the middle of a step, when the parent is gone, however it went."""
+def _exit_with_the_parent() -> None:
+    """Exit when the parent is gone, also in the middle of a step."""
     if parent := parent_process():
         parent.join()
-        time.sleep(_SECONDS_TO_CLOSE)  # in good order by the pipe, if it can
+        time.sleep(_SECONDS_TO_CLOSE)  # for a regular end by the closed connection
         os._exit(1)

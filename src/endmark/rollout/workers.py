@@ -5,40 +5,36 @@ from __future__ import annotations
 import atexit
 import pickle
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from endmark.envs import Environment, Frame, Step
 from endmark.episodes import EpisodeSpec
-from endmark.rollout.lockstep import Lockstep
 from endmark.rollout.process import SECONDS_TO_END, WorkerProcess, start_context
 from endmark.rollout.shared import IDLE, RESET, STEP, SharedRows
 
 
-class WorkerRollout(Lockstep):
-    """Plays as `Rollout` does, episode for episode and bit for bit, in worker processes.
+class Workers:
+    """Environments in worker processes: the same episodes as `InProcess`, bit for bit. A `VectorEnv`.
 
-    make_env: makes one environment; it is called in the workers, so it can be pickled: a function of a
+    make_env: makes one environment. It is called in the workers, so it must be picklable: a function of a
         module, a class, or a `functools.partial` of one. A script that uses workers needs the usual
-        `if __name__ == "__main__":`, as Python imports it there once more.
+        `if __name__ == "__main__":`, as each worker imports it.
     spec: of these environments.
     workers, envs_per_worker: K is their product; worker w has the environments from w * envs_per_worker on.
-    timeout: seconds that a worker has to answer with a step of all of its environments, or it counts as hung.
+    timeout: seconds that a worker may take to step its environments before it counts as hung.
 
     A worker that dies, hangs, or whose environment raises is replaced, with a `WorkerWarning` that says why.
-    The episodes running there are dropped, and others begin from the next seeds. One that fails three times
-    without a step in between is a `WorkerError`.
-
-    Use it in a `with`, or `close` it.
+    Its running episodes are lost. A worker that fails three times without a step in between is a
+    `WorkerError`. Close it, or leave it to the interpreter's exit.
     """
 
     def __init__(
         self,
         make_env: Callable[[], Environment],
         spec: EpisodeSpec,
-        seeds: Iterable[int],
         *,
         workers: int,
         envs_per_worker: int,
@@ -51,46 +47,33 @@ class WorkerRollout(Lockstep):
             raise ValueError(f"timeout: given {timeout}, want more than 0 seconds")
         try:
             pickle.dumps(make_env)
-        except Exception as error:  # whatever its parts say to it
+        except Exception as error:  # a callable's parts may raise anything when they are pickled
             raise ValueError(f"make_env: given {make_env}, which cannot be pickled: {error}") from error
-        stage = _Workers(make_env, spec, workers, envs_per_worker, timeout)
-        super().__init__(stage, workers * envs_per_worker, spec, seeds)
-
-
-class _Workers:
-    """A `Stage` of processes. All are asked at once, then heard in their order."""
-
-    def __init__(
-        self,
-        make_env: Callable[[], Environment],
-        spec: EpisodeSpec,
-        n_workers: int,
-        envs_per_worker: int,
-        timeout: float,
-    ) -> None:
+        self.spec, self.n_envs = spec, workers * envs_per_worker
         context = start_context()
-        self._rows = SharedRows.allocate(spec, n_workers * envs_per_worker, context)
+        self._rows = SharedRows.allocate(spec, self.n_envs, context)
         self._begun: list[int] = []
         self._workers: list[WorkerProcess] = []
         atexit.register(self.close)  # before multiprocessing waits for its children
-        for w in range(n_workers):
+        for w in range(workers):
             mine = range(w * envs_per_worker, (w + 1) * envs_per_worker)
             self._workers.append(WorkerProcess(w, mine, make_env, self._rows, timeout, context))
 
     def reset(self, seeds: Mapping[int, int]) -> None:
-        # Not waited for: the learner may use the time.
-        self._rows.command[:] = IDLE
+        """Begin an episode in each of these environments. Not waited for: the learner may use the time."""
+        self._rows.request[:] = IDLE
         for k, seed in seeds.items():
-            self._rows.seeds[k], self._rows.command[k] = seed, RESET
+            self._rows.seeds[k], self._rows.request[k] = seed, RESET
         self._begun += seeds
-        self._ask()
+        self._send_requests()
 
-    def frames(self, running: Sequence[bool]) -> Iterator[tuple[int, Frame | None]]:
+    def first_frames(self, running: Sequence[bool]) -> Iterator[tuple[int, Frame | None]]:
+        """The first frames since the last call; None for a running episode that is lost."""
         begun, self._begun = set(self._begun), []
         for worker in self._workers:
-            answered = worker.answers()
+            replied = worker.wait_for_reply()
             for k in worker.mine:
-                if not answered and running[k]:
+                if not replied and running[k]:
                     yield k, None
                 elif k in begun:
                     yield k, self._rows.frames[k]
@@ -98,25 +81,27 @@ class _Workers:
     def step(
         self, actions: npt.NDArray[np.int64], running: Sequence[bool]
     ) -> Iterator[tuple[int, Step | None]]:
+        """Act where an episode is running: all workers at once, then their replies in order."""
         self._rows.fields["actions"][:] = actions
-        self._rows.command[:] = np.where(running, STEP, IDLE)
-        self._ask()
+        self._rows.request[:] = np.where(running, STEP, IDLE)
+        self._send_requests()
         for worker in self._workers:
-            answered = worker.answers()
+            replied = worker.wait_for_reply()
             for k in worker.mine:
                 if running[k]:
-                    yield k, self._rows.step(k) if answered else None
+                    yield k, self._rows.step(k) if replied else None
 
     def close(self) -> None:
+        """Let the workers close their environments and exit; kill those that do not."""
         for worker in self._workers:
-            worker.hang_up()
+            worker.disconnect()
         deadline = time.monotonic() + SECONDS_TO_END
         for worker in self._workers:
-            worker.end(deadline)
+            worker.join(deadline)
         self._workers.clear()
         atexit.unregister(self.close)
 
-    def _ask(self) -> None:
+    def _send_requests(self) -> None:
         for worker in self._workers:
-            if self._rows.command[worker.mine.start : worker.mine.stop].any():
-                worker.ask()
+            if self._rows.request[worker.mine.start : worker.mine.stop].any():
+                worker.send_request()

@@ -1,8 +1,4 @@
-"""When a learner's updates run: at once, or beside the acting.
-
-Both ways offer the same: `agent`, which acts; `begin`, for an update; and `finish`, after which all updates
-begun so far are done. `finish` returns the metrics of those done since it was last called, in their order.
-"""
+"""When updates run: in turn with the rollout, or in a thread beside it."""
 
 from __future__ import annotations
 
@@ -13,51 +9,57 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import torch
 from torch import Tensor
 
-from endmark.algorithms.qlearning import QLearner
+from endmark.algorithms import Learner
 from endmark.episodes import EpisodeBatch
 
 Metrics = Mapping[str, Tensor]
 
 
 class InTurn:
-    """An update runs while nothing else does, and the next action is by its weights."""
+    """An update runs while nothing else does, and the next action is by its weights.
 
-    def __init__(self, learner: QLearner) -> None:
-        self.learner, self.agent = learner, learner.agent
+    actor: what acts, the learner's own. begun: updates so far.
+    """
+
+    def __init__(self, learner: Learner) -> None:
+        self.learner, self.actor, self.begun = learner, learner.actor, learner.updates
         self._metrics: list[Metrics] = []
 
     def begin(self, batch: EpisodeBatch) -> None:
         """Update."""
+        self.begun += 1
         self._metrics.append(self.learner.update(batch))
 
     def finish(self) -> Sequence[Metrics]:
-        """Nothing runs any more."""
+        """The metrics of the updates since the last call."""
         metrics, self._metrics = self._metrics, []
         return metrics
 
 
 class Overlapped:
-    """Updates run one after the other in a thread, while the caller goes on: torch's kernels need no Python.
+    """Updates run one after the other in a thread, while the caller goes on: torch's kernels free Python.
 
-    agent: acts with weights of its own. They are renewed by a `begin` when nothing is running, and at no
+    actor: what acts, a copy of the learner's. It is renewed by a `begin` when no update is pending, and at no
         other time: so which weights act depends on the calls alone, and on no clock.
-    threads: on the CPU, in that thread: OpenMP counts them for each thread by itself.
+    threads: of torch on the CPU, in that thread: OpenMP counts them for each thread by itself.
+    begun: updates so far.
 
-    The batch must not change any more. An error in an update is raised by `finish`.
+    A batch that was given to `begin` must not change any more. An error in an update is raised by `finish`.
     """
 
-    def __init__(self, learner: QLearner, threads: int) -> None:
-        self.learner, self.agent = learner, copy.deepcopy(learner.agent)
+    def __init__(self, learner: Learner, threads: int) -> None:
+        self.learner, self.actor, self.begun = learner, copy.deepcopy(learner.actor), learner.updates
         self._thread = ThreadPoolExecutor(1, "update", torch.set_num_threads, (threads,))
-        self._running: list[Future[dict[str, Tensor]]] = []
+        self._pending: list[Future[dict[str, Tensor]]] = []
 
     def begin(self, batch: EpisodeBatch) -> None:
         """Put an update in the queue."""
-        if not self._running:
-            self.agent.load_state_dict(self.learner.agent.state_dict())
-        self._running.append(self._thread.submit(self.learner.update, batch))
+        self.begun += 1
+        if not self._pending:
+            self.actor.load_state_dict(self.learner.actor.state_dict())
+        self._pending.append(self._thread.submit(self.learner.update, batch))
 
     def finish(self) -> Sequence[Metrics]:
-        """Wait until nothing runs any more."""
-        running, self._running = self._running, []
-        return [update.result() for update in running]
+        """Wait for the pending updates; their metrics."""
+        pending, self._pending = self._pending, []
+        return [update.result() for update in pending]

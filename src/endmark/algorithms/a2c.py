@@ -1,0 +1,107 @@
+"""Advantage actor-critic on whole episodes: IA2C and MAA2C, which differ in the critic and the reward.
+
+    A(t)  = GAE of the reward and the critic's values
+    loss  = -mean log π(u(t)) A(t)  +  ½ mean (V(t) - (A(t) + V(t)))²  -  c mean H(π(t))
+
+Means are over real steps and the agents alive there; A and the value target have no gradient.
+Mnih et al. (2016), arXiv:1602.01783; Schulman et al. (2016), arXiv:1506.02438. Central critics: Lowe et al.
+(2017), arXiv:1706.02275; the names IA2C and MAA2C as in Papoudakis et al. (2021), arXiv:2006.07869.
+
+An episode that ran on across an update was begun by older weights; its gradient is taken as if the newest had
+acted in all of it. `log_prob_drift` says how far they differ. PPO corrects for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from endmark.algorithms import actor_critic
+from endmark.algorithms.actor_critic import (
+    ActorCritic,
+    ActorCriticConfig,
+    normalised,
+    policy_terms,
+    targets_of,
+)
+from endmark.algorithms.values import mean
+from endmark.episodes import EpisodeBatch, EpisodeSpec
+
+
+@dataclass(frozen=True)
+class A2CConfig(ActorCriticConfig):
+    """The settings that IA2C and MAA2C have in common."""
+
+    METRICS: ClassVar[Mapping[str, str]] = {
+        **actor_critic.METRICS,
+        "log_prob_drift": "mean |log π now - log π when the action was taken|; 0 if no update came between",
+    }
+
+    def learner(self, spec: EpisodeSpec, device: torch.device) -> A2CLearner:
+        """The learner, untrained."""
+        return A2CLearner(spec, self, device)
+
+
+@dataclass(frozen=True)
+class IA2CConfig(A2CConfig):
+    """Independent advantage actor-critic: each agent's critic sees what the agent sees."""
+
+
+@dataclass(frozen=True)
+class MAA2CConfig(A2CConfig):
+    """Advantage actor-critic with a central critic, which sees the state, and the team's reward."""
+
+    critic: Literal["own", "central", "team"] = "central"
+    """A value for each agent from its own observations, for each agent from the state, or for the team."""
+    reward: Literal["agent", "team"] = "team"
+    """Whose rewards an agent's return adds up: its own, or the team's (the sum of all agents')."""
+
+
+class A2CLearner(ActorCritic):
+    """Learns a policy and its critic, one optimiser step a batch. A `Learner`."""
+
+    def __init__(self, spec: EpisodeSpec, config: A2CConfig, device: torch.device | str = "cpu") -> None:
+        super().__init__(spec, config, device)
+        self.config = config
+
+    def loss(self, batch: EpisodeBatch) -> dict[str, Tensor]:
+        """`loss` to minimise, and for the log, without gradient, the scalars of `A2CConfig.METRICS`."""
+        config, networks = self.config, self.networks
+        alive = batch.alive[batch.step_frames]
+        targets = targets_of(batch, networks, config)
+        advantage, value_target = targets.advantage, targets.value_target
+        if config.normalise_advantage:
+            advantage = normalised(advantage, targets.counted)
+        if config.normalise_value:
+            value_target = networks.value_moments.standardise(value_target)
+        log_prob, entropy = policy_terms(networks.actor, batch)
+        value = networks.critic(batch)[batch.step_frames]
+        policy_loss = -mean(log_prob * torch.where(alive, advantage, 0.0), alive)
+        value_error = torch.where(targets.counted, value - value_target, 0.0)
+        value_loss = 0.5 * mean(value_error.square(), targets.counted)
+        entropy_mean = mean(entropy, alive)
+        drift = (log_prob.detach() - batch.steps("log_prob")).abs()
+        return {
+            "loss": policy_loss + value_loss - config.entropy_coef * entropy_mean,
+            "policy_loss": policy_loss.detach(),
+            "value_loss": value_loss.detach(),
+            "entropy": entropy_mean.detach(),
+            "value": mean(targets.value, targets.counted),
+            "value_target": mean(targets.value_target, targets.counted),
+            "log_prob_drift": mean(drift, alive),
+        }
+
+    def update(self, batch: EpisodeBatch) -> dict[str, Tensor]:
+        """One optimiser step."""
+        if self.config.normalise_value:
+            targets = targets_of(batch, self.networks, self.config)
+            self.networks.value_moments.add(targets.value_target[targets.counted])
+        metrics = self.loss(batch)
+        metrics |= self.step(metrics["loss"])
+        metrics["loss"] = metrics["loss"].detach()
+        self.updates += 1
+        return metrics

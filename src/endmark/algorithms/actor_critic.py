@@ -1,0 +1,222 @@
+"""What A2C and PPO share: the settings, the networks, advantages and value targets, the optimiser's step."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from endmark.algorithms.learner import check_positive, check_ranges
+from endmark.algorithms.values import agent_reward, clip_, team_reward
+from endmark.episodes import EpisodeBatch, EpisodeSpec, Field, Fresh, SampleBuffer
+from endmark.nets import Actor, AgentKind, CentralCritic, OwnCritic, RunningMoments
+from endmark.ops.categorical import entropy, log_prob, log_softmax
+from endmark.policies import EpsilonGreedy, SoftmaxPolicy
+from endmark.targets import gae
+
+
+@dataclass(frozen=True)
+class ActorCriticConfig:
+    """The settings that actor-critic algorithms have in common."""
+
+    gamma: float = 0.99
+    """Discount of a step's future."""
+    gae_lambda: float = 0.95
+    """Mix of n-step advantages: 0 is the one-step TD error, 1 Monte Carlo (Schulman et al. 2016)."""
+    actor_lr: float = 5e-4
+    """Adam's learning rate for the policy."""
+    critic_lr: float = 5e-4
+    """Adam's learning rate for the critic."""
+    batch_size: int = 16
+    """Episodes an update; each is used in one update only."""
+    entropy_coef: float = 0.01
+    """Weight of the policy's entropy in the loss."""
+    max_grad_norm: float = 10.0
+    """The actor's gradient, and the critic's, are scaled down to this norm where theirs is larger."""
+    critic: Literal["own", "central", "team"] = "own"
+    """A value for each agent from its own observations, for each agent from the state, or for the team."""
+    reward: Literal["agent", "team"] = "agent"
+    """Whose rewards an agent's return adds up: its own, or the team's (the sum of all agents')."""
+    normalise_advantage: bool = True
+    """Subtract the advantages' mean over the batch's real steps and alive agents, and divide by their std."""
+    normalise_value: bool = True
+    """Let the critic learn value targets less their running mean, over their running std (Yu et al. 2022)."""
+    agent: AgentKind = "gru"
+    """The network of agents and critic: with a memory (gru), or without (feedforward)."""
+    hidden_size: int = 64
+    """Units of the networks' layers."""
+    share_parameters: bool = True
+    """One network for all agents, rather than one each."""
+    last_action: bool = True
+    """Let an agent see what it did at the step before."""
+    agent_id: bool = True
+    """Let an agent see which agent it is, where all share one network."""
+
+    def __post_init__(self) -> None:
+        inf = float("inf")
+        check_ranges(self, gamma=(0, 1), gae_lambda=(0, 1), entropy_coef=(0, inf), batch_size=(1, inf))
+        check_positive(self, "actor_lr", "critic_lr", "max_grad_norm", "hidden_size")
+        for name, wants in [("critic", ("own", "central", "team")), ("reward", ("agent", "team"))]:
+            if (given := getattr(self, name)) not in wants:
+                raise ValueError(f"{name}: given {given!r}, want one of {', '.join(wants)}")
+        if self.critic == "team" and self.reward == "agent":
+            raise ValueError(
+                "reward: given 'agent' with --critic team, want 'team': it has one value for all"
+            )
+
+    def store(
+        self,
+        spec: EpisodeSpec,
+        generator: torch.Generator,  # noqa: ARG002
+        buffer: SampleBuffer | None,  # noqa: ARG002
+    ) -> Fresh:
+        """Every episode once, `batch_size` at a time."""
+        return Fresh(spec, self.batch_size)
+
+
+METRICS: Mapping[str, str] = {
+    "loss": "policy_loss + value_loss - entropy_coef * entropy",
+    "policy_loss": "the policy's part of the loss, over real steps and agents alive there",
+    "value_loss": "half the mean squared error of the critic, in its normalised units",
+    "entropy": "mean entropy of the policy over legal actions, in nats",
+    "value": "mean value that the critic gives, in units of the reward",
+    "value_target": "mean λ-return that these values should have, in units of the reward",
+    "grad_norm": "norm of the actor's gradient before it is clipped",
+    "critic_grad_norm": "norm of the critic's gradient before it is clipped",
+}
+"""Metrics of every actor-critic algorithm."""
+
+
+class Networks(nn.Module):
+    """An actor, a critic, and the running moments of value targets."""
+
+    def __init__(self, spec: EpisodeSpec, config: ActorCriticConfig) -> None:
+        super().__init__()
+        options: dict[str, Any] = {
+            "kind": config.agent,
+            "hidden_size": config.hidden_size,
+            "last_action": config.last_action,
+            "agent_id": config.agent_id,
+            "share_parameters": config.share_parameters,
+        }
+        self.actor = Actor.of(spec, n_outputs=spec.n_actions, **options)
+        self.critic: OwnCritic | CentralCritic
+        if config.critic == "own":
+            self.critic = OwnCritic(Actor.of(spec, n_outputs=1, **options))
+        else:
+            n_values = 1 if config.critic == "team" else spec.n_agents
+            self.critic = CentralCritic(
+                spec, kind=config.agent, hidden_size=config.hidden_size, n_values=n_values
+            )
+        self.value_moments = RunningMoments()
+
+
+class Targets(NamedTuple):
+    """What to learn, [S, V]: V = N, one an agent, or V = 1, one for the team. In units of the reward.
+
+    counted: False where the agent has left, so that its numbers mean nothing.
+    """
+
+    value: Float[Tensor, "S V"]
+    advantage: Float[Tensor, "S V"]
+    value_target: Float[Tensor, "S V"]
+    counted: Bool[Tensor, "S V"]
+
+
+@torch.no_grad()
+def targets_of(batch: EpisodeBatch, networks: Networks, config: ActorCriticConfig) -> Targets:
+    """Advantages by GAE, and the λ-returns that the critic should give (Schulman et al. 2016).
+
+    With a value for each agent, an agent's own last step ends its return: nothing beyond it is bootstrapped
+    from. With one for the team, the end of the episode does.
+    """
+    steps = batch.step_frames
+    value = networks.critic(batch)  # [F, V]
+    if config.normalise_value:
+        value = networks.value_moments.restore(value)
+    if config.critic == "team":
+        discount = batch.discount(config.gamma)[:, None]
+        counted = torch.ones_like(discount, dtype=torch.bool)
+    else:
+        discount, counted = batch.agent_discount(config.gamma), batch.alive[steps]
+    reward = agent_reward(batch) if config.reward == "agent" else team_reward(batch)[:, None]
+    reward = reward.expand(-1, value.shape[1])
+    advantage = gae(reward, discount, value[steps], value[steps + 1], batch.lengths, config.gae_lambda)
+    return Targets(value[steps], advantage, advantage + value[steps], counted)
+
+
+def normalised(advantage: Float[Tensor, "S V"], counted: Bool[Tensor, "S V"]) -> Float[Tensor, "S V"]:
+    """The advantages less their mean, over their standard deviation; of those that count."""
+    std, mean = torch.std_mean(advantage[counted], correction=0)
+    return (advantage - mean) / (std + 1e-8)
+
+
+def policy_terms(actor: Actor, batch: EpisodeBatch) -> tuple[Float[Tensor, "S N"], Float[Tensor, "S N"]]:
+    """The log-probability of each action taken, and the policy's entropy there."""
+    steps = batch.step_frames
+    logits = actor.head.outputs(actor.agent.features(batch)[steps])
+    log_probs = log_softmax(logits, batch.avail_actions[steps])
+    return log_prob(log_probs, batch.steps("actions")), entropy(log_probs)
+
+
+class ActorCritic:
+    """The parts of an actor-critic learner that do not depend on its loss."""
+
+    def __init__(self, spec: EpisodeSpec, config: ActorCriticConfig, device: torch.device | str) -> None:
+        # What acted is stored with each action: an episode may run on while the weights change.
+        self.spec = spec.extend(log_prob=Field((spec.n_agents,), torch.float32, per="step"))
+        self.updates = 0
+        self.networks = Networks(spec, config).to(device)
+        self._parameters = [list(self.networks.actor.parameters()), list(self.networks.critic.parameters())]
+        groups = [
+            {"params": parameters, "lr": lr}
+            for parameters, lr in zip(self._parameters, (config.actor_lr, config.critic_lr), strict=True)
+        ]
+        self.optimiser = torch.optim.Adam(groups, eps=1e-5, fused=True)
+        self._max_grad_norm = config.max_grad_norm
+
+    @property
+    def actor(self) -> Actor:
+        """The networks that act."""
+        return self.networks.actor
+
+    def step(self, loss: Float[Tensor, ""]) -> dict[str, Tensor]:
+        """One optimiser step down this loss; the norms of both gradients before they are clipped."""
+        parameters = list(itertools.chain.from_iterable(self._parameters))
+        gradients = torch.autograd.grad(loss, parameters)
+        n_actor = len(self._parameters[0])
+        norms = {
+            "grad_norm": clip_(gradients[:n_actor], self._max_grad_norm),
+            "critic_grad_norm": clip_(gradients[n_actor:], self._max_grad_norm),
+        }
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.grad = gradient
+        self.optimiser.step()
+        return norms
+
+    def policy(self, actor: Actor, n_envs: int, generator: torch.Generator) -> SoftmaxPolicy:
+        """Draw from the policy."""
+        return SoftmaxPolicy(actor, n_envs, self.spec.n_agents, generator)
+
+    def greedy_policy(self, n_envs: int) -> EpsilonGreedy:
+        """The likeliest legal action."""
+        return EpsilonGreedy(self.actor, n_envs, self.spec.n_agents, torch.Generator())
+
+    def state_dict(self) -> dict[str, Any]:
+        """Networks, optimiser and the number of updates."""
+        return {
+            "networks": self.networks.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "updates": self.updates,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a `state_dict`."""
+        self.networks.load_state_dict(state["networks"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.updates = int(state["updates"])

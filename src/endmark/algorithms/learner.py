@@ -1,0 +1,97 @@
+"""The contracts of an algorithm: its config, and the learner that the config makes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+from endmark.episodes import EpisodeBatch, EpisodeSpec, SampleBuffer, Store
+from endmark.nets import Actor
+from endmark.policies import Policy
+
+
+@runtime_checkable
+class Learner(Protocol):
+    """Learns from batches of whole episodes.
+
+    spec: the fields of the episodes that it learns from: the environment's and those that its policy adds.
+    networks: every module, target networks and running moments included; a checkpoint holds their tensors.
+    actor: the part of `networks` that acts. updates: how many there have been.
+    """
+
+    spec: EpisodeSpec
+    updates: int
+
+    @property
+    def networks(self) -> nn.Module:
+        """Every module."""
+        ...
+
+    @property
+    def actor(self) -> Actor:
+        """What acts."""
+        ...
+
+    def loss(self, batch: EpisodeBatch) -> dict[str, Tensor]:
+        """`loss`, the scalar to minimise, and scalars for the log; a pure function of networks and batch."""
+        ...
+
+    def update(self, batch: EpisodeBatch) -> dict[str, Tensor]:
+        """Learn from the batch, on the networks' device; scalars for the log, without gradient."""
+        ...
+
+    def policy(self, actor: Actor, n_envs: int, generator: torch.Generator) -> Policy:
+        """How to act while training, by this actor: the learner's own, or a copy of it."""
+        ...
+
+    def greedy_policy(self, n_envs: int) -> Policy:
+        """How to act in an evaluation. Its only output is `actions`, and it draws no random numbers."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that the next update depends on."""
+        ...
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a `state_dict`."""
+        ...
+
+
+@runtime_checkable
+class AlgorithmConfig(Protocol):
+    """The settings of an algorithm: a frozen dataclass whose fields have defaults and a sentence each.
+
+    METRICS: every key that the learner logs, with a sentence on its meaning.
+    """
+
+    METRICS: ClassVar[Mapping[str, str]]
+
+    def learner(self, spec: EpisodeSpec, device: torch.device) -> Learner:
+        """The learner, untrained, for an environment with this spec."""
+        ...
+
+    def store(self, spec: EpisodeSpec, generator: torch.Generator, buffer: SampleBuffer | None) -> Store:
+        """The store of the episodes to learn from; `spec` is the learner's.
+
+        buffer: memory for sampled batches; None if a batch must outlast the next one.
+        """
+        ...
+
+
+def check_ranges(config: object, **ranges: tuple[float, float]) -> None:
+    """ValueError for the first field of `config` that is outside its range, both ends included."""
+    for name, (low, high) in ranges.items():
+        given = getattr(config, name)
+        if not low <= given <= high:
+            want = f"{low:g} to {high:g}" if high < float("inf") else f"at least {low:g}"
+            raise ValueError(f"{name}: given {given}, want {want}")
+
+
+def check_positive(config: object, *names: str) -> None:
+    """ValueError for the first of these fields of `config` that is not more than 0."""
+    for name in names:
+        if not (given := getattr(config, name)) > 0:
+            raise ValueError(f"{name}: given {given}, want more than 0")

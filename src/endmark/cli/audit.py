@@ -1,0 +1,49 @@
+"""`endmark audit`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from tyro.conf import FlagCreatePairsOff, Positional
+
+from endmark.audit import audit_target, report_html, report_text
+from endmark.cli.parse import parse
+from endmark.report import ProbeDisplay
+
+
+@dataclass(frozen=True)
+class AuditCommand:
+    """Disturb what must not matter to a loss, and report what moved; exit status 1 if something leaks."""
+
+    target: Positional[str]
+    """module:function or file.py:function; the function returns a Case, or the Report of audit_learner."""
+    quick: FlagCreatePairsOff[bool] = False
+    """Look at fewer steps one by one."""
+    seed: int = 0
+    """What the disturbances are drawn from."""
+    html: Path | None = None
+    """Write the report as a page, too."""
+    json: FlagCreatePairsOff[bool] = False
+    """Print the report as JSON."""
+
+    def __call__(self, console: Console) -> None:
+        """Run the command."""
+        with ProbeDisplay(Console(stderr=True)) as display:
+            report = audit_target(self.target, seed=self.seed, quick=self.quick, observe=display)
+        if self.html is not None:
+            self.html.write_text(report_html(report, self.target), encoding="utf-8")
+        if self.json:
+            print(json.dumps(report.to_json()))
+        else:
+            console.print(report_text(report))
+        if report.leaks:
+            raise SystemExit(1)
+
+
+def run(args: Sequence[str]) -> None:
+    """Run the command."""
+    parse(AuditCommand, "audit", args)(Console())

@@ -1,0 +1,32 @@
+"""`endmark envs`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from endmark.cli.parse import parse
+from endmark.envs import installed
+
+
+@dataclass(frozen=True)
+class EnvsCommand:
+    """Show which environments are installed, and how to install the others."""
+
+    def __call__(self, console: Console) -> None:
+        """Run the command."""
+        table = Table("environments", "version", "ids for --env, such as")
+        for family in installed():
+            how = "\n".join(family.examples) if family.is_installed else f"not installed: {family.install}"
+            table.add_row(family.name, family.version or "-", escape(how))
+        console.print(table)
+        console.print("Any discrete Gymnasium id or PettingZoo parallel module of yours works too.")
+
+
+def run(args: Sequence[str]) -> None:
+    """Run the command."""
+    parse(EnvsCommand, "envs", args)(Console())

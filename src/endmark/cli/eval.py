@@ -1,0 +1,38 @@
+"""`endmark eval`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from tyro.conf import Positional
+
+from endmark.cli.parse import parse
+from endmark.report import summary_table
+from endmark.training import evaluate, load
+
+
+@dataclass(frozen=True)
+class EvalCommand:
+    """Play a run's checkpoint greedily, and say how it does."""
+
+    run_dir: Positional[Path]
+    """What `endmark train` left behind."""
+    episodes: int = 100
+    """Episodes to play, on seeds that training never used."""
+
+    def __call__(self, console: Console) -> None:
+        """Run the command."""
+        if self.episodes < 1:
+            raise ValueError(f"episodes: given {self.episodes}, want at least 1")
+        config, learner = load(self.run_dir)
+        summary = evaluate(config, learner.greedy_policy(config.n_envs), self.episodes)
+        title = f"{config.name} on {config.env}, after {learner.updates} updates"
+        console.print(summary_table(title, {"greedy": summary}))
+
+
+def run(args: Sequence[str]) -> None:
+    """Run the command."""
+    parse(EvalCommand, "eval", args)(Console())

@@ -1,0 +1,143 @@
+"""`endmark train`."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any, Generic
+
+import tyro
+from rich.console import Console
+from rich.markup import escape
+
+from endmark.algorithms import ALGORITHMS
+from endmark.algorithms.named import AlgorithmError, config_class
+from endmark.cli.parse import parse
+from endmark.report import TrainingDisplay, learning_curve, summary_table
+from endmark.run import read_metrics
+from endmark.training import TrainConfig, evaluate, load_config, random_policy, train
+from endmark.training.config import A
+
+
+@dataclass(frozen=True)
+class TrainCommand(Generic[A]):
+    """Train on an environment, with a live display, and leave a run directory behind."""
+
+    config: Annotated[TrainConfig[A], tyro.conf.arg(name="")]
+    run_dir: Path | None = None
+    """Where to put the run; by default runs/ALGORITHM-ENV-seedSEED-TIME."""
+    like: Path | None = None
+    """Start from the configuration of this run directory; further options change it."""
+
+
+def run(args: Sequence[str]) -> None:
+    """Run the command."""
+    args = list(args)
+    like = _like(args)
+    default = None if like is None else load_config(like)
+    named = bool(args) and not args[0].startswith("-")
+    if not named and default is None:
+        if args and args[0] not in ("-h", "--help"):
+            raise AlgorithmError(
+                f"train: given '{args[0]}' first, want an algorithm: {', '.join(ALGORITHMS)}"
+            )
+        print(_help())
+        return
+    name = args.pop(0) if named else default.name  # type: ignore[union-attr]
+    kind = config_class(name)
+    if default is not None and type(default.algorithm) is not kind:
+        default = dataclasses.replace(default, algorithm=kind())
+    command = parse(
+        TrainCommand[kind],  # type: ignore[valid-type]
+        f"train {name}",
+        args,
+        default=None if default is None else TrainCommand(default, like=like),
+        hint=lambda message: _whose_option(message, name),
+    )
+    _train(command, Console())
+
+
+def _train(command: TrainCommand[Any], console: Console) -> None:
+    config = command.config
+    directory = command.run_dir or _run_directory(config)
+    with TrainingDisplay(console, config.steps) as display:
+        learner, counters = train(config, directory, display)
+    if counters.env_steps < config.steps:
+        console.print(f"stopped after {counters.env_steps} steps; the checkpoint can be evaluated:")
+        console.print(f"  endmark eval {escape(str(directory))}", soft_wrap=True)
+        return
+    summaries = {
+        "greedy": evaluate(config, learner.greedy_policy(config.n_envs), config.final_episodes),
+        "random": evaluate(config, random_policy(), config.final_episodes),
+    }
+    console.print(summary_table(f"{config.name} on {config.env}", summaries))
+    curve = _draw_curve(directory, config, {"random": summaries["random"].return_mean})
+    console.print(f"learning curve: {escape(curve)}", soft_wrap=True)
+    console.print(f"run directory:  {escape(str(directory))}", soft_wrap=True)
+
+
+def _like(args: Sequence[str]) -> Path | None:
+    """The value of `--like`, which is needed before the options can be parsed."""
+    for i, arg in enumerate(args):
+        if arg.startswith("--like="):
+            return Path(arg.removeprefix("--like="))
+        if arg == "--like" and i + 1 < len(args):
+            return Path(args[i + 1])
+    return None
+
+
+def _whose_option(message: str, name: str) -> str:
+    """The message, and where an unknown option of it belongs."""
+    if (option := re.search(r"--([a-z][\w-]*)", message)) is None or "nrecogni" not in message:
+        return message
+    field = option[1].replace("-", "_").removeprefix("no_")
+    owners = [
+        other
+        for other, config in ALGORITHMS.items()
+        if field in {f.name for f in dataclasses.fields(config)} and other != name  # type: ignore[arg-type]
+    ]
+    if not owners:
+        return message
+    return f"--{option[1]}: no option of {name}; it is one of {', '.join(owners)}"
+
+
+def _help() -> str:
+    width = max(map(len, ALGORITHMS))
+    lines = [f"  {name:{width}}  {(kind.__doc__ or '').splitlines()[0]}" for name, kind in ALGORITHMS.items()]
+    return "\n".join(
+        [
+            "usage: endmark train ALGORITHM --env ENV [options]",
+            "       endmark train --like RUN_DIR [options]",
+            "",
+            *lines,
+            f"  {'m:Config':{width}}  An algorithm of your own: the config class in module m.",
+            "",
+            "endmark train ALGORITHM --help shows the options of an algorithm.",
+        ]
+    )
+
+
+def _run_directory(config: TrainConfig[Any]) -> Path:
+    name, env = (
+        "".join(c if c.isalnum() or c in "-._" else "-" for c in text) for text in (config.name, config.env)
+    )
+    return Path("runs") / f"{name}-{env}-seed{config.seed}-{datetime.now():%Y%m%d-%H%M%S}"
+
+
+def _draw_curve(directory: Path, config: TrainConfig[Any], levels: dict[str, float]) -> str:
+    points = [
+        (float(env_steps), greedy_return)
+        for line in read_metrics(directory)
+        if (env_steps := line["env_steps"]) is not None
+        and (greedy_return := line.get("greedy_return")) is not None
+    ]
+    path = directory / "curve.png"
+    try:
+        learning_curve({config.name: [points]}, path, title=config.env, levels=levels)
+    except ImportError:
+        return 'not drawn: pip install "endmark[plot]"'
+    return str(path)

@@ -1,0 +1,63 @@
+"""`Actor`: an agent and its head. What acts, and what a learner trains."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from endmark.episodes import EpisodeBatch, EpisodeSpec
+from endmark.nets.agents import Agent, AgentKind, Inputs
+from endmark.nets.feed_forward import FeedForwardAgent
+from endmark.nets.heads import Head, IndependentHeads, LinearHead
+from endmark.nets.independent import IndependentAgents
+from endmark.nets.recurrent import RecurrentAgent
+
+AGENTS: dict[AgentKind, type[RecurrentAgent] | type[FeedForwardAgent]] = {
+    "gru": RecurrentAgent,
+    "feedforward": FeedForwardAgent,
+}
+
+
+class Actor(nn.Module):
+    """An agent and a head that reads its features. Both are modules, `Agent` and `Head` their contracts."""
+
+    def __init__(self, agent: nn.Module, head: nn.Module) -> None:
+        super().__init__()
+        self._modules["agent"], self._modules["head"] = agent, head
+
+    @property
+    def agent(self) -> Agent:
+        """The network from observations to features."""
+        return cast(Agent, self._modules["agent"])
+
+    @property
+    def head(self) -> Head:
+        """The layer from features to values or logits."""
+        return cast(Head, self._modules["head"])
+
+    def forward(self, batch: EpisodeBatch) -> Float[Tensor, "F N A"]:
+        """Every output at every frame of every episode."""
+        return self.head.outputs(self.agent.features(batch))
+
+    @staticmethod
+    def of(
+        spec: EpisodeSpec,
+        *,
+        kind: AgentKind,
+        hidden_size: int,
+        n_outputs: int,
+        last_action: bool,
+        agent_id: bool,
+        share_parameters: bool,
+    ) -> Actor:
+        """An actor for the agents of `spec`: one for all, or one each without parameter sharing."""
+        make = AGENTS[kind]
+        if share_parameters or spec.n_agents == 1:
+            inputs = Inputs.of(spec, last_action=last_action, agent_id=agent_id)
+            return Actor(make(inputs, hidden_size), LinearHead(hidden_size, n_outputs))
+        inputs = Inputs.of(spec.agent(), last_action=last_action, agent_id=False)
+        agents = [make(inputs, hidden_size) for _ in range(spec.n_agents)]
+        heads = [LinearHead(hidden_size, n_outputs) for _ in range(spec.n_agents)]
+        return Actor(IndependentAgents(agents), IndependentHeads(heads))

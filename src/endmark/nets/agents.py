@@ -1,0 +1,89 @@
+"""The contract of an agent network, and the inputs that agents share.
+
+An agent turns what each agent of a team has seen so far into features. Heads (`endmark.nets.heads`) read the
+features. An agent owns its memory: `step` acts on one frame and hands the memory on, `features` gives the
+same numbers on all frames of whole episodes at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from endmark.episodes import EpisodeBatch, EpisodeSpec, Seen
+
+NO_ACTION = -1
+"""In the place of the last action at an episode's first frame: no one-hot input is 1."""
+
+AgentKind = Literal["gru", "feedforward"]
+Memory = Mapping[str, Tensor]
+"""What an agent remembers from frame to frame: named tensors [K, N, ...]. Empty without memory."""
+
+
+@runtime_checkable
+class Agent(Protocol):
+    """A network that every agent of a team acts by. Also an `nn.Module`."""
+
+    n_features: int
+
+    def start(self, n_rows: int) -> Memory:
+        """The memory before the first frame of `n_rows` episodes."""
+        ...
+
+    def step(
+        self, seen: Seen, last_actions: Int[Tensor, "K N"], memory: Memory
+    ) -> tuple[Float[Tensor, "K N H"], Memory]:
+        """Features at one frame of K episodes, and the memory for the next frame.
+
+        last_actions: `NO_ACTION` at an episode's first frame.
+        """
+        ...
+
+    def features(self, batch: EpisodeBatch) -> Float[Tensor, "F N H"]:
+        """Features at every frame of every episode: those of `step`, frame by frame."""
+        ...
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What an agent's first layer reads: the observation, the last action and the agent's number.
+
+    The last two are one-hot. They are given to the layer as indices and never written out.
+    """
+
+    obs_size: int
+    n_agents: int
+    n_actions: int
+    last_action: bool
+    agent_id: bool
+
+    @staticmethod
+    def of(spec: EpisodeSpec, *, last_action: bool, agent_id: bool) -> Inputs:
+        """The inputs of agents that play `spec`. The number of an agent that is alone is left out."""
+        obs_size = torch.Size(spec.fields["obs"].shape[1:]).numel()
+        return Inputs(obs_size, spec.n_agents, spec.n_actions, last_action, agent_id and spec.n_agents > 1)
+
+    @property
+    def size(self) -> int:
+        """The number of inputs, one-hot ones included."""
+        one_hot = self.n_actions * self.last_action + self.n_agents * self.agent_id
+        return self.obs_size + one_hot
+
+    def __call__(
+        self, obs: Float[Tensor, "K N ..."], last_actions: Int[Tensor, "K N"]
+    ) -> tuple[Float[Tensor, "K N O"], Int[Tensor, "K N C"] | None]:
+        """Flat observations, and the indices of the one-hot inputs that are 1 (None if there are none)."""
+        obs = obs.flatten(2) if obs.ndim > 2 else obs[..., None]  # an observation may be a single number
+        one_hot = []
+        if self.last_action:
+            one_hot.append(last_actions)
+        if self.agent_id:
+            before = self.n_actions if self.last_action else 0
+            ids = torch.arange(before, before + self.n_agents, device=obs.device)
+            one_hot.append(ids.expand(len(obs), -1))
+        return obs, torch.stack(one_hot, -1) if one_hot else None

@@ -1,0 +1,41 @@
+"""Random legal actions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from endmark.episodes import Seen
+
+
+class RandomPolicy:
+    """Every legal action is equally likely. A `Policy` without memory."""
+
+    def __init__(self, generator: torch.Generator) -> None:
+        self.generator = generator
+
+    def act(self, seen: Seen) -> dict[str, Tensor]:
+        """An action for each agent."""
+        return {"actions": random_legal(seen.avail_actions, self.generator)}
+
+    def schedule(self, env_steps: int) -> dict[str, float]:  # noqa: ARG002
+        """Nothing changes over time."""
+        return {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """The generator."""
+        return {"generator": self.generator.get_state()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a `state_dict`."""
+        self.generator.set_state(state["generator"])
+
+
+def random_legal(avail_actions: Bool[Tensor, "*rows A"], generator: torch.Generator) -> Int[Tensor, "*rows"]:
+    """A legal action of each row, each equally likely; 0 where none is legal. On the CPU."""
+    noise = torch.rand(avail_actions.shape, generator=generator)
+    return torch.where(avail_actions, noise, -1.0).argmax(-1)

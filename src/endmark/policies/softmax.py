@@ -1,0 +1,46 @@
+"""Actions drawn from the softmax of an actor's outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from endmark.episodes import Seen
+from endmark.nets import Actor
+from endmark.ops.categorical import log_prob, log_softmax, sample
+from endmark.policies.memory import ActorMemory
+
+
+class SoftmaxPolicy:
+    """Each agent draws a legal action; its log-probability is given as `log_prob` [K, N]. A `Policy`."""
+
+    def __init__(self, actor: Actor, n_envs: int, n_agents: int, generator: torch.Generator) -> None:
+        self.memory = ActorMemory(actor, n_envs, n_agents)
+        self.generator = generator
+
+    def act(self, seen: Seen) -> dict[str, Tensor]:
+        """An action for each agent, and its log-probability under the weights that act."""
+        with torch.inference_mode():
+            on_device = seen.to(self.memory.device)
+            logits = self.memory.actor.head.outputs(self.memory.features(on_device))
+            log_probs = log_softmax(logits, on_device.avail_actions)
+            actions = sample(log_probs, self.generator)
+            taken = log_prob(log_probs, actions)
+            self.memory.remember(actions)
+        return {"actions": actions.clone(), "log_prob": taken.clone()}
+
+    def schedule(self, env_steps: int) -> dict[str, float]:  # noqa: ARG002
+        """Nothing changes over time."""
+        return {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Memory and generator."""
+        return {"memory": self.memory.state_dict(), "generator": self.generator.get_state()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a `state_dict`."""
+        self.memory.load_state_dict(state["memory"])
+        self.generator.set_state(state["generator"])

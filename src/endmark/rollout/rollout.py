@@ -1,0 +1,219 @@
+"""From a policy and K environments to whole episodes: one batched forward pass a step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from endmark.envs import Frame
+from endmark.episodes import EpisodeBatch, EpisodeBuilder, EpisodeSpec, Seen
+from endmark.policies import Policy
+from endmark.rollout.seeds import EpisodeSeeds
+from endmark.rollout.vector import VectorEnv
+
+Outputs = Mapping[str, npt.NDArray[Any]]
+
+
+class Rollout:
+    """Plays K environments side by side, and hands over every episode whole when it has ended.
+
+    seeds: each episode starts from the next of these, so that it can be played again by itself. When they are
+        used up, environments fall idle as their episodes end.
+    spec: what is stored. The fields that the environments do not give come from the policy; a policy that
+        forgets one, or gives one that is not in the spec, is refused. By default what the environments give.
+    retry: play a lost episode again from its seed, rather than drop it.
+
+    env_steps: all steps taken, also those of episodes that are still running or were lost.
+    episodes: those handed over. ended_seeds: the seeds of those that the last `collect` handed over.
+    """
+
+    def __init__(
+        self,
+        envs: VectorEnv,
+        seeds: Iterable[int],
+        spec: EpisodeSpec | None = None,
+        *,
+        retry: bool = False,
+    ) -> None:
+        self.env_steps = 0
+        self.episodes = 0
+        self.ended_seeds: list[int] = []
+        self.spec = spec or envs.spec
+        self._envs, self._seeds, self._retry = envs, seeds, retry
+        self._next_seed = iter(seeds)
+        self._from_policy = frozenset(self.spec.fields) - frozenset(envs.spec.fields) | {"actions"}
+        n_envs = envs.n_envs
+        self._builders = [EpisodeBuilder(self.spec) for _ in range(n_envs)]
+        self._seed_of: list[int | None] = [None] * n_envs  # of the episode that is running there
+        self._running = [False] * n_envs
+        # What the policy sees: one row an environment, the same memory at every step.
+        fields = envs.spec.fields
+        self._rows = {
+            name: torch.zeros((n_envs, *fields[name].shape), dtype=fields[name].dtype).numpy()
+            for name in Frame._fields
+            if name in fields
+        }
+        self._first = np.ones(n_envs, dtype=np.bool_)
+        rows = {name: torch.from_numpy(array) for name, array in self._rows.items()}
+        self._seen = Seen(
+            rows["obs"],
+            rows["avail_actions"],
+            rows["alive"],
+            rows.get("state"),
+            torch.from_numpy(self._first),
+        )
+        self._begin(range(n_envs))
+
+    @property
+    def running(self) -> bool:
+        """Whether any environment is in an episode."""
+        return any(self._running)
+
+    def collect(self, policy: Policy) -> EpisodeBatch | None:
+        """Step the environments until an episode ends; the episodes that have, in one batch.
+
+        None when nothing is running any more. ValueError if the policy's outputs are not those of the spec.
+        """
+        finished: list[EpisodeBatch] = []
+        self.ended_seeds = []
+        while self.running and not finished:
+            finished = self._step(policy)
+        self.episodes += len(finished)
+        return EpisodeBatch.cat(finished) if finished else None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Counters, and each running episode as its seed and what the policy has done in it so far."""
+        running: list[dict[str, Any]] = []
+        for k, seed in enumerate(self._seed_of):
+            if seed is not None:
+                running.append({"env": k, "seed": seed, "steps": self._builders[k].steps(self._from_policy)})
+        seeds = self._seeds.state_dict() if isinstance(self._seeds, EpisodeSeeds) else {}
+        return {
+            "seeds": seeds,
+            "env_steps": self.env_steps,
+            "episodes": self.episodes,
+            "running": running,
+            "first": self._first.tolist(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a `state_dict`: the running episodes are played again from their seeds."""
+        if isinstance(self._seeds, EpisodeSeeds):
+            self._seeds.load_state_dict(state["seeds"])
+        saved = {int(episode["env"]): episode for episode in state["running"]}
+        self._start({k: int(episode["seed"]) for k, episode in saved.items()}, range(len(self._running)))
+        self._see_first_frames()
+        steps = {k: {name: np.asarray(v) for name, v in e["steps"].items()} for k, e in saved.items()}
+        lengths = {k: len(played["actions"]) for k, played in steps.items()}
+        for t in range(max(lengths.values(), default=0)):
+            again = [t < lengths.get(k, 0) for k in range(len(self._running))]
+            outputs = {name: np.zeros_like(self._outputs_row(name)) for name in self._from_policy}
+            for k in np.flatnonzero(again):
+                for name, rows in outputs.items():
+                    rows[k] = steps[int(k)][name][t]
+            if ended := self._act(outputs, again)[1]:
+                raise ValueError(f"environment {ended[0]}: an episode played again ended at step {t}")
+        self._first[:] = state["first"]
+        self.env_steps, self.episodes = int(state["env_steps"]), int(state["episodes"])
+
+    def _outputs_row(self, name: str) -> npt.NDArray[Any]:
+        field = self.spec.fields[name]
+        return torch.zeros((len(self._running), *field.shape), dtype=field.dtype).numpy()
+
+    def _step(self, policy: Policy) -> list[EpisodeBatch]:
+        self._see_first_frames()
+        given = policy.act(self._seen)
+        if given.keys() != self._from_policy:
+            self._refuse(policy, given)
+        outputs = {name: tensor.cpu().numpy() for name, tensor in given.items()}
+        finished, over = self._act(outputs, self._running)
+        self._begin(over)
+        return finished
+
+    def _act(self, outputs: Outputs, running: list[bool]) -> tuple[list[EpisodeBatch], list[int]]:
+        """Step where `running`; the episodes that ended, and the environments that are free."""
+        actions = outputs["actions"]
+        self._first[:] = False
+        finished, over = [], []
+        for k, step in self._envs.step(actions, running):
+            if step is None:
+                over.append(k)
+                continue
+            self.env_steps += 1
+            builder = self._builders[k]
+            row = {name: array[k] for name, array in outputs.items()}
+            builder.add({**row, "reward": step.reward}, **step.frame._asdict())
+            if step.terminated or step.truncated:
+                finished.append(builder.finish(terminated=step.terminated))
+                self.ended_seeds.append(cast(int, self._seed_of[k]))
+                self._seed_of[k] = None
+                over.append(k)
+            else:
+                self._see(k, step.frame)
+        return finished, over
+
+    def _begin(self, free: Iterable[int]) -> None:
+        """Start an episode in each of these environments, as long as there are seeds."""
+        seeds = {}
+        for k in free:
+            lost = self._seed_of[k]
+            seed = lost if self._retry and lost is not None else next(self._next_seed, None)
+            if seed is not None:
+                seeds[k] = seed
+        self._start(seeds, free)
+
+    def _start(self, seeds: Mapping[int, int], free: Iterable[int]) -> None:
+        for k in free:
+            self._first[k] = True
+            self._running[k] = k in seeds
+            self._seed_of[k] = seeds.get(k)
+        self._envs.reset(seeds)
+
+    def _see_first_frames(self) -> None:
+        """See the first frames of the episodes begun last; where one was lost, begin another."""
+        lost = []
+        for k, frame in self._envs.first_frames(self._running):
+            if frame is None:
+                lost.append(k)
+            else:
+                self._builders[k].begin(**frame._asdict())
+                self._see(k, frame)
+        if lost:
+            self._begin(lost)
+            self._see_first_frames()
+
+    def _see(self, k: int, frame: Frame) -> None:
+        for name, rows in self._rows.items():
+            rows[k] = getattr(frame, name)
+
+    def _refuse(self, policy: Policy, given: Mapping[str, Any]) -> None:
+        who = type(policy).__name__
+        if missing := self._from_policy - given.keys():
+            raise ValueError(
+                f"{who}.act: gave no '{min(missing)}', want {', '.join(sorted(self._from_policy))}"
+            )
+        unknown = min(given.keys() - self._from_policy)
+        raise ValueError(
+            f"{who}.act: gave '{unknown}', which is not in the learner's spec, want "
+            f"{', '.join(sorted(self._from_policy))}"
+        )
+
+
+def play(envs: VectorEnv, policy: Policy, seeds: Iterable[int]) -> EpisodeBatch:
+    """One whole episode for each seed, in the order of the seeds, whatever their lengths.
+
+    So short episodes are not favoured. An episode that is lost is played again.
+    """
+    seeds = list(seeds)
+    rollout = Rollout(envs, seeds, retry=True)
+    episodes: list[EpisodeBatch] = []
+    played: list[int] = []
+    while (finished := rollout.collect(policy)) is not None:
+        episodes.append(finished)
+        played += rollout.ended_seeds
+    position = {seed: i for i, seed in enumerate(seeds)}
+    return EpisodeBatch.cat(episodes).select(sorted(range(len(played)), key=lambda e: position[played[e]]))

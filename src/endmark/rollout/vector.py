@@ -1,0 +1,44 @@
+"""The contract of K environments that are stepped together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+from endmark.envs import Frame, Step
+from endmark.episodes import EpisodeSpec
+
+
+@runtime_checkable
+class VectorEnv(Protocol):
+    """K environments of one kind, numbered from 0: in this process or in worker processes.
+
+    None in the place of a frame or a step says that the episode there is lost. Another can begin there.
+    """
+
+    spec: EpisodeSpec
+    n_envs: int
+
+    def reset(self, seeds: Mapping[int, int]) -> None:
+        """Begin an episode in each of these environments, from its seed."""
+        ...
+
+    def first_frames(self, running: Sequence[bool]) -> Iterable[tuple[int, Frame | None]]:
+        """The first frame of each episode begun since the last call; None for a running one that is lost."""
+        ...
+
+    def step(
+        self, actions: npt.NDArray[np.int64], running: Sequence[bool]
+    ) -> Iterable[tuple[int, Step | None]]:
+        """Act, [K, N], where an episode is running. The steps come in the order of the environments.
+
+        A step's arrays are valid until the next step is asked for.
+        """
+        ...
+
+    def close(self) -> None:
+        """Close the environments. A second call does nothing."""
+        ...

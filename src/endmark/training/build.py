@@ -1,0 +1,67 @@
+"""A run's parts, made from its configuration."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, closing
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+
+from endmark.algorithms import Learner
+from endmark.envs import make
+from endmark.episodes import EpisodeSpec
+from endmark.rollout import InProcess, VectorEnv, Workers
+from endmark.training.config import TrainConfig
+
+
+def make_envs(config: TrainConfig[Any], n_envs: int) -> VectorEnv:
+    """So many of the run's environments, in this process or in its workers. To be closed by the caller."""
+    make_env = partial(make, config.env, episode_limit=config.episode_limit, **config.env_args)
+    if config.workers == 0:
+        with ExitStack() as stack:  # which closes those that were made, if one cannot be
+            envs = [stack.enter_context(closing(make_env())) for _ in range(n_envs)]
+            stack.pop_all()
+        return InProcess(envs)
+    return Workers(
+        make_env,
+        env_spec(config),
+        workers=config.workers,
+        envs_per_worker=n_envs // config.workers,
+        timeout=config.worker_timeout,
+    )
+
+
+def env_spec(config: TrainConfig[Any]) -> EpisodeSpec:
+    """The spec of the run's environments, for which one is made and closed."""
+    env = make(config.env, episode_limit=config.episode_limit, **config.env_args)
+    try:
+        return env.spec
+    finally:
+        env.close()
+
+
+def make_learner(config: TrainConfig[Any], spec: EpisodeSpec) -> Learner:
+    """The run's learner for environments of this spec, untrained, on its device."""
+    torch.set_num_threads(config.threads)
+    device = _device(config.device)
+    torch.manual_seed(config.seed)
+    learner: Learner = config.algorithm.learner(spec, device)
+    return learner
+
+
+def generator(config: TrainConfig[Any], *use: int) -> torch.Generator:
+    """A generator of random numbers for this run and this use, independent of those for other uses."""
+    state = np.random.SeedSequence([config.seed, *use]).generate_state(1, np.uint64)
+    return torch.Generator().manual_seed(int(state[0] >> 1))
+
+
+def _device(wanted: str) -> torch.device:
+    name = ("cuda" if torch.cuda.is_available() else "cpu") if wanted == "auto" else wanted
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device).cpu()  # some devices hold no numbers, such as meta
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"device: given '{name}': {str(error).splitlines()[0]}") from None
+    return device

@@ -1,0 +1,110 @@
+"""What a run is made of: its configuration, from and to the JSON of a run directory."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Generic, TypeVar
+
+import tyro
+
+from endmark.algorithms import AlgorithmConfig
+from endmark.algorithms.named import config_class, name_of
+
+A = TypeVar("A", bound=AlgorithmConfig)
+
+
+@dataclass(frozen=True)
+class TrainConfig(Generic[A]):
+    """What to train, on what, and for how long."""
+
+    algorithm: Annotated[A, tyro.conf.arg(name="")]
+    """The algorithm's settings."""
+    env: str
+    """An id as `endmark envs` shows them, such as lbforaging:Foraging-5x5-2p-1f-v3, or module:Class."""
+    env_arg: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
+    """An argument of the environment's constructor, as key=value; the value is JSON, or else a string."""
+    steps: int = 100_000
+    """Environment steps to train for."""
+    seed: int = 0
+    """Seed of everything; on a CPU, the same seed gives the same run bit for bit."""
+    n_envs: int = 8
+    """Environments that are played side by side."""
+    workers: int = 0
+    """Processes that step the environments; 0: in this process. For slow environments."""
+    worker_timeout: float = 60.0
+    """Seconds until a process that does not answer is replaced."""
+    overlap: bool = False
+    """Collect the next episodes, with the last weights, while updates run; as reproducible as in turn."""
+    log_every: int = 1_000
+    """Environment steps between two lines of training metrics."""
+    eval_every: int = 5_000
+    """Environment steps between two greedy evaluations, each of which ends in a checkpoint."""
+    eval_episodes: int = 32
+    """Episodes of such an evaluation, always from the same seeds."""
+    final_episodes: int = 100
+    """Episodes of the evaluation at the end, greedy beside random."""
+    episode_limit: int | None = None
+    """Cut episodes after this many steps; needed only for an environment without a limit of its own."""
+    store_replay: bool = True
+    """Store the episodes that are held for learning at the end, for `endmark inspect`."""
+    device: str = "auto"
+    """Where the networks are: auto (a GPU if torch sees one), cpu, cuda, cuda:1, ..."""
+    threads: int = 1
+    """Threads of torch on the CPU. Few agents and small networks are fastest with one."""
+
+    def __post_init__(self) -> None:
+        for name in (
+            "steps",
+            "n_envs",
+            "log_every",
+            "eval_every",
+            "eval_episodes",
+            "final_episodes",
+            "threads",
+        ):
+            if (given := getattr(self, name)) < 1:
+                raise ValueError(f"{name}: given {given}, want at least 1")
+        if self.workers < 0:
+            raise ValueError(f"workers: given {self.workers}, want at least 0")
+        if self.workers > 0 and self.n_envs % self.workers != 0:
+            raise ValueError(f"n_envs: given {self.n_envs}, want a multiple of {self.workers}, the workers")
+        if not self.worker_timeout > 0:
+            raise ValueError(f"worker_timeout: given {self.worker_timeout}, want more than 0 seconds")
+        if not 0 <= self.seed < 2**63:
+            raise ValueError(f"seed: given {self.seed}, want 0 <= seed < 2**63")
+        _ = self.env_args
+
+    @property
+    def name(self) -> str:
+        """The algorithm's name."""
+        return name_of(self.algorithm)
+
+    @property
+    def env_args(self) -> dict[str, Any]:
+        """`env_arg` as keyword arguments."""
+        args: dict[str, Any] = {}
+        for text in self.env_arg:
+            key, equals, value = text.partition("=")
+            if not equals or not key.isidentifier():
+                raise ValueError(f"env_arg: given '{text}', want key=value")
+            try:
+                args[key] = json.loads(value)
+            except ValueError:
+                args[key] = value
+        return args
+
+    def to_json(self) -> dict[str, Any]:
+        """The configuration as JSON has it: the algorithm's settings under `algorithm`, beside its name."""
+        return dataclasses.asdict(self) | {
+            "algorithm": {"name": self.name, **dataclasses.asdict(self.algorithm)}  # type: ignore[call-overload]
+        }
+
+
+def from_json(raw: Mapping[str, Any]) -> TrainConfig[Any]:
+    """The configuration that `to_json` wrote; KeyError, TypeError or ValueError if it is none."""
+    settings = dict(raw["algorithm"])
+    algorithm = config_class(settings.pop("name"))(**settings)
+    return TrainConfig(**{**raw, "algorithm": algorithm, "env_arg": tuple(raw.get("env_arg", ()))})

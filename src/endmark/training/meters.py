@@ -1,0 +1,57 @@
+"""Running means of metrics, and what is due when."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+
+class Every:
+    """True whenever another `period` environment steps have passed."""
+
+    def __init__(self, period: int) -> None:
+        self.period = self._next = period
+
+    def __call__(self, steps: int) -> bool:
+        """Whether it is due at this many environment steps."""
+        if steps < self._next:
+            return False
+        self._next = (steps // self.period + 1) * self.period
+        return True
+
+    def state_dict(self) -> dict[str, Any]:
+        """When it is due next."""
+        return {"next": self._next}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a `state_dict`."""
+        self._next = int(state["next"])
+
+
+class Meters:
+    """Means of what was added since the last `pop`. Tensors stay on their device until then."""
+
+    def __init__(self) -> None:
+        self._values: dict[str, list[float | Tensor]] = {}
+
+    def add(self, *metrics: Mapping[str, float | Tensor]) -> None:
+        """Add one value for each name."""
+        for name, value in itertools.chain.from_iterable(each.items() for each in metrics):
+            self._values.setdefault(name, []).append(value)
+
+    def pop(self) -> dict[str, float]:
+        """The mean of each name's values, which are forgotten."""
+        means = {name: sum(map(float, values)) / len(values) for name, values in self._values.items()}
+        self._values.clear()
+        return means
+
+    def state_dict(self) -> dict[str, Any]:
+        """The values added since the last `pop`."""
+        return {name: [float(value) for value in values] for name, values in self._values.items()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a `state_dict`."""
+        self._values = {name: list(values) for name, values in state.items()}

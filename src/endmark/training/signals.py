@@ -1,0 +1,34 @@
+"""Signals that end a run in good order."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def stop_on_signal() -> Iterator[threading.Event]:
+    """An event that the first Ctrl-C or SIGTERM sets; the second has its usual effect.
+
+    Python runs the handler between two bytecodes, so an update is not cut in the middle. Outside the main
+    thread, where signals cannot be handled, the event stays unset.
+    """
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    usual = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def handle(number: int, _frame: object) -> None:
+        stop.set()
+        signal.signal(number, usual[signal.Signals(number)])
+
+    try:
+        for number in usual:
+            signal.signal(number, handle)
+        yield stop
+    finally:
+        for number, handler in usual.items():
+            signal.signal(number, handler)
