@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 import itertools
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any, Literal, cast
 
 import numpy as np
 import pytest
@@ -15,9 +15,9 @@ import torch
 from jaxtyping import TypeCheckError
 from torch import Tensor
 
-from endmark.algorithms import Mixing, QLearner, QLearningConfig
-from endmark.algorithms.qlearning import RunningMoments
+from endmark.algorithms import ALGORITHMS, QLearner, QLearningConfig
 from endmark.episodes import EpisodeBatch, EpisodeSpec
+from endmark.nets import Actor, LinearHead, RunningMoments
 from support.helpers import (
     assert_same_episodes,
     final_frames,
@@ -28,17 +28,23 @@ from support.helpers import (
 )
 from support.padded_oracle import padded_loss, perturb
 
+Mixing = Literal["iql", "vdn", "qmix"]
 MIXINGS: tuple[Mixing, ...] = ("iql", "vdn", "qmix")
-SMALL = QLearningConfig(hidden_size=12, mixer_embed_size=5, mixer_hyper_size=7)
+PLAIN: dict[str, Any] = {"td_lambda": 0.6, "standardise_reward": False, "hidden_size": 12}
+MIXER: dict[str, Any] = {"mixer_embed_size": 5, "mixer_hyper_size": 7}
 
 
-def make_learner(
-    mixing: Mixing, spec: EpisodeSpec, config: QLearningConfig = SMALL, *, seed: int = 0
-) -> QLearner:
+def config_of(mixing: Mixing, **settings: Any) -> QLearningConfig:
+    """Small networks, plain rewards."""
+    settings = PLAIN | (MIXER if mixing == "qmix" else {}) | settings
+    return cast(QLearningConfig, ALGORITHMS[mixing](**settings))
+
+
+def make_learner(mixing: Mixing, spec: EpisodeSpec, *, seed: int = 0, **settings: Any) -> QLearner:
     """A learner whose target network is not its online one."""
     torch.manual_seed(seed)
-    learner = QLearner(mixing, spec, config)
-    perturb(learner, torch.Generator().manual_seed(seed + 1))
+    learner = QLearner(spec, config_of(mixing, **settings))
+    perturb(learner.networks, torch.Generator().manual_seed(seed + 1))
     return learner
 
 
@@ -48,27 +54,21 @@ def to(dtype: torch.dtype, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def value_and_gradients(learner: QLearner, loss: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
     """The loss and its gradient by every parameter that learns."""
-    named = {name: p for name, p in learner.named_parameters() if p.requires_grad}
+    named = {name: p for name, p in learner.networks.named_parameters() if p.requires_grad}
     return loss.detach(), dict(zip(named, torch.autograd.grad(loss, list(named.values())), strict=True))
 
 
 def snapshot(learner: QLearner) -> dict[str, Tensor]:
-    return {name: tensor.clone() for name, tensor in learner.state_dict().items()}
+    return {name: tensor.clone() for name, tensor in learner.networks.state_dict().items()}
 
 
 def assert_unchanged(learner: QLearner, before: dict[str, Tensor]) -> None:
-    for name, tensor in learner.state_dict().items():
+    for name, tensor in learner.networks.state_dict().items():
         assert torch.equal(tensor, before[name]), name
 
 
 def online(learner: QLearner) -> dict[str, Tensor]:
-    parts = {"agent": learner.agent, "mixer": learner.mixer}
-    return {
-        f"{name}.{key}": p
-        for name, part in parts.items()
-        if part is not None
-        for key, p in part.named_parameters()
-    }
+    return dict(learner.online.named_parameters())
 
 
 # --- the padded loss of the usual kind ---
@@ -87,9 +87,9 @@ def test_the_padded_loss_agrees_in_value_and_in_every_gradient(
     assert set(batch.terminated.tolist()) == {True, False}
     assert 1 in batch.lengths
     assert not batch.alive.all()
-    config = replace(SMALL, double_q=double_q, td_lambda=td_lambda)
-    learner = make_learner(mixing, batch.spec, config)
-    learner, padded = learner.to(dtype), to(dtype, batch.to_padded())
+    learner = make_learner(mixing, batch.spec, double_q=double_q, td_lambda=td_lambda)
+    learner.networks.to(dtype)
+    padded = to(dtype, batch.to_padded())
     batch = replace(batch, fields=to(dtype, batch.fields), checked=True)
     given, gradients = value_and_gradients(learner, learner.loss(batch)["loss"])
     want, want_gradients = value_and_gradients(learner, padded_loss(learner, padded))
@@ -118,11 +118,17 @@ def test_the_padded_loss_agrees_on_other_batches_and_options(seed: int) -> None:
     batch = random_batch(seed, n_episodes=n_episodes, spec=spec)
     padded = to(torch.float64, batch.to_padded())
     batch = replace(batch, fields=to(torch.float64, batch.fields), checked=True)
-    config = replace(
-        SMALL, last_action=seed % 2 == 1, agent_id=seed % 4 < 2, standardise_reward=True, td_lambda=0.3
-    )
+    options: dict[str, Any] = {
+        "last_action": seed % 2 == 1,
+        "agent_id": seed % 4 < 2,
+        "agent": "feedforward" if seed % 3 == 1 else "gru",
+        "share_parameters": seed % 3 != 2,
+        "standardise_reward": True,
+        "td_lambda": 0.3,
+    }
     for mixing in MIXINGS:
-        learner = make_learner(mixing, spec, config, seed=seed).double()
+        learner = make_learner(mixing, spec, seed=seed, **options)
+        learner.networks.double()
         learner.reward_moments.add(torch.randn(50, generator=torch.Generator().manual_seed(seed)) * 3 + 1)
         given, gradients = value_and_gradients(learner, learner.loss(batch)["loss"])
         want, want_gradients = value_and_gradients(learner, padded_loss(learner, padded))
@@ -139,9 +145,9 @@ def test_the_padded_loss_agrees_on_long_episodes_of_many_agents(mixing: Mixing) 
     spec = make_spec(n_agents=8, n_actions=14, limit=60)
     batch = random_batch(1, n_episodes=8, spec=spec)
     torch.manual_seed(0)
-    learner = QLearner(mixing, spec, QLearningConfig())
+    learner = QLearner(spec, config_of(mixing, hidden_size=64))
     with torch.no_grad():  # as in the middle of training: not far from the online network, but not it
-        for parameter in learner.target_agent.parameters():
+        for parameter in learner.target["actor"].parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))
     given, gradients = value_and_gradients(learner, learner.loss(batch)["loss"])
     want, want_gradients = value_and_gradients(learner, padded_loss(learner, batch.to_padded(100)))
@@ -175,11 +181,12 @@ def test_a_tiny_case_by_hand(double_q: bool, want: float) -> None:
         "reward": torch.tensor([1, -1, 0.5, torch.nan, 2, torch.nan]),
     }
     batch = EpisodeBatch(spec, fields, torch.tensor([3, 1]), torch.tensor([True, False]))
-    learner = QLearner("iql", spec, QLearningConfig(gamma=0.5, td_lambda=0.0, double_q=double_q))
-    for agent, values in [(learner.agent, [1.0, 2.0]), (learner.target_agent, [30.0, 20.0])]:
+    learner = QLearner(spec, config_of("iql", gamma=0.5, td_lambda=0.0, double_q=double_q))
+    for networks, values in [(learner.online, [1.0, 2.0]), (learner.target, [30.0, 20.0])]:
+        head = cast(LinearHead, cast(Actor, networks["actor"]).head)
         with torch.no_grad():
-            agent.head.weight.zero_()
-            agent.head.bias.copy_(torch.tensor(values))
+            head.linear.weight.zero_()
+            head.linear.bias.copy_(torch.tensor(values))
     metrics = {name: value.detach() for name, value in learner.loss(batch).items()}
     assert float(metrics["loss"]) == want
     assert float(metrics["q_taken"]) == (1 + 2 + 1 + 2) / 4
@@ -201,7 +208,7 @@ def test_garbage_in_the_step_fields_of_final_frames_changes_no_bit(
     final = final_frames(batch)
     assert not batch["reward"][final].isfinite().all()
     assert not torch.equal(batch["actions"][final], other["actions"][final])
-    learner = make_learner(mixing, batch.spec, replace(SMALL, standardise_reward=True))
+    learner = make_learner(mixing, batch.spec, standardise_reward=True)
     twin = copy.deepcopy(learner)
     first, second = learner.update(batch), twin.update(other)
     for name, value in first.items():
@@ -281,7 +288,7 @@ def test_the_loss_weighs_every_step_alike(mixing: Mixing) -> None:
 def test_loss_is_pure(mixing: Mixing) -> None:
     batch = random_batch(8)
     fields = {name: tensor.clone() for name, tensor in batch.fields.items()}
-    learner = make_learner(mixing, batch.spec, replace(SMALL, standardise_reward=True))
+    learner = make_learner(mixing, batch.spec, standardise_reward=True)
     learner.update(batch)  # so that there is an optimiser state, and moments to standardise with
     optimiser = copy.deepcopy(learner.optimiser.state_dict())
     before, generator = snapshot(learner), torch.get_rng_state()
@@ -302,16 +309,16 @@ def test_loss_is_pure(mixing: Mixing) -> None:
 def test_update_moves_the_online_network_and_the_target_by_tau(mixing: Mixing) -> None:
     batch = random_batch(9)
     fields = {name: tensor.clone() for name, tensor in batch.fields.items()}
-    learner = make_learner(mixing, batch.spec, replace(SMALL, target_tau=0.25, lr=1e-2))
+    learner = make_learner(mixing, batch.spec, target_tau=0.25, lr=1e-2)
     for updates in range(1, 4):
         before = snapshot(learner)
         metrics = learner.update(batch)
         assert not any(value.requires_grad for value in metrics.values())
         assert learner.updates == updates
         for name, parameter in online(learner).items():
-            assert not torch.equal(parameter, before[name]), name
-            target = learner.state_dict()[f"target_{name}"]
-            want = torch.lerp(before[f"target_{name}"], parameter, 0.25)
+            assert not torch.equal(parameter, before[f"online.{name}"]), name
+            target = learner.networks.state_dict()[f"target.{name}"]
+            want = torch.lerp(before[f"target.{name}"], parameter, 0.25)
             torch.testing.assert_close(target, want, rtol=0, atol=0, msg=name)
     assert int(learner.reward_moments.count) == 0, "rewards are not standardised here"
     for name, tensor in batch.fields.items():
@@ -321,25 +328,24 @@ def test_update_moves_the_online_network_and_the_target_by_tau(mixing: Mixing) -
 @pytest.mark.parametrize("mixing", MIXINGS)
 def test_a_hard_target_is_copied_every_period(mixing: Mixing) -> None:
     batch = random_batch(9)
-    config = replace(SMALL, target_update="hard", target_period=3, lr=1e-2)
-    learner = make_learner(mixing, batch.spec, config)
+    learner = make_learner(mixing, batch.spec, target_update="hard", target_period=3, lr=1e-2)
     for updates in range(1, 8):
         before = snapshot(learner)
         learner.update(batch)
         for name, parameter in online(learner).items():
-            want = parameter if updates % 3 == 0 else before[f"target_{name}"]
-            assert torch.equal(learner.state_dict()[f"target_{name}"], want), (updates, name)
+            want = parameter if updates % 3 == 0 else before[f"target.{name}"]
+            assert torch.equal(learner.networks.state_dict()[f"target.{name}"], want), (updates, name)
 
 
 def test_every_parameter_is_optimised_and_no_target_is() -> None:
     for mixing in MIXINGS:
-        learner = QLearner(mixing, make_spec(), SMALL)
+        learner = QLearner(make_spec(), config_of(mixing))
         held = {id(p) for group in learner.optimiser.param_groups for p in group["params"]}
         assert held == {id(p) for p in online(learner).values()}
-        assert held == {id(p) for p in learner.parameters() if p.requires_grad}
+        assert held == {id(p) for p in learner.networks.parameters() if p.requires_grad}
         # A fresh target network is a copy of its own, not the same tensors.
         for name, parameter in online(learner).items():
-            target = learner.state_dict()[f"target_{name}"]
+            target = learner.networks.state_dict()[f"target.{name}"]
             assert torch.equal(target, parameter)
             assert target.data_ptr() != parameter.data_ptr()
 
@@ -348,17 +354,19 @@ def test_every_parameter_is_optimised_and_no_target_is() -> None:
 def test_gradients_are_clipped_to_the_norm_and_reported_before(mixing: Mixing) -> None:
     batch = random_batch(10)
     for bound in (1e-3, 1e9):
-        learner = make_learner(mixing, batch.spec, replace(SMALL, max_grad_norm=bound))
+        learner = make_learner(mixing, batch.spec, max_grad_norm=bound)
         _, gradients = value_and_gradients(learner, learner.loss(batch)["loss"])
         norm = torch.cat([g.flatten() for g in gradients.values()]).norm()
         metrics = learner.update(batch)
         torch.testing.assert_close(metrics["grad_norm"], norm)
         scale = min(1.0, bound / float(norm))
-        for name, parameter in learner.named_parameters():
+        for name, parameter in learner.networks.named_parameters():
             if parameter.requires_grad:
                 assert parameter.grad is not None
                 torch.testing.assert_close(parameter.grad, gradients[name] * scale, rtol=1e-4, atol=1e-9)
-        applied = torch.cat([p.grad.flatten() for p in learner.parameters() if p.grad is not None]).norm()
+        applied = torch.cat(
+            [p.grad.flatten() for p in learner.networks.parameters() if p.grad is not None]
+        ).norm()
         assert float(applied) <= bound * (1 + 1e-5)
         if bound < 1:
             assert float(norm) > bound
@@ -368,7 +376,7 @@ def test_gradients_are_clipped_to_the_norm_and_reported_before(mixing: Mixing) -
 def test_updates_fit_rewards(mixing: Mixing) -> None:
     batch = random_batch(11)
     torch.manual_seed(0)
-    learner = QLearner(mixing, batch.spec, QLearningConfig(gamma=0.0, lr=5e-3))
+    learner = QLearner(batch.spec, config_of(mixing, gamma=0.0, lr=5e-3, hidden_size=64))
     first = float(learner.update(batch)["loss"])
     for _ in range(150):
         last = float(learner.update(batch)["loss"])
@@ -382,7 +390,7 @@ def test_updates_fit_rewards(mixing: Mixing) -> None:
 @pytest.mark.parametrize("reward_per_agent", [False, True])
 def test_reward_moments_are_those_of_real_steps(mixing: Mixing, reward_per_agent: bool) -> None:
     spec = make_spec(reward_per_agent=reward_per_agent)
-    learner = make_learner(mixing, spec, replace(SMALL, standardise_reward=True))
+    learner = make_learner(mixing, spec, standardise_reward=True)
     seen: list[float] = []
     for seed in range(5):
         batch = random_batch(20 + seed, spec=spec)
@@ -403,8 +411,7 @@ def test_reward_moments_are_those_of_real_steps(mixing: Mixing, reward_per_agent
 
 def test_standardised_rewards_enter_the_loss() -> None:
     batch = random_batch(12)
-    config = replace(SMALL, standardise_reward=True)
-    learner = make_learner("vdn", batch.spec, config)
+    learner = make_learner("vdn", batch.spec, standardise_reward=True)
     plain = make_learner("vdn", batch.spec)
     # Before any update nothing was seen, and the reward is taken as it is.
     assert torch.equal(learner.loss(batch)["loss"], plain.loss(batch)["loss"])
@@ -442,9 +449,9 @@ def test_running_moments_of_a_constant_stay_finite() -> None:
 
 def test_moments_survive_a_checkpoint() -> None:
     batch = random_batch(13)
-    learner = make_learner("qmix", batch.spec, replace(SMALL, standardise_reward=True))
+    learner = make_learner("qmix", batch.spec, standardise_reward=True)
     learner.update(batch)
-    other = QLearner("qmix", batch.spec, learner.config)
+    other = QLearner(batch.spec, learner.config)
     other.load_state_dict(learner.state_dict())
     assert torch.equal(other.loss(batch)["loss"], learner.loss(batch)["loss"])
 
@@ -471,18 +478,16 @@ def test_moments_survive_a_checkpoint() -> None:
 def test_what_makes_no_sense_is_refused(name: str, value: float, message: str) -> None:
     changes = {name: value}
     with pytest.raises(ValueError, match=re.escape(message)):
-        QLearningConfig(**changes)  # type: ignore[arg-type]
+        ALGORITHMS["qmix"](**changes)
 
 
 def test_a_misspelt_word_is_not_taken_for_another() -> None:
     # Seen by the shape checker in the tests, by the class itself otherwise.
-    with pytest.raises((ValueError, TypeCheckError), match="QMIX"):
-        QLearner("QMIX", make_spec(), SMALL)  # type: ignore[arg-type]
     with pytest.raises((ValueError, TypeCheckError), match="Soft"):
-        QLearningConfig(target_update="Soft")  # type: ignore[arg-type]
+        ALGORITHMS["qmix"](target_update="Soft")
 
 
 def test_the_limits_of_what_makes_sense_are_taken() -> None:
     for gamma, td_lambda, tau in itertools.product([0.0, 1.0], repeat=3):
-        config = QLearningConfig(gamma=gamma, td_lambda=td_lambda, target_tau=tau)
-        assert dataclasses.astuple(config)[:2] == (gamma, td_lambda)
+        config = config_of("vdn", gamma=gamma, td_lambda=td_lambda, target_tau=tau)
+        assert (config.gamma, config.td_lambda, config.target_tau) == (gamma, td_lambda, tau)

@@ -7,14 +7,14 @@ loop, the mask applied by selection. Plain on purpose; it shares no code with th
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from endmark.algorithms import QLearner
-from endmark.nets import QMIXMixer, RecurrentAgent
+from endmark.nets import Actor, FeedForwardAgent, IndependentAgents, IndependentHeads, QMIXMixer
 
 
 def padded_loss(learner: QLearner, padded: Mapping[str, Tensor]) -> Tensor:
@@ -27,10 +27,10 @@ def padded_loss(learner: QLearner, padded: Mapping[str, Tensor]) -> Tensor:
     n_rows, n_columns, n_agents = actions.shape
     mask = real_steps(padded["filled"], padded["terminated"])  # (B, T)
 
-    mac_out = unroll(learner.agent, obs, actions)  # (B, T+1, N, A)
+    mac_out = unroll(cast(Actor, learner.online["actor"]), obs, actions)  # (B, T+1, N, A)
     chosen = torch.gather(mac_out[:, :-1], 3, actions[:, :-1, :, None]).squeeze(3)
     with torch.no_grad():
-        target_out = unroll(learner.target_agent, obs, actions)
+        target_out = unroll(cast(Actor, learner.target["actor"]), obs, actions)
         ranked = (mac_out if config.double_q else target_out).detach().clone()
         ranked[~avail] = -9999999
         best = ranked.max(dim=3, keepdim=True)[1]
@@ -57,9 +57,9 @@ def padded_loss(learner: QLearner, padded: Mapping[str, Tensor]) -> Tensor:
             chosen = chosen.sum(dim=2, keepdim=True)
             target_max = target_max.sum(dim=2, keepdim=True)
         else:
-            chosen = qmix(cast(QMIXMixer, learner.mixer), chosen, state[:, :-1])
+            chosen = qmix(cast(QMIXMixer, learner.online["mixer"]), chosen, state[:, :-1])
             with torch.no_grad():
-                target_max = qmix(cast(QMIXMixer, learner.target_mixer), target_max, state[:, 1:])
+                target_max = qmix(cast(QMIXMixer, learner.target["mixer"]), target_max, state[:, 1:])
 
     if config.standardise_reward:
         moments = learner.reward_moments
@@ -73,27 +73,41 @@ def padded_loss(learner: QLearner, padded: Mapping[str, Tensor]) -> Tensor:
 
 def mixing_of(learner: QLearner) -> Literal["iql", "vdn", "qmix"]:
     """Which of the three the learner is, by what it holds."""
-    if learner.mixer is None:
+    if "mixer" not in learner.online:
         return "iql"
-    return "qmix" if isinstance(learner.mixer, QMIXMixer) else "vdn"
+    return "qmix" if isinstance(learner.online["mixer"], QMIXMixer) else "vdn"
 
 
-def unroll(agent: RecurrentAgent, obs: Tensor, actions: Tensor) -> Tensor:
-    """Values (B, T+1, N, A): one frame after the other over all rows, padding included."""
+def unroll(actor: Actor, obs: Tensor, actions: Tensor) -> Tensor:
+    """Outputs (B, T+1, N, A): one frame after the other over all rows, padding included."""
+    if isinstance(actor.agent, IndependentAgents):
+        assert isinstance(actor.head, IndependentHeads)
+        pairs = zip(actor.agent.agents, actor.head.heads, strict=True)
+        own = [
+            unroll(Actor(agent, head), obs[:, :, n : n + 1], actions[:, :, n : n + 1])
+            for n, (agent, head) in enumerate(pairs)
+        ]
+        return torch.cat(own, dim=2)
+    agent: Any = actor.agent
+    head: Any = actor.head
     n_rows, n_columns, n_agents = actions.shape
-    onehot = functional.one_hot(actions, agent.n_actions).to(obs.dtype)
-    hidden = obs.new_zeros(n_rows * n_agents, agent.hidden_size)
+    inputs_of = agent.inputs
+    onehot = functional.one_hot(actions, inputs_of.n_actions).to(obs.dtype)
+    hidden = obs.new_zeros(n_rows * n_agents, agent.n_features)
     outputs = []
     for t in range(n_columns):
         inputs = [obs[:, t].reshape(n_rows, n_agents, -1)]
-        if agent.last_action:
+        if inputs_of.last_action:
             inputs.append(torch.zeros_like(onehot[:, t]) if t == 0 else onehot[:, t - 1])
-        if agent.agent_id:
+        if inputs_of.agent_id:
             inputs.append(torch.eye(n_agents, dtype=obs.dtype).unsqueeze(0).expand(n_rows, -1, -1))
         flat = torch.cat([i.reshape(n_rows * n_agents, -1) for i in inputs], dim=1)
         x = functional.relu(agent.encoder(flat))
-        hidden = agent.recurrence(x, hidden)
-        outputs.append(agent.head(hidden).view(n_rows, n_agents, -1))
+        if isinstance(agent, FeedForwardAgent):
+            features = functional.relu(agent.hidden(x))
+        else:
+            features = hidden = agent.recurrence(x, hidden)
+        outputs.append(head.linear(features).view(n_rows, n_agents, -1))
     return torch.stack(outputs, dim=1)
 
 
@@ -144,9 +158,9 @@ def lambda_returns(
     return targets
 
 
-def perturb(learner: QLearner, generator: torch.Generator) -> None:
+def perturb(networks: nn.Module, generator: torch.Generator) -> None:
     """Move every parameter, the target network's too, so that no two are alike and no bias is small."""
-    parameters: list[nn.Parameter] = list(learner.parameters())
+    parameters: list[nn.Parameter] = list(networks.parameters())
     with torch.no_grad():
         for parameter in parameters:
             noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)

@@ -81,7 +81,7 @@ class AlgorithmConfig(Protocol):
         ...
 
 
-def check_ranges(config: object, **ranges: tuple[float, float]) -> None:
+def check_ranges(config: object, **ranges: tuple[float | int, float | int]) -> None:
     """ValueError for the first field of `config` that is outside its range, both ends included."""
     for name, (low, high) in ranges.items():
         given = getattr(config, name)
