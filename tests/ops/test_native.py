@@ -386,7 +386,7 @@ def test_without_kernels_it_works_and_says_so_once(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(native, "native", None)
-    native._say_once.cache_clear()
+    native._warn_once.cache_clear()
     cell, x = cell_of(3, 4, torch.float32), random(6, 2, 3, seed=1, dtype=torch.float32)
     with caplog.at_level(logging.WARNING, "endmark"):
         for _ in range(2):
