@@ -25,7 +25,7 @@ using endmark::Sequences;
 
 constexpr int step_rows = ENDMARK_VECTOR_BYTES == 64 ? 6 : 3;  // rows of a forward tile, 3 vectors wide
 constexpr ptrdiff_t block_rows = 2 * tile_rows;
-constexpr ptrdiff_t max_sums = 16;  // maximum number of partial sums of the gradients, so of threads backward
+constexpr ptrdiff_t max_sums = 16;  // maximum number of partial sums of the gradients; more threads would idle
 
 inline ptrdiff_t n_blocks(const Sequences& s) { return (s.count + block_rows - 1) / block_rows; }
 

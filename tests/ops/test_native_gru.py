@@ -136,8 +136,8 @@ def test_an_episode_has_the_same_bits_in_any_company(lengths: list[int], agents:
     n_frames = [n + 1 for n in lengths]
     together = torch.split(hidden_states(x, one_hot, lengths), n_frames)
     alone = zip(torch.split(x, n_frames), torch.split(one_hot, n_frames), lengths, strict=True)
-    for (of_x, of_ones, length), want in zip(alone, together, strict=True):
-        assert torch.equal(hidden_states(of_x, of_ones, [length]), want)
+    for (of_x, of_one_hot, length), want in zip(alone, together, strict=True):
+        assert torch.equal(hidden_states(of_x, of_one_hot, [length]), want)
 
 
 # The recurrence and the encoder before it, in one.

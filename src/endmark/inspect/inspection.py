@@ -16,8 +16,9 @@ from endmark.episodes.masks import REASONS, Difference, MaskExplanation, explain
 from endmark.episodes.padded import RULES, Fault, find_faults
 from endmark.inspect.source import Source
 
-VALUES_UP_TO_ROWS = 64  # a page with the values of more rows would be too large
-VALUES_UP_TO = 100_000  # likewise for the number of values
+# A page that shows rewards and actions of more rows, or more numbers in all, would be too large.
+VALUES_UP_TO_ROWS = 64
+VALUES_UP_TO = 100_000
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ def gru_unroll(
 ) -> Float[Tensor, "F N H"]:
     """The hidden state after every frame of every episode.
 
-    x: the input at F ragged frames; each frame has N sequences, one for each agent.
+    x: the input at F ragged frames, for N sequences (agents) in each episode.
     packing: the frames in time order, `EpisodeBatch.time_major`.
     encoder, one_hot: a linear layer before the recurrence. If it is given, the input of the recurrence is
         `linear(encoder, x, one_hot=one_hot, relu=True)` instead of x.
@@ -47,7 +47,7 @@ def gru_unroll(
     ValueError if `one_hot` is given without `encoder`.
     """
     if one_hot is not None and encoder is None:
-        raise ValueError("one_hot: given without an encoder, want both or neither")
+        raise ValueError("one_hot: given without an encoder, want an encoder that reads it")
     parameters = cell.weight_ih, cell.weight_hh, cell.bias_ih, cell.bias_hh
     use_kernel = not x.is_cuda and usable(x, *parameters)
     if encoder is not None and (x.requires_grad or not use_kernel or not usable(x, *encoder.parameters())):

@@ -45,7 +45,7 @@ def linear(
 def _linear_torch(x: Tensor, one_hot: Tensor | None, weight: Tensor, bias: Tensor, relu: bool) -> Tensor:
     y = functional.linear(x, weight[:, : x.shape[-1]], bias)
     if one_hot is not None:
-        # The table's last row is zero: negative indices look it up.
+        # The last row of the table is zero; negative indices select it.
         table = functional.pad(weight[:, x.shape[-1] :].t(), (0, 0, 0, 1))
         y = y + functional.embedding(torch.where(one_hot < 0, len(table) - 1, one_hot), table).sum(-2)
     return torch.relu(y) if relu else y

@@ -24,7 +24,7 @@ def mlps(
     networks: the linear layers of each MLP. There is a ReLU between layers, none after the last.
     rows: indices of the R rows of x to use; None uses all.
 
-    Returns one tensor [R, O] for each network, O being the outputs of its last layer.
+    Returns one tensor [R, O] for each network; O is the size of its last layer's output.
 
     On a CPU one native call computes all networks, and one computes all gradients. A block of rows passes
     through every network while it is in the cache. The kernel does not compute a gradient of x; if x needs
