@@ -17,7 +17,7 @@ import pytest
 
 from endmark.audit import Finding, Report, report_html
 from endmark.audit.findings import Reproducer
-from endmark.audit.observe import Moved
+from endmark.audit.measure import Moved
 from endmark.cli import main
 
 CASES = """

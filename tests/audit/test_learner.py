@@ -20,7 +20,7 @@ from torch.nn.utils import clip_grad_norm_
 
 from endmark.audit import AuditError, Case, Report, assert_no_leaks, audit_learner, hard_batch
 from endmark.audit.learner import LearnerSubject, transition_data, with_transition_data
-from endmark.audit.state import clipping_off, restored
+from endmark.audit.restore import clipping_off, restored
 from endmark.audit.view import View, view_of
 from endmark.episodes import EpisodeSpec, step_mask
 

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from endmark.audit import Case, Finding, Report, audit, reproduce
-from endmark.audit.observe import LossSubject, moved
+from endmark.audit.measure import LossSubject, moved
 from endmark.audit.view import view_of
 from mutants import MUTANTS, Mutant
 

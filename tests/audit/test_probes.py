@@ -16,7 +16,7 @@ from endmark.audit import CASES, PROBES, Case, Finding, Report, audit, hard_batc
 from endmark.audit.disturb import spread
 from endmark.audit.draw import Style, draw
 from endmark.audit.findings import SEVERITIES
-from endmark.audit.observe import LossSubject, moved, relative_change
+from endmark.audit.measure import LossSubject, moved, relative_change
 from endmark.audit.view import AuditError, view_of
 from endmark.episodes import EpisodeBatch, EpisodeSpec, step_mask
 from helpers import make_batch, make_spec, random_batch

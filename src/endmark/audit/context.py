@@ -9,11 +9,11 @@ from typing import Any
 
 import torch
 
-from endmark.audit.advice import advice
 from endmark.audit.disturb import Disturbance, Region, where
 from endmark.audit.draw import Style
 from endmark.audit.findings import Finding, Severity
-from endmark.audit.observe import Moved, Observation, Subject, floors, in_a_line, moved, relative_change
+from endmark.audit.kinds import advice
+from endmark.audit.measure import Moved, Observation, Subject, floors, in_a_line, moved, relative_change
 from endmark.audit.shrink import fewest_episodes, shrink
 from endmark.audit.view import View
 

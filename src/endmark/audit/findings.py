@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from endmark.audit.draw import Style
-from endmark.audit.observe import Moved
+from endmark.audit.measure import Moved
 
 Severity = Literal["leak", "fragile", "coupling", "weighting"]
 SEVERITIES: dict[Severity, str] = {

@@ -17,9 +17,9 @@ from torch.optim.optimizer import register_optimizer_step_post_hook, register_op
 
 from endmark.audit.case import Case
 from endmark.audit.findings import Report
-from endmark.audit.observe import Observation, generators_kept
+from endmark.audit.measure import Observation, generators_kept
+from endmark.audit.restore import attributes_of, clipping_off, modules_of, numbers, parameter_names, restored
 from endmark.audit.run import Observe, run_probes
-from endmark.audit.state import attributes_of, clipping_off, modules_of, numbers, parameter_names, restored
 from endmark.audit.view import AuditError, PaddedView, View, view_of
 
 Get = Callable[[Any], Mapping[str, Tensor]]

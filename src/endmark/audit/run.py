@@ -11,7 +11,7 @@ from endmark.audit.case import Case
 from endmark.audit.context import Audit, Skip, Unstable, adds
 from endmark.audit.findings import Finding, Report, Severity
 from endmark.audit.hard import CASES
-from endmark.audit.observe import LossSubject, Subject, in_a_line
+from endmark.audit.measure import LossSubject, Subject, in_a_line
 from endmark.audit.probes import PROBES, not_finite
 from endmark.audit.view import AuditError, View, left_alone, view_of
 

@@ -13,7 +13,7 @@ from endmark.audit import disturb as regions
 from endmark.audit.case import Case
 from endmark.audit.disturb import Disturbance, Region, as_cells, named, overwritten
 from endmark.audit.findings import Finding, Reproducer
-from endmark.audit.observe import Observation, Subject, moved
+from endmark.audit.measure import Observation, Subject, moved
 from endmark.audit.view import AuditError, View, view_of
 
 LOOKS = 24

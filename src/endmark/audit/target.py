@@ -11,7 +11,7 @@ from typing import Any
 
 from endmark.audit.case import Case
 from endmark.audit.findings import Report
-from endmark.audit.observe import in_a_line
+from endmark.audit.measure import in_a_line
 from endmark.audit.run import Observe, audit
 from endmark.audit.view import AuditError
 

@@ -13,7 +13,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from endmark.audit import disturb as regions
-from endmark.audit.advice import advice
 from endmark.audit.context import COUPLED, Audit, Skip, Unstable, adds
 from endmark.audit.disturb import (
     Cell,
@@ -30,7 +29,8 @@ from endmark.audit.disturb import (
 )
 from endmark.audit.draw import Style
 from endmark.audit.findings import Finding, Reproducer
-from endmark.audit.observe import (
+from endmark.audit.kinds import advice
+from endmark.audit.measure import (
     SMALL,
     Moved,
     Subject,

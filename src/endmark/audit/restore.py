@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from endmark.audit.observe import Observation
+from endmark.audit.measure import Observation
 
 _CONTAINERS = (list, dict, set, deque)
 
