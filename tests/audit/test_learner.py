@@ -19,8 +19,9 @@ from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 
 from endmark.audit import AuditError, Case, Report, assert_no_leaks, audit_learner, hard_batch
+from endmark.audit.clipping import without_clipping
 from endmark.audit.learner import LearnerSubject, transition_data, with_transition_data
-from endmark.audit.restore import clipping_off, restored
+from endmark.audit.restore import restored_learner
 from endmark.audit.view import View, view_of
 from endmark.episodes import EpisodeSpec, step_mask
 
@@ -226,8 +227,16 @@ def test_gradients_are_those_before_clipping_and_of_every_step() -> None:
         learner.train(batch, 0, 0)
 
     view = view_of_batch(batch)
-    once = LearnerSubject(learner, batch, call, transition_data, with_transition_data, view).look(view)[0]
-    both = LearnerSubject(learner, batch, twice, transition_data, with_transition_data, view).look(view)[0]
+    once = (
+        LearnerSubject(learner, batch, call, transition_data, with_transition_data, view)
+        .measure(view)
+        .numbers
+    )
+    both = (
+        LearnerSubject(learner, batch, twice, transition_data, with_transition_data, view)
+        .measure(view)
+        .numbers
+    )
     assert float(once["gradient norm"]) > 0.1  # clipped to 0.001 when it trains
     names = [name for name in once if name.startswith("gradient of")]
     assert names == [
@@ -314,7 +323,7 @@ def test_a_logger_is_shared_though_its_own_lists_are_put_back() -> None:
 def test_attributes_that_come_and_go_are_put_back() -> None:
     thing = SimpleNamespace(kept=[1, [2]], gone={"a": torch.ones(2)}, inner=SimpleNamespace(x=1.0))
     inner, nested = thing.inner, thing.kept[1]
-    with restored(thing):
+    with restored_learner(thing):
         thing.kept[1].append(3)
         thing.kept.append(4)
         thing.gone["a"] += 1
@@ -337,7 +346,7 @@ def test_gradients_that_were_there_are_put_back_even_if_they_were_zeroed_in_plac
     held = [torch.full_like(parameter, 0.5) for parameter in learner.params]
     for parameter, gradient in zip(learner.params, held, strict=True):
         parameter.grad = gradient
-    with restored(learner):
+    with restored_learner(learner):
         learner.optimiser.zero_grad(set_to_none=False)
         learner.params[0].grad = None
     for parameter, gradient in zip(learner.params, held, strict=True):
@@ -355,7 +364,7 @@ def test_clipping_is_off_inside_and_back_afterwards() -> None:
     weights[0].grad = torch.full((3,), 100.0)
     learner = Learner()
     for error in (None, KeyError):
-        with contextlib.suppress(KeyError), clipping_off(learner, call):  # this module has it by name
+        with contextlib.suppress(KeyError), without_clipping(learner, call):  # this module has it by name
             assert float(clip_grad_norm_(weights, 1.0)) == pytest.approx(100 * 3**0.5)
             assert float(nn.utils.clip_grad_norm_(weights[0], 1.0)) == pytest.approx(100 * 3**0.5)
             assert float(nn.utils.clip_grad.clip_grad_norm_(iter(weights[1:]), 1.0)) == 0.0

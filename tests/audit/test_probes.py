@@ -13,10 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from endmark.audit import CASES, PROBES, Case, Finding, Report, audit, hard_batch, report_text, reproduce
-from endmark.audit.disturb import spread
+from endmark.audit.cells import some_steps
+from endmark.audit.compare import compare, relative_change
 from endmark.audit.draw import Style, draw
 from endmark.audit.findings import SEVERITIES
-from endmark.audit.measure import LossSubject, moved, relative_change
+from endmark.audit.measure import LossSubject
 from endmark.audit.view import AuditError, view_of
 from endmark.episodes import EpisodeBatch, EpisodeSpec, step_mask
 from helpers import make_batch, make_spec, random_batch
@@ -349,7 +350,7 @@ def test_steps_of_every_kind_are_looked_at_within_the_budget() -> None:
     view = view_of(Case(lambda _: torch.zeros(()), random_batch(0, n_episodes=40, limit=20)))
     last = {int(i) for i in ((view.batch.lengths + 1).cumsum(0) - 2)}  # type: ignore[union-attr]
     for budget in (4, 24, 5000):
-        cells = spread(view, budget)
+        cells = some_steps(view, budget)
         assert len(cells) == len({*cells}) == min(budget, int(view.steps.sum()))
         assert all(bool(view.steps[cell]) for cell in cells)
         among = sum(cell[0] in last for cell in cells)
@@ -382,7 +383,7 @@ def test_one_episode_has_no_company() -> None:
     batch = {name: x[:1] for name, x in hard().items()}
     report = audit(case_of(right(net), net, batch=batch))
     assert report.leaks == ()
-    assert report.skipped["company"] == "there is one episode alone"
+    assert report.skipped["company"] == "the batch has only one episode"
 
 
 def with_terms(net: nn.Module, reach: int) -> Callable[[Batch], dict[str, Tensor]]:
@@ -633,21 +634,21 @@ def test_rounding_moves_nothing_and_more_does(dtype: torch.dtype, small: float, 
     for by, count in [(small, 0), (large, 1)]:
         for name in before:
             after = {**before, name: before[name] * (1 + by)}
-            assert len(moved(before, after)) == count, (name, by)
+            assert len(compare(before, after)) == count, (name, by)
 
 
 def test_a_sum_that_cancels_out_is_not_measured_against_itself() -> None:
     before = {"loss": torch.tensor(2e-8), "metric mean": torch.tensor(-1e-9), "gradient of w": torch.ones(2)}
     after = {"loss": torch.tensor(-3e-8), "metric mean": torch.tensor(4e-8), "gradient of w": torch.ones(2)}
-    assert moved(before, after) == []
-    assert [m.what for m in moved(before, {**after, "metric mean": torch.tensor(1e-5)})] == ["metric mean"]
-    assert [m.what for m in moved(before, {**after, "loss": torch.tensor(1e-3)})] == ["loss"]
+    assert compare(before, after) == []
+    assert [m.what for m in compare(before, {**after, "metric mean": torch.tensor(1e-5)})] == ["metric mean"]
+    assert [m.what for m in compare(before, {**after, "loss": torch.tensor(1e-3)})] == ["loss"]
 
 
 def test_float64_statistics_of_float32_values_are_as_coarse_as_they_are() -> None:
     before = {"loss": torch.tensor(1.0), "buffer mean": torch.tensor(1.0, dtype=torch.float64)}
     after = {**before, "buffer mean": torch.tensor(1.0 + 1e-7, dtype=torch.float64)}
-    assert moved(before, after) == []
+    assert compare(before, after) == []
 
 
 def test_a_policy_loss_whose_advantages_add_up_to_nothing_is_clean() -> None:

@@ -1,9 +1,63 @@
-"""Likely causes of a finding, the likeliest first, and what the repaired line looks like."""
+"""The kinds of findings: how severe each is, its likely causes, and the repaired line."""
 
 from __future__ import annotations
 
-_ADVICE: dict[str, tuple[tuple[str, ...], str]] = {
-    "poison: padding": (
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from endmark.audit.compare import Change
+from endmark.audit.findings import Evidence, Finding, Severity
+
+
+@dataclass(frozen=True)
+class Kind:
+    """causes: the likely bugs, the likeliest first. repair: the repaired line, as code."""
+
+    severity: Severity
+    causes: tuple[str, ...]
+    repair: str
+
+
+def finding(
+    kind: str, what: str, changes: Sequence[Change] = (), evidence: Evidence | None = None
+) -> Finding:
+    """A finding of a kind of `KINDS`, by the probe that the kind's name begins with.
+
+    what: a sentence. changes: the numbers that changed. evidence: where; None if the finding has no place.
+    """
+    known, at = KINDS[kind], evidence or Evidence()
+    return Finding(
+        probe=kind.partition(":")[0],
+        severity=known.severity,
+        what=what,
+        field=", ".join(at.fields) or None,
+        cells=at.cells,
+        moved=tuple(changes[:6]),
+        causes=known.causes,
+        repair=known.repair,
+        reproducer=at.reproducer,
+    )
+
+
+_MEAN = "loss = torch.where(mask, x, 0).sum() / mask.sum()"
+_NAN = (
+    (
+        "masking by multiplication: nan * 0 is nan",
+        "a network that is fed padding: its weights' gradient multiplies by it, even under a right mask",
+    ),
+    "loss = torch.where(mask, x, 0).sum() / mask.sum()   # and torch.where on inputs that may be NaN",
+)
+_UNSTEADY = (
+    (
+        "random numbers that are not seeded inside the loss",
+        "a hidden state or a statistic that is kept between calls outside of the case's modules",
+    ),
+    "seed what is random inside the loss; start every call from zeros; keep statistics in buffers",
+)
+
+KINDS: dict[str, Kind] = {
+    "poison: padding": Kind(
+        "leak",
         (
             "a mean, a sum or a statistic over the padded tensor",
             "a recursion, a hidden state or a window that begins in padding",
@@ -11,37 +65,36 @@ _ADVICE: dict[str, tuple[tuple[str, ...], str]] = {
         ),
         "loss = td_error[step_mask(filled, terminated)[..., 0]].square().mean()",
     ),
-    "poison: after the end": (
+    "poison: after the end": Kind(
+        "leak",
         (
-            "the usual three lines, whose shift hides one step after the end only",
+            "the usual three lines: their shift hides only one step after the end",
             "a mask made of `filled` alone",
         ),
         "mask = step_mask(filled, terminated)   # no step after the first terminal one",
     ),
-    "poison: final frame": (
+    "poison: final frame": Kind(
+        "leak",
         (
             "an episode that was cut early counts its final frame as a step (a phantom step)",
             "`terminated` shifted by one, or a mask of frames used for steps",
             "a mean, a sum or a statistic over the padded tensor",
         ),
-        "mask = step_mask(filled, terminated)   # (B, T, 1): frames with a step, not all that are filled",
+        "mask = step_mask(filled, terminated)   # (B, T, 1): the frames with a step, not all filled ones",
     ),
-    "poison: nan": (
-        (
-            "masking by multiplication: nan * 0 is nan",
-            "a network that is fed padding: its weights' gradient multiplies by it even under a right mask",
-        ),
-        "loss = torch.where(mask, x, 0).sum() / mask.sum()   # and torch.where on inputs that may be NaN",
-    ),
-    "padding": (
+    "poison: nan": Kind("fragile", *_NAN),
+    "poison: not finite": Kind("leak", *_NAN),
+    "padding": Kind(
+        "leak",
         (
             "a denominator that counts padded cells: `.mean()`, B * T, or x.numel()",
             "a recursion that starts in the last column",
             "a hidden state that is read at the last column",
         ),
-        "loss = torch.where(mask, x, 0).sum() / mask.sum()",
+        _MEAN,
     ),
-    "weight: nothing": (
+    "weight: nothing": Kind(
+        "leak",
         (
             "a mask of `1 - terminated`, which drops the terminal step",
             "a slice that leaves out an episode's last step",
@@ -49,23 +102,24 @@ _ADVICE: dict[str, tuple[tuple[str, ...], str]] = {
         ),
         "mask = step_mask(filled, terminated)   # the step that terminates is real",
     ),
-    "weight: sum": (
-        ("the loss is summed, not averaged",),
-        "loss = torch.where(mask, x, 0).sum() / mask.sum()",
+    "weight: sum": Kind("fragile", ("the loss is summed, not averaged",), _MEAN),
+    "weight: episodes": Kind(
+        "weighting",
+        ("a mean over time for each episode, and then a mean over episodes",),
+        f"{_MEAN}   # over all steps at once",
     ),
-    "weight: episodes": (
-        ("a mean over time for each episode, and then over episodes",),
-        "loss = torch.where(mask, x, 0).sum() / mask.sum()   # over all steps at once",
-    ),
-    "weight: positions": (
-        ("the mask of what holds data in the denominator, and that of what counts in the numerator",),
+    "weight: positions": Kind(
+        "leak",
+        ("the denominator sums the mask of positions with data, the numerator that of positions that count",),
         "loss = torch.where(step_mask, x, 0).sum() / step_mask.sum()",
     ),
-    "weight: twice": (
+    "weight: twice": Kind(
+        "leak",
         ("a denominator that is not the number of real steps", "statistics that depend on the batch's size"),
-        "loss = torch.where(mask, x, 0).sum() / mask.sum()",
+        _MEAN,
     ),
-    "bootstrap: terminal": (
+    "bootstrap: terminal": Kind(
+        "leak",
         (
             "a termination treated as a truncation: its successor's value is added",
             "flags shifted by one",
@@ -73,58 +127,51 @@ _ADVICE: dict[str, tuple[tuple[str, ...], str]] = {
         ),
         "target = reward + gamma * (1 - terminated) * next_value   # terminated at the very step",
     ),
-    "bootstrap: cut": (
+    "bootstrap: cut": Kind(
+        "leak",
         (
             "a truncation treated as a termination: `done = terminated | truncated`",
-            "the value of the reset observation, the next episode's first, in place of the final one's",
+            "the value of the next episode's first observation in place of the final one's (auto-reset)",
             "values that end one column too early",
-            "a loss that bootstraps from nothing: then say so by Case(bootstraps=False)",
+            "a loss without bootstrapping: then say so by Case(bootstraps=False)",
         ),
         "target = reward + gamma * (1 - terminated) * value[:, t + 1]   # truncated steps bootstrap",
     ),
-    "company: order": (
+    "company: order": Kind(
+        "leak",
         (
             "a hidden state carried over the seam between two episodes",
             "a recursion, a window or a shift over flattened rows",
         ),
         "hidden = zeros for every episode; recursions restart at each episode's last step",
     ),
-    "company: coupling": (
+    "company: coupling": Kind(
+        "coupling",
         (
             "normalisation over the batch: advantages, rewards, BatchNorm",
             "an episode mean of means, or a denominator that mixes episodes",
         ),
-        "meant? then nothing; else use statistics that do not come from this batch",
+        "nothing, if intended; else use statistics that do not come from this batch",
     ),
-    "causality": (
+    "causality": Kind(
+        "leak",
         ("attention without a causal mask", "a bidirectional network", "a window over the wrong frames"),
         "scaled_dot_product_attention(q, k, v, is_causal=True)",
     ),
-    "purity": (
-        ("an in-place operation on a view: `.float()` of a float32 tensor is no copy",),
+    "purity": Kind(
+        "leak",
+        ("an in-place operation on a view: `.float()` of a float32 tensor makes no copy",),
         "mask = filled[:, :-1].float().clone()",
     ),
-    "purity: twice": (
-        (
-            "random numbers that are not seeded inside the loss",
-            "a hidden state or a statistic that is kept between calls outside of the case's modules",
-        ),
-        "seed what is random inside the loss; start every call from zeros; keep statistics in buffers",
-    ),
-    "empty": (
-        ("0 / 0: a mean over nothing",),
-        "loss = torch.where(mask, x, 0).sum() / mask.sum().clamp(min=1)",
-    ),
-    "agents": (
+    "purity: twice": Kind("leak", *_UNSTEADY),
+    "purity: metric": Kind("fragile", *_UNSTEADY),
+    "empty": Kind("fragile", ("0 / 0: a mean over nothing",), f"{_MEAN}.clamp(min=1)"),
+    "agents": Kind(
+        "leak",
         (
             "a per-agent mask that was dropped, or broadcast over agents",
-            "a mixer or a sum that still takes in agents that have left",
+            "a mixer or a sum that still includes agents that have left",
         ),
         "q = torch.where(alive, q, 0)   # before mixing; and a mean over alive (step, agent) pairs",
     ),
 }
-
-
-def advice(topic: str) -> tuple[tuple[str, ...], str]:
-    """Causes and repair for a kind of finding."""
-    return _ADVICE[topic]
