@@ -16,8 +16,8 @@ import torch
 
 from endmark.audit import Case, Finding, Report, audit, reproduce
 from endmark.audit.compare import compare
+from endmark.audit.layout import view_of
 from endmark.audit.measure import LossSubject
-from endmark.audit.view import view_of
 from mutants import MUTANTS, Mutant
 
 SEEDS = range(int(os.environ.get("ENDMARK_AUDIT_SEEDS", "2")))

@@ -15,11 +15,12 @@ from endmark.audit.case import Case
 from endmark.audit.clipping import without_clipping
 from endmark.audit.compare import Numbers
 from endmark.audit.findings import Report
+from endmark.audit.layout import view_of
 from endmark.audit.measure import Measurement
 from endmark.audit.reachable import attributes_of, modules_of, numbers_in, parameter_names
 from endmark.audit.restore import restored_generators, restored_learner
 from endmark.audit.run import Progress, run_probes
-from endmark.audit.view import AuditError, PaddedView, View, view_of
+from endmark.audit.view import AuditError, PaddedView, View
 
 Getter = Callable[[Any], Mapping[str, Tensor]]
 Setter = Callable[[Any, Mapping[str, Tensor]], Any]

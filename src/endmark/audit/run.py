@@ -12,10 +12,11 @@ from endmark.audit.compare import is_additive
 from endmark.audit.context import Audit, Skip, Unstable
 from endmark.audit.findings import Finding, Report, Severity
 from endmark.audit.hard import CASES
+from endmark.audit.layout import view_of
 from endmark.audit.measure import LossSubject, Subject, in_a_line
 from endmark.audit.probes import PROBES
 from endmark.audit.probes.poison import not_finite
-from endmark.audit.view import AuditError, View, left_alone, view_of
+from endmark.audit.view import AuditError, View, left_alone
 
 Progress = Callable[[str, int, int], None]
 """A callback: the name of the next probe ("" at the end), the probes done, and the probes in all."""

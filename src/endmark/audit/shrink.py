@@ -16,8 +16,9 @@ from endmark.audit.cells import Cell, cells_of, position
 from endmark.audit.compare import Numbers, compare
 from endmark.audit.disturb import Overwrite, overwritten
 from endmark.audit.findings import Finding, Reproducer
+from endmark.audit.layout import view_of
 from endmark.audit.measure import Subject
-from endmark.audit.view import AuditError, View, view_of
+from endmark.audit.view import AuditError, View
 
 MAX_TRIALS = 24
 """The most subsets that are tried for one list of episodes, or of cells."""

@@ -8,17 +8,7 @@ from collections.abc import Callable, Iterator
 
 from endmark.audit.context import Audit
 from endmark.audit.findings import Finding
-from endmark.audit.probes import (
-    agents,
-    bootstrap,
-    causality,
-    company,
-    empty,
-    padding,
-    poison,
-    purity,
-    weight,
-)
+from endmark.audit.probes import agents, bootstrap, causality, company, empty, padding, poison, purity, weight
 
 Probe = Callable[[Audit], Iterator[Finding]]
 
