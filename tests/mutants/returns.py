@@ -199,7 +199,7 @@ def terminated_shifted_by_one(right: bool, seed: int) -> Case:
 
 
 @mutant(
-    "`terminated` and `truncated` are merged: both end the bootstrap, and the time limit becomes a bad state.",
+    "`terminated` and `truncated` are merged: both end the bootstrap, so the time limit is a bad state.",
     probes=("bootstrap",),
 )
 def truncation_as_termination(right: bool, seed: int) -> Case:

@@ -80,7 +80,7 @@ KINDS: dict[str, Kind] = {
             "`terminated` shifted by one, or a mask of frames used for steps",
             "a mean, a sum or a statistic over the padded tensor",
         ),
-        "mask = step_mask(filled, terminated)   # (B, T, 1): the frames with a step, not all filled ones",
+        "mask = step_mask(filled, terminated)   # (B, T, 1): frames with a step, not all that are filled",
     ),
     "poison: nan": Kind("fragile", *_NAN),
     "poison: not finite": Kind("leak", *_NAN),
@@ -149,7 +149,7 @@ KINDS: dict[str, Kind] = {
         "coupling",
         (
             "normalisation over the batch: advantages, rewards, BatchNorm",
-            "an episode mean of means, or a denominator that mixes episodes",
+            "a mean of episode means, or a denominator that mixes episodes",
         ),
         "nothing, if intended; else use statistics that do not come from this batch",
     ),
