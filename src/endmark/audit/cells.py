@@ -46,6 +46,6 @@ def position(view: View, cell: Cell) -> Position:
 
 
 def positions(view: View, mask: Tensor) -> tuple[Position, ...]:
-    """The (episode, t) of every cell where the mask is set, for any agent if it has an axis for agents."""
+    """The (episode, t) of every cell where the mask is set, for at least one agent if it has agents."""
     cells = mask.flatten(view.frames.ndim).any(-1) if mask.ndim > view.frames.ndim else mask
     return tuple(zip(view.episode[cells].tolist(), view.time[cells].tolist(), strict=True))

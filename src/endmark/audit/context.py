@@ -51,16 +51,14 @@ class Audit:
         return 4 if self.quick else 24
 
     def evaluate(self, view: View) -> Numbers:
-        """The numbers of another view. Raises Skip if the loss fails on it."""
+        """The numbers of a changed batch. Raises Skip if the loss fails on it."""
         try:
             return self.subject.measure(view).numbers
         except Exception as error:
-            raise Skip(
-                f"the loss fails on a part of the batch, or on the batch repeated: {in_a_line(error)}"
-            ) from error
+            raise Skip(f"the loss fails on a changed batch: {in_a_line(error)}") from error
 
     def changes(self, view: View) -> list[Change]:
-        """The numbers that differ between the batch and this view. A failing loss is a change, too."""
+        """The numbers that differ for a changed batch. It counts as a change if the loss fails."""
         try:
             return compare(self.reference, self.subject.measure(view).numbers)
         except Exception as error:

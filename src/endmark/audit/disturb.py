@@ -28,7 +28,7 @@ class Overwrite:
     seed: int
 
     def __call__(self, view: View, only: Tensor | None = None) -> View:
-        """The view with other values in the region; in the cells of it that the mask `only` has, if given."""
+        """The view with other values in the region, or in the part of it that the mask `only` covers."""
         cells = self.region(view)
         return overwritten(view, self.fields, cells if only is None else cells & only, self.style, self.seed)
 

@@ -13,7 +13,7 @@ Style = Literal["random", "other random", "zero", "nan", "inf"]
 def draw(like: Tensor, real: Tensor, style: Style, generator: torch.Generator) -> Tensor:
     """A tensor of `like`'s shape and type, with values in the style.
 
-    Random integers and flags stay within the range of the `real` values. Random floats are up to some times
+    Random integers and flags stay within the range of the `real` values. Random floats are up to a few times
     larger than the real ones, so that a result that depends on them changes visibly.
     """
     if style == "zero":

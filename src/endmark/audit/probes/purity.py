@@ -20,7 +20,7 @@ def probe(audit: Audit) -> Iterator[Finding]:
     """Evaluate the batch again, with other random numbers and then with the same ones.
 
     Sets `audit.stochastic`, and removes metrics and attributes from the reference that differ at every call.
-    Raises Unstable if other numbers differ, too.
+    Raises Unstable if any other number differs.
     """
     view, subject = audit.view, audit.subject
     before = view.tensors_of(view.to_batch())
