@@ -36,7 +36,8 @@ seeds: $(VENV)/installed
 	$(BIN)/python docs/pictures/learning_curve.py runs/lbf-qmix-seed0 runs/lbf-qmix-seed1 runs/lbf-qmix-seed2
 
 # torch comes first and from the constraints, so that nothing later asks for another one.
-$(VENV)/installed: pyproject.toml constraints.txt $(wildcard native/*)
+# A package that is new or gone is known to the editable install only once it is made again.
+$(VENV)/installed: pyproject.toml constraints.txt $(wildcard native/* src/endmark/*/__init__.py src/endmark/*/*/__init__.py)
 	$(PYTHON) -c 'import sys; sys.exit("endmark needs Python >= 3.10" if sys.version_info < (3, 10) else 0)'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"

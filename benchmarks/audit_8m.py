@@ -71,7 +71,7 @@ def main() -> None:
     for quick in (False, True):
         times: list[tuple[str, float]] = []
         began = time.perf_counter()
-        report = audit(case, quick=quick, observe=partial(_note, times))
+        report = audit(case, quick=quick, on_progress=partial(_note, times))
         total = time.perf_counter() - began
         spans = itertools.pairwise(times)
         by_probe = ", ".join(f"{name} {end - start:.1f}" for (name, start), (_, end) in spans)

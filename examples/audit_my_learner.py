@@ -1,7 +1,7 @@
 """A learner that trains in place, audited as it is, repaired, and audited again: `endmark audit` in a script.
 
-The learner is written as they are in research code: a batch of padded tensors behind an object, a `train`
-method that steps its optimiser, and a line that standardises the rewards. That line looks at padding.
+The learner is written as in research code: a batch of padded tensors behind an object, a `train` method that
+steps its optimiser, and a line that standardises the rewards. That line includes padding.
 """
 
 import sys
@@ -46,7 +46,7 @@ class Learner:
         if not mask.any():
             raise ValueError("the batch holds no real step")
 
-        # As it was, the mean and the deviation were those of all columns, padding included.
+        # The bug: the mean and the deviation are over all columns, padding included.
         rewards = reward[mask] if self.repaired else reward
         reward = (reward - rewards.mean()) / (rewards.std(correction=0) + 1e-5)
 
@@ -78,7 +78,7 @@ def case(*, repaired: bool = False) -> Callable[..., Report]:
     torch.manual_seed(0)
     spec = EpisodeSpec.of(n_agents=2, n_actions=5, episode_limit=8, obs_shape=(6,))
     tensors = hard_batch(spec, seed=0)
-    del tensors["alive"]  # this learner knows of no agent that leaves
+    del tensors["alive"]  # in this learner's environment no agent leaves
     learner = Learner(6, 5, repaired=repaired)
     return partial(audit_learner, learner, Batch(tensors), lambda it, batch: it.train(batch, 0, 0))
 

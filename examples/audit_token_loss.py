@@ -1,4 +1,4 @@
-"""A language-model style token loss: `endmark audit examples/audit_token_loss.py:case`, and `:repaired`."""
+"""A token loss of a language model: `endmark audit examples/audit_token_loss.py:case`, and `:repaired`."""
 
 import torch
 from torch import Tensor, nn

@@ -85,7 +85,9 @@ def test_losses_without_a_gradient() -> None:
     detached = refusal(case_of(lambda net, b: mean(net, b).detach()))
     assert detached.startswith("the loss has no gradient: it must depend on parameters that require one")
     other = refusal(case_of(modules=nn.Linear(2, 2)))
-    assert other == "the loss has no gradient by any parameter of the case's modules: are they its?"
+    assert other == (
+        "the loss has no gradient with respect to any parameter of the case's modules: does it use them?"
+    )
 
 
 def test_a_loss_whose_modules_are_not_given_is_watched_all_the_same() -> None:
@@ -159,7 +161,7 @@ def test_batches_that_do_not_say_what_is_real() -> None:
 
 def test_nothing_real() -> None:
     nothing = {**without(), "filled": torch.zeros(7, 7, 1), "terminated": torch.zeros(7, 7, 1)}
-    assert refusal(case_of(batch=nothing)) == "nothing in the batch is real: want at least one step"
+    assert refusal(case_of(batch=nothing)) == "the batch has no real step: want at least one"
 
 
 def test_arrays_are_no_tensors() -> None:
@@ -178,7 +180,7 @@ def test_fields_that_are_not_there_are_no_clean_bill() -> None:
         "frame_fields: no field 'observation' in the batch; it has obs, avail_actions"
     )
     assert refusal(case_of(step_fields=("actions", "rewards"))).startswith("step_fields: no field 'rewards'")
-    assert "reward: 'cost' is none of the step fields" in refusal(case_of(reward="cost"))
+    assert "reward: 'cost' is not one of the step fields" in refusal(case_of(reward="cost"))
     foreign = {"filled": without()["filled"], "terminated": without()["terminated"], "x": torch.zeros(7, 7)}
     line = refusal(case_of(batch=foreign))
     assert line.startswith("none of the case's frame_fields and step_fields is in the batch: it has filled")

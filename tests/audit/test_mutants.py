@@ -15,8 +15,9 @@ import pytest
 import torch
 
 from endmark.audit import Case, Finding, Report, audit, reproduce
-from endmark.audit.observe import LossSubject, moved
-from endmark.audit.view import view_of
+from endmark.audit.compare import compare
+from endmark.audit.layout import view_of
+from endmark.audit.measure import LossSubject
 from support.mutants import MUTANTS, Mutant
 
 SEEDS = range(int(os.environ.get("ENDMARK_AUDIT_SEEDS", "2")))
@@ -107,7 +108,7 @@ def test_leaks_come_with_a_smallest_batch(mutant: Mutant) -> None:
         assert small is not None, finding.what
         assert 1 <= len(small.episodes) <= view_of(case).n_episodes
         if finding.probe in ("padding", "company"):  # which need nothing but these episodes
-            part = view_of(case).select(small.episodes).native()
+            part = view_of(case).select(small.episodes).to_batch()
             again = audit(replace(case, batch=part), probes=[finding.probe])
             assert finding.probe in {f.probe for f in again.leaks}, finding.what
 
@@ -119,8 +120,8 @@ def differ(case: Case, finding: Finding) -> bool:
     names = [name for name in plain if not same(plain[name], disturbed[name])]
     assert {*names} <= {*finding.reproducer.fields}
     subject, view = LossSubject(case), view_of(case).select(finding.reproducer.episodes)
-    looks = [subject.look(view.with_tensors(batch))[0] for batch in (plain, disturbed)]
-    return names != [] and moved(*looks) != []
+    runs = [subject.measure(view.with_tensors(batch)).numbers for batch in (plain, disturbed)]
+    return names != [] and compare(*runs) != []
 
 
 def same(a: torch.Tensor, b: torch.Tensor) -> bool:

@@ -16,8 +16,8 @@ from typing import Any, NoReturn
 import pytest
 
 from endmark.audit import Finding, Report, report_html
+from endmark.audit.compare import Change
 from endmark.audit.findings import Reproducer
-from endmark.audit.observe import Moved
 from endmark.cli import main
 
 CASES = """
@@ -158,7 +158,7 @@ def test_json(target: str, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_numbers_that_are_not_finite_are_null_in_json() -> None:
-    finding = Finding("poison", "fragile", "x", moved=(Moved("loss", float("inf")), Moved("y", 0.5)))
+    finding = Finding("poison", "fragile", "x", moved=(Change("loss", float("inf")), Change("y", 0.5)))
     assert finding.to_json()["moved"] == {"loss": None, "y": 0.5}
 
 
@@ -259,7 +259,7 @@ def evil_report() -> Report:
         f"'{EVIL}' in padding matters",
         EVIL,
         ((0, 1), (2, 3)),
-        (Moved(EVIL, 0.5), Moved("it fails: " + EVIL, float("inf"))),
+        (Change(EVIL, 0.5), Change("it fails: " + EVIL, float("inf"))),
         (f"a cause {EVIL}",),
         f"x = {EVIL}",
         Reproducer(0, (0,), ((0, 1),), (EVIL,)),

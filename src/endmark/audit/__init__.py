@@ -1,4 +1,4 @@
-"""Does this loss leak? Disturb what must not matter, and report what moved."""
+"""Does this loss leak? Disturb what must not matter, and report the numbers that change."""
 
 from endmark.audit.case import Case
 from endmark.audit.findings import Finding, Report

@@ -1,4 +1,4 @@
-"""What is audited: a loss, a batch that it takes, and what the batch's fields mean."""
+"""The case to audit: a loss, a batch that it takes, and the meaning of the batch's fields."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ Loss = Callable[[Any], Tensor | Mapping[str, Tensor]]
 class Case:
     """A loss and a batch.
 
-    loss: takes a batch like `batch`, returns a scalar tensor, or named ones of which `loss` is minimised and
-        the others are metrics. `per_step`, if it is among them, is (B, T) or (B, T+1): each step's own term.
-    batch: padded tensors by name, or an `EpisodeBatch`. Padded ones are (B, T+1, ...) with `filled` and
-        `terminated` (B, T+1, 1); or (B, T, ...) sequences with `mask` or `lengths`, see below.
-    modules: networks (and normalisers) whose gradients and buffers are watched.
-    frame_fields: what is seen at a frame, such as `obs`. step_fields: what comes with an action, such as
-        `actions` and `reward`. An `EpisodeBatch` has both in its spec. Fields in neither are left alone.
-    mask: the field (B, T) that is not 0 where a sequence holds data, such as `attention_mask`. lengths: the
-        field (B,) with each sequence's length, instead. Neither: `filled` and `terminated` are there.
-    step_mask: the field (B, T) of the positions that count in the loss, such as `completion_mask`; by
-        default all that hold data.
-    reward: the step field whose perturbation a step's weight is measured by; None if there is none.
-    bootstraps: whether the value of the frame after a truncated end is part of the target.
-    horizon: a step's term may depend on so many frames after its own; None is the episode's end.
+    loss: takes a batch like `batch`. Returns a scalar tensor, or scalars by name: `loss` is minimised, the
+        others are metrics. It may also return `per_step`, (B, T) or (B, T+1): each step's own term.
+    batch: an `EpisodeBatch`, or padded tensors by name: episodes (B, T+1, ...) with `filled` and `terminated`
+        (B, T+1, 1), or sequences (B, T, ...) with a `mask` or `lengths`, see below.
+    modules: the networks and normalisers of the loss. Their gradients and buffers are compared.
+    frame_fields: fields of a frame, such as `obs`. step_fields: fields of a step, such as `actions` and
+        `reward`. The spec of an `EpisodeBatch` has both. No probe disturbs a field in neither list.
+    mask: the name of a field (B, T), such as `attention_mask`, that is not 0 where a sequence holds data.
+    lengths: the name of a field (B,) with the length of each sequence; an alternative to `mask`.
+    step_mask: the name of a field (B, T), such as `completion_mask`: the positions that count in the loss.
+        By default every position with data counts.
+    reward: the step field that is changed to see whether a step carries weight. None if there is none.
+    bootstraps: whether the target contains the value of the frame after a truncated end.
+    horizon: how many frames after its own a step's term may depend on. None: `causality` is not run.
     """
 
     loss: Loss

@@ -1,4 +1,4 @@
-"""What the audit found: which probe, where, what moved, the likely causes, and how to see it again."""
+"""The result of an audit: findings, each with its place, its likely causes and a reproducer."""
 
 from __future__ import annotations
 
@@ -6,28 +6,30 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from endmark.audit.cells import Position
+from endmark.audit.compare import Change
 from endmark.audit.draw import Style
-from endmark.audit.observe import Moved
 
 Severity = Literal["leak", "fragile", "coupling", "weighting"]
 SEVERITIES: dict[Severity, str] = {
     "leak": "the loss is wrong on some batches",
-    "fragile": "right as long as numbers are finite, or as long as they are scaled as now",
-    "coupling": "episodes share statistics over real steps; right if that is meant",
-    "weighting": "a step of a short episode counts more; right if an episode is meant to be one term",
+    "fragile": "right only while numbers stay finite, or while batches keep their size",
+    "coupling": "episodes share statistics of real steps; right if that is intended",
+    "weighting": "a step of a short episode counts more; right if each episode is meant to count once",
 }
 
 
 @dataclass(frozen=True)
 class Reproducer:
-    """The smallest batch found that still shows it: these episodes of the batch, these cells disturbed.
+    """The smallest batch found that still shows a finding. `endmark.audit.reproduce` builds it.
 
-    `endmark.audit.reproduce` makes it. fields, style: what is overwritten, and with what.
+    episodes: the episodes of the batch that it holds. cells: the (episode, t) that are overwritten.
+    fields, style, seed: the fields that are overwritten there, the kind of values, and the generator's seed.
     """
 
     seed: int
     episodes: tuple[int, ...]
-    cells: tuple[tuple[int, int], ...]
+    cells: tuple[Position, ...]
     fields: tuple[str, ...] = ()
     style: Style = "random"
 
@@ -40,21 +42,34 @@ class Reproducer:
 
 
 @dataclass(frozen=True)
+class Evidence:
+    """Where a finding shows: the overwritten fields, the cells (episode, t), and a reproducer."""
+
+    fields: tuple[str, ...] = ()
+    cells: tuple[Position, ...] = ()
+    reproducer: Reproducer | None = None
+
+
+@dataclass(frozen=True)
 class Finding:
-    """One thing that moved, or did not, against what a right loss does."""
+    """One way in which the loss differs from a right one.
+
+    what: a sentence. field, cells: the overwritten fields, and the (episode, t) where they were overwritten.
+    moved: the numbers that changed. causes, repair: the likely bugs, and the repaired line.
+    """
 
     probe: str
     severity: Severity
     what: str
     field: str | None = None
-    cells: tuple[tuple[int, int], ...] = ()
-    moved: tuple[Moved, ...] = ()
+    cells: tuple[Position, ...] = ()
+    moved: tuple[Change, ...] = ()
     causes: tuple[str, ...] = ()
     repair: str = ""
     reproducer: Reproducer | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """For `--json`."""
+        """Plain values, for `--json`."""
         return {
             "probe": self.probe,
             "severity": self.severity,
@@ -77,10 +92,11 @@ class Finding:
 
 @dataclass(frozen=True)
 class Report:
-    """The findings, what was probed, which cases the batch did not contain, and which of its fields the case
-    names neither as frame nor as step fields, so that they were left alone.
+    """The findings, and the limits of the audit. No finding is a test, not a proof.
 
-    No finding means that these probes on this batch moved nothing: a test, not a proof.
+    probes: the probes that were asked for. skipped: those that were not run, each with the reason.
+    missing_cases: the cases of `CASES` that the batch does not contain.
+    left_alone: the batch's fields that no probe disturbed, since the case names them in neither list.
     """
 
     findings: tuple[Finding, ...]
@@ -91,11 +107,11 @@ class Report:
 
     @property
     def leaks(self) -> tuple[Finding, ...]:
-        """The findings that make a loss wrong."""
+        """The findings of severity `leak`: the loss is wrong."""
         return tuple(finding for finding in self.findings if finding.severity == "leak")
 
     def to_json(self) -> dict[str, Any]:
-        """For `--json`."""
+        """Plain values, for `--json`."""
         return {
             "clean": not self.leaks,
             "findings": [finding.to_json() for finding in self.findings],

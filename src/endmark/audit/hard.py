@@ -1,4 +1,4 @@
-"""A padded batch that holds every case that masks get wrong."""
+"""A padded batch with every case that masks get wrong."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ CASES = {
     "early, terminated": "an episode that terminated before the last column",
     "early, truncated": "an episode that was cut off before the last column",
     "an agent left": "an agent that left while others went on",
-    "lengths differ": "no two lengths alike, but for the two that are full",
+    "lengths differ": "no two episodes of the same length, except full ones",
 }
 
 
 def hard_batch(spec: EpisodeSpec, seed: int) -> dict[str, Tensor]:
-    """Random episodes with every case of `CASES`, padded with zeros: (B, T+1, ...), T = `spec.episode_limit`.
+    """Seven random episodes with every case of `CASES`, padded with zeros: (B, T+1, ...).
 
-    Needs a limit of 6 steps at least. Agent 0 never leaves; one other, if there is one, leaves half-way.
+    T is `spec.episode_limit`; ValueError if it is less than 6. In episodes of more than two steps, the last
+    agent leaves half-way, if there are several.
     """
     limit = spec.episode_limit
     if limit < 6:
@@ -43,7 +44,7 @@ def hard_batch(spec: EpisodeSpec, seed: int) -> dict[str, Tensor]:
         else:
             high = spec.n_actions if name == "actions" else 5
             fields[name] = torch.randint(high, shape, generator=generator, dtype=field.dtype)
-    fields["avail_actions"].scatter_(2, fields["actions"][..., None], True)  # what was done was legal
+    fields["avail_actions"].scatter_(2, fields["actions"][..., None], True)  # the action taken was legal
     alive = torch.ones_like(fields["alive"])
     start = 0
     for length in lengths:

@@ -26,7 +26,7 @@ code { font: .88em ui-monospace, monospace; white-space: pre-wrap }
 
 
 def report_html(report: Report, title: str) -> str:
-    """The findings, the worst first, and what was and was not tried."""
+    """The findings, the worst first, and then the limits of the audit."""
     if report.leaks:
         n = len(report.leaks)
         verdict = f'<p class="leak"><strong>{n} leak{"s" * (n > 1)} found.</strong></p>'
@@ -41,10 +41,10 @@ def report_html(report: Report, title: str) -> str:
     ]
     if report.left_alone:
         names = escape(", ".join(report.left_alone))
-        notes.append(f"<p class='soft'>Left alone, as the case does not name them: {names}.</p>")
+        notes.append(f"<p class='soft'>Not disturbed, since the case does not name them: {names}.</p>")
     if report.missing_cases:
         cases = "".join(f"<li>{escape(case)}</li>" for case in report.missing_cases)
-        notes.append(f"<p>The batch does not contain, so nothing was tried on:</p><ul>{cases}</ul>")
+        notes.append(f"<p>Not tried, since the batch does not contain it:</p><ul>{cases}</ul>")
     findings = "\n".join(_article(finding) for finding in report.findings)
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8">

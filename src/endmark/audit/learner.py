@@ -1,8 +1,4 @@
-"""Audit a learner that trains in place, such as `learner.train(batch, t_env, episode)`, in its own files.
-
-Before each look the learner's state is saved, after it restored: parameters, buffers, optimiser state, random
-generators, and what else of its Python state can be copied. Gradients are caught as the optimiser steps.
-"""
+"""Audit a learner that trains in place, such as `learner.train(batch, t_env, episode)`, in its own files."""
 
 from __future__ import annotations
 
@@ -16,18 +12,22 @@ from torch import Tensor
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
 from endmark.audit.case import Case
+from endmark.audit.clipping import without_clipping
+from endmark.audit.compare import Numbers
 from endmark.audit.findings import Report
-from endmark.audit.observe import Observation, generators_kept
-from endmark.audit.run import Observe, run_probes
-from endmark.audit.state import attributes_of, clipping_off, modules_of, numbers, parameter_names, restored
-from endmark.audit.view import AuditError, PaddedView, View, view_of
+from endmark.audit.layout import view_of
+from endmark.audit.measure import Measurement
+from endmark.audit.reachable import attributes_of, modules_of, numbers_in, parameter_names
+from endmark.audit.restore import restored_generators, restored_learner
+from endmark.audit.run import Progress, run_probes
+from endmark.audit.view import AuditError, PaddedView, View
 
-Get = Callable[[Any], Mapping[str, Tensor]]
-Set = Callable[[Any, Mapping[str, Tensor]], Any]
+Getter = Callable[[Any], Mapping[str, Tensor]]
+Setter = Callable[[Any, Mapping[str, Tensor]], Any]
 
 
 def transition_data(batch: Any) -> Mapping[str, Tensor]:
-    """The tensors of a foreign batch: `batch.data.transition_data` as PyMARL has it, or a mapping's own."""
+    """The tensors of a foreign batch: PyMARL's `batch.data.transition_data`, or a mapping's own."""
     if isinstance(batch, Mapping):
         return batch
     data = getattr(getattr(batch, "data", None), "transition_data", None)
@@ -39,7 +39,7 @@ def transition_data(batch: Any) -> Mapping[str, Tensor]:
 
 
 def with_transition_data(batch: Any, tensors: Mapping[str, Tensor]) -> Any:
-    """A copy of a foreign batch that holds these tensors, and knows its new size if it has one."""
+    """A copy of a foreign batch with other tensors; its `batch_size` and `max_seq_length` follow them."""
     if isinstance(batch, Mapping):
         return {**batch, **tensors}
     other = copy.copy(batch)
@@ -57,30 +57,35 @@ def audit_learner(
     batch: Any,
     call: Callable[[Any, Any], Any],
     *,
-    get: Get = transition_data,
-    set: Set = with_transition_data,
+    get: Getter = transition_data,
+    set: Setter = with_transition_data,
     probes: list[str] | None = None,
     seed: int = 0,
     quick: bool = False,
-    observe: Observe | None = None,
+    on_progress: Progress | None = None,
     **fields: Any,
 ) -> Report:
-    """Audit what `call(learner, batch)` does to the learner; see `audit` and `Case` for the rest.
+    """Audit the changes that `call(learner, batch)` makes to the learner.
 
     call: such as `lambda learner, batch: learner.train(batch, 0, 0)`. It must step a torch optimiser.
-    get: the batch's tensors by name. set: a copy of the batch with these tensors instead.
-    fields: of `Case`, such as `frame_fields` and `step_fields`.
+    get: returns the batch's tensors by name. set: returns a copy of the batch with other tensors.
+    fields: arguments of `Case`, such as `frame_fields` and `step_fields`.
+    The other arguments are those of `audit`.
 
-    Watched: the gradients that optimisers are about to use, the buffers of the learner's modules, tensors,
-    arrays and numbers among its attributes (not those whose size goes with the batch's, which are of the
-    call alone), and what `call` returns if that is a number or a mapping of numbers. Learners seldom return
-    their loss, so gradients stand for it. While this runs they are not clipped, and optimisers step without
-    moving a parameter, so that several epochs are compared at the same weights.
+    These numbers are compared: the gradients at each optimiser step; the buffers of the learner's modules;
+    the tensors, arrays and floats among its attributes; and the numbers that `call` returns, alone or in a
+    mapping. An attribute whose shape depends on the batch's, such as a hidden state, is left out. A learner
+    seldom returns its loss, so the gradients stand for it.
+
+    Each evaluation saves the learner's state first and restores it afterwards: parameters, buffers,
+    optimiser state, random generators, and other Python state that can be copied. During an evaluation
+    gradients are not clipped, and optimiser steps move no parameter, so that several epochs are compared at
+    the same weights.
     """
     case = Case(loss=_no_loss, batch=get(batch), **fields)
     view = view_of(case)
     subject = LearnerSubject(learner, batch, call, get, set, view)
-    return run_probes(subject, view, case, probes=probes, seed=seed, quick=quick, observe=observe)
+    return run_probes(subject, view, case, probes=probes, seed=seed, quick=quick, on_progress=on_progress)
 
 
 def _no_loss(_: Any) -> Tensor:
@@ -88,87 +93,93 @@ def _no_loss(_: Any) -> Tensor:
 
 
 class LearnerSubject:
-    """A learner that is asked what it does to itself."""
+    """A learner, measured by the changes that a call makes to it."""
 
     def __init__(
         self,
         learner: Any,
         batch: Any,
         call: Callable[[Any, Any], Any],
-        get: Get,
-        set: Set,
+        get: Getter,
+        set: Setter,
         view: View,
     ) -> None:
         self.learner, self.batch, self.call, self.get, self.set = learner, batch, call, get, set
-        self.of_the_call: frozenset[str] = frozenset()
-        self.of_the_call = self._of_the_call(view)
+        self.transient: frozenset[str] = frozenset()
+        self.transient = self._transient_attributes(view)
 
-    def look(self, view: View) -> tuple[Observation, dict[str, Tensor]]:
-        """Gradients, buffers, attributes and numbers after one call, and the batch's tensors."""
+    def measure(self, view: View) -> Measurement:
+        """Call the learner on a copy of the view's batch, and collect its numbers; see `audit_learner`."""
         assert isinstance(view, PaddedView)
-        native = self.set(self.batch, view.native())
+        batch = self.set(self.batch, view.to_batch())
         names = parameter_names(self.learner)
-        with restored(self.learner), generators_kept(), clipping_off(self.learner, self.call):
-            with caught_gradients() as gradients:
-                returned = self.call(self.learner, native)
+        with restored_learner(self.learner), restored_generators(), without_clipping(self.learner, self.call):
+            with captured_gradients() as gradients:
+                returned = self.call(self.learner, batch)
             if not gradients:
                 raise AuditError(
-                    "the call stepped no torch optimiser: audit_learner watches that for the gradients"
+                    "the call stepped no torch optimiser: audit_learner reads the gradients at its step"
                 )
-            norm = torch.stack([g.double().norm().cpu() for _, g in gradients]).norm()
-            seen: Observation = {"gradient norm": norm.float()}
-            times: dict[int, int] = {}
-            for i, (parameter, gradient) in enumerate(gradients):
-                times[id(parameter)] = again = times.get(id(parameter), 0) + 1
-                name = names.get(id(parameter), f"parameter {i}")
-                seen[f"gradient of {name}" + (f", step {again}" if again > 1 else "")] = gradient
-            seen |= numbers("metric", returned) | self._state()
-        after = {name: x.detach() for name, x in self.get(native).items() if isinstance(x, Tensor)}
-        return {k: v for k, v in seen.items() if k not in self.of_the_call}, after
+            numbers = _named_gradients(gradients, names) | numbers_in("metric", returned) | self._state()
+        numbers = {name: value for name, value in numbers.items() if name not in self.transient}
+        after = {name: x.detach() for name, x in self.get(batch).items() if isinstance(x, Tensor)}
+        return Measurement(numbers, after)
 
-    def _state(self) -> Observation:
-        """Buffers, and tensors and numbers among the learner's attributes and theirs."""
-        seen: Observation = {}
-        for name, module in modules_of(self.learner):
-            for inner, buffer in module.named_buffers():
-                seen[f"buffer {name}.{inner}".replace(" .", " ")] = buffer.detach().clone()
+    def _state(self) -> Numbers:
+        """The buffers of the learner's modules, and the numbers among its attributes."""
+        numbers: Numbers = {}
+        for path, module in modules_of(self.learner):
+            for name, buffer in module.named_buffers():
+                numbers[f"buffer {path}.{name}".replace(" .", " ")] = buffer.detach().clone()
         for name, value in attributes_of(self.learner).items():
-            seen |= numbers(f"attribute {name}", value)
-        return seen
+            numbers |= numbers_in(f"attribute {name}", value)
+        return numbers
 
-    def _of_the_call(self, view: View) -> frozenset[str]:
-        """Attributes whose size goes with the batch's, such as hidden states that stay behind."""
+    def _transient_attributes(self, view: View) -> frozenset[str]:
+        """The attributes whose shape changes with one more episode, such as hidden states."""
         try:
-            before = self.look(view)[0]
-            after = self.look(view.select([*range(view.n_episodes), 0]))[0]
+            before = self.measure(view).numbers
+            after = self.measure(view.select([*range(view.n_episodes), 0])).numbers
         except Exception:
-            return frozenset()  # whatever it is, it will come again, and be told
+            return frozenset()  # the audit's first evaluation meets the same error, and reports it
         names = [name for name in before if name.startswith("attribute ")]
         return frozenset(n for n in names if n not in after or before[n].shape != after[n].shape)
 
 
+def _named_gradients(gradients: list[tuple[Tensor, Tensor]], names: Mapping[int, str]) -> Numbers:
+    """The gradients by parameter name, those of later optimiser steps apart, and the norm of all."""
+    norm = torch.stack([gradient.double().norm().cpu() for _, gradient in gradients]).norm()
+    numbers: Numbers = {"gradient norm": norm.float()}
+    steps: dict[int, int] = {}
+    for i, (parameter, gradient) in enumerate(gradients):
+        steps[id(parameter)] = step = steps.get(id(parameter), 0) + 1
+        name = names.get(id(parameter), f"parameter {i}")
+        numbers[f"gradient of {name}" + (f", step {step}" if step > 1 else "")] = gradient
+    return numbers
+
+
 @contextmanager
-def caught_gradients() -> Iterator[list[tuple[Tensor, Tensor]]]:
-    """(parameter, its gradient) of every optimiser step inside; the steps change nothing."""
-    caught: list[tuple[Tensor, Tensor]] = []
+def captured_gradients() -> Iterator[list[tuple[Tensor, Tensor]]]:
+    """(parameter, gradient) at every optimiser step inside. The steps change no parameter."""
+    captured: list[tuple[Tensor, Tensor]] = []
     held: list[tuple[Tensor, Tensor]] = []
 
-    def catch(optimiser: torch.optim.Optimizer, *_: Any) -> None:
+    def capture(optimiser: torch.optim.Optimizer, *_: Any) -> None:
         for group in optimiser.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is not None:
-                    caught.append((parameter, parameter.grad.detach().clone()))
+                    captured.append((parameter, parameter.grad.detach().clone()))
                     held.append((parameter, parameter.grad))
-                    parameter.grad = None
+                    parameter.grad = None  # an optimiser skips a parameter without a gradient
 
     def give_back(*_: Any) -> None:
         for parameter, gradient in held:
             parameter.grad = gradient
         held.clear()
 
-    handles = register_optimizer_step_pre_hook(catch), register_optimizer_step_post_hook(give_back)
+    handles = register_optimizer_step_pre_hook(capture), register_optimizer_step_post_hook(give_back)
     try:
-        yield caught
+        yield captured
     finally:
         for handle in handles:
             handle.remove()

@@ -1,4 +1,4 @@
-"""What `endmark audit module:function` names."""
+"""Import and audit the target of `endmark audit module:function`."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ from typing import Any
 
 from endmark.audit.case import Case
 from endmark.audit.findings import Report
-from endmark.audit.observe import in_a_line
-from endmark.audit.run import Observe, audit
+from endmark.audit.measure import in_a_line
+from endmark.audit.run import Progress, audit
 from endmark.audit.view import AuditError
 
 
 def audit_target(
-    target: str, *, seed: int = 0, quick: bool = False, observe: Observe | None = None
+    target: str, *, seed: int = 0, quick: bool = False, on_progress: Progress | None = None
 ) -> Report:
     """Import `module:function` or `path/to/file.py:function`, call it, and audit the `Case` that it returns.
 
-    It may return `functools.partial(audit_learner, learner, batch, call)` instead, which is called with
-    `seed`, `quick` and `observe`, or a `Report`. AuditError says what is wrong with the target.
+    The function may also return a `Report`, or an audit that is ready to run, such as
+    `functools.partial(audit_learner, learner, batch, call)`. That is called with `seed`, `quick` and
+    `on_progress`. Raises AuditError if the target is wrong; the message says how.
     """
     place, colon, name = target.rpartition(":")
     if not colon or not place or not name:
@@ -44,10 +45,10 @@ def audit_target(
         )
     run = partial(audit, given) if isinstance(given, Case) else given
     try:
-        report = run(seed=seed, quick=quick, observe=observe)
+        report = run(seed=seed, quick=quick, on_progress=on_progress)
     except AuditError:
         raise
-    except Exception as error:  # a bug of the audit, it may be: not to be taken for a leak
+    except Exception as error:  # perhaps a bug of the audit: its exit status must not be that of a leak
         raise AuditError(f"the audit of '{target}' fails: {in_a_line(error)}") from error
     if not isinstance(report, Report):
         raise AuditError(f"'{target}' returned a function that gives {type(report).__name__}: want a Report")

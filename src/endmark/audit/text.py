@@ -17,7 +17,7 @@ _STYLE: dict[Severity, str] = {
 
 
 def report_text(report: Report) -> RenderableType:
-    """The findings, the worst first, and what was and was not tried."""
+    """The findings, the worst first, and then the limits of the audit."""
     parts: list[RenderableType] = [part for finding in report.findings for part in _finding(finding)]
     if report.leaks:
         verdict = Text(f"{len(report.leaks)} leak{'s' * (len(report.leaks) > 1)} found.", style="bold red")
@@ -28,9 +28,11 @@ def report_text(report: Report) -> RenderableType:
     parts.append(Text(f"probes: {', '.join(probed)}", style="dim"))
     parts += [Text(f"not run: {name}: {why}", style="dim") for name, why in report.skipped.items()]
     if report.left_alone:
-        parts.append(Text(f"left alone, as the case does not name them: {', '.join(report.left_alone)}"))
+        parts.append(
+            Text(f"not disturbed, since the case does not name them: {', '.join(report.left_alone)}")
+        )
     if report.missing_cases:
-        parts.append(Text("the batch does not contain, so nothing was tried on:", style="yellow"))
+        parts.append(Text("not tried, since the batch does not contain it:", style="yellow"))
         parts += [Text(f"  - {case}") for case in report.missing_cases]
     return Group(*parts)
 

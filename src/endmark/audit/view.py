@@ -1,14 +1,17 @@
-"""A batch as cells: one a (episode, time), each a step, a final frame, or nothing. Probes disturb cells.
+"""A batch as cells: one cell for each (episode, time), which holds a step, a final frame, or nothing.
 
-`PaddedView` has cells (B, C), C = T+1 columns; `RaggedView` has them (F,), one a frame. Both hold their own
-copy of the tensors, and share these methods: `native` makes a fresh copy of what the loss takes, and `unpack`
-gives the tensors in one; `select` some episodes, in this order, one perhaps twice; `with_tensors` the same
-cells with other content; `episode` and `time` of each cell.
+`PaddedView` has cells (B, C), with C = T+1 columns. `RaggedView` has cells (F,), one for each frame. Both
+hold their own copy of the tensors, and share these names:
+
+    episode, time       of each cell
+    to_batch()          a fresh copy of the batch, as the loss takes it
+    tensors_of(batch)   the tensors of such a batch, by name
+    select(episodes)    a view of these episodes in this order; an episode may be repeated
+    with_tensors(...)   the same cells with other content
 """
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -17,25 +20,24 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from endmark.audit.case import Case
-from endmark.episodes import EpisodeBatch, step_mask
+from endmark.episodes import EpisodeBatch
 from endmark.episodes.ragged import ramp
 
 
 class AuditError(ValueError):
-    """The audit cannot run on what it was given; the message says what to do."""
+    """The audit cannot run on this loss or batch; the message says what to do."""
 
 
 @dataclass(frozen=True, eq=False)
 class PaddedView:
     """Padded tensors, (B, C, ...).
 
-    frames, steps: the cells that hold a frame, and that carry a step. terminal, cut: the frames after a
-        step that terminated, and after an episode's last step if it was truncated.
-    filled: the cells that claim to hold data; more than `frames` where stale ones are still marked.
-    alive: cells x N, which agents take part; None if that is not known.
-    flags: the fields that say what is real; 0 everywhere is an empty batch.
-    others: what is in the batch and is no tensor; the loss gets it as it is.
+    frames, steps: the cells that hold a frame, and the cells that carry a step.
+    terminal, cut: the final frames of episodes that terminated, and of those that were truncated.
+    filled: the cells that are marked as data. They include the frames, and stale cells after an end.
+    alive: cells x N, the agents that still take part; None if the batch does not say.
+    flags: the fields that mark real cells; the batch is empty if they are 0 everywhere.
+    others: the entries of the batch that are not tensors; the loss gets them unchanged.
     """
 
     tensors: dict[str, Tensor]
@@ -62,11 +64,11 @@ class PaddedView:
     def time(self) -> Tensor:  # noqa: D102
         return torch.arange(self.frames.shape[1]).expand_as(self.frames)
 
-    def native(self) -> dict[str, Any]:  # noqa: D102
+    def to_batch(self) -> dict[str, Any]:  # noqa: D102
         return {**self.others, **{name: tensor.clone() for name, tensor in self.tensors.items()}}
 
-    def unpack(self, native: Any) -> Mapping[str, Tensor]:  # noqa: D102
-        return {name: tensor for name, tensor in native.items() if isinstance(tensor, Tensor)}
+    def tensors_of(self, batch: Any) -> Mapping[str, Tensor]:  # noqa: D102
+        return {name: tensor for name, tensor in batch.items() if isinstance(tensor, Tensor)}
 
     def select(self, episodes: Sequence[int]) -> PaddedView:  # noqa: D102
         rows, n = torch.tensor(list(episodes), dtype=torch.int64), self.n_episodes
@@ -76,11 +78,11 @@ class PaddedView:
         return replace(self, tensors={**self.tensors, **tensors})
 
     def widen(self, columns: int) -> PaddedView:
-        """So many more columns of padding, zeros like the rest."""
+        """The view with this many more columns of zeros."""
         n, width = self.frames.shape
 
         def wider(x: Tensor) -> Tensor:
-            # `mask` is one column shorter than the rest.
+            # The field `mask` is one column shorter than the others.
             if x.ndim < 2 or x.shape[0] != n or x.shape[1] not in (width, width - 1):
                 return x
             return functional.pad(x, (0, 0) * (x.ndim - 2) + (0, columns))
@@ -88,7 +90,7 @@ class PaddedView:
         return self._map(wider)
 
     def emptied(self) -> PaddedView:
-        """The same content, and nothing of it real."""
+        """The same content without a real step: all flags are 0."""
         return self.with_tensors({name: torch.zeros_like(self.tensors[name]) for name in self.flags})
 
     def _map(self, change: Any) -> PaddedView:
@@ -101,7 +103,7 @@ class PaddedView:
 
 @dataclass(frozen=True, eq=False)
 class RaggedView:
-    """An `EpisodeBatch`. All its cells are frames; it cannot be padded."""
+    """An `EpisodeBatch`. Every cell is a frame; there is no padding."""
 
     batch: EpisodeBatch
     tensors: dict[str, Tensor] = field(default_factory=dict)
@@ -153,15 +155,15 @@ class RaggedView:
     def time(self) -> Tensor:  # noqa: D102
         return ramp(self.batch.lengths + 1)
 
-    def native(self) -> EpisodeBatch:  # noqa: D102
+    def to_batch(self) -> EpisodeBatch:  # noqa: D102
         batch, fields = self.batch, {name: tensor.clone() for name, tensor in self.tensors.items()}
         return EpisodeBatch(batch.spec, fields, batch.lengths.clone(), batch.terminated.clone(), checked=True)
 
-    def unpack(self, native: Any) -> Mapping[str, Tensor]:  # noqa: D102
-        return {**native.fields, "lengths": native.lengths, "terminated": native.terminated}
+    def tensors_of(self, batch: Any) -> Mapping[str, Tensor]:  # noqa: D102
+        return {**batch.fields, "lengths": batch.lengths, "terminated": batch.terminated}
 
     def select(self, episodes: Sequence[int]) -> RaggedView:  # noqa: D102
-        parts = self.native().split()
+        parts = self.to_batch().split()
         return RaggedView(EpisodeBatch.cat([parts[e] for e in episodes]))
 
     def with_tensors(self, tensors: Mapping[str, Tensor]) -> RaggedView:  # noqa: D102
@@ -180,117 +182,9 @@ class RaggedView:
 View = PaddedView | RaggedView
 
 
-def view_of(case: Case) -> View:
-    """The case's batch as cells; AuditError if nothing in it says what is real."""
-    batch = case.batch
-    if isinstance(batch, EpisodeBatch):
-        return RaggedView(batch)
-    tensors = {name: tensor.detach().clone() for name, tensor in batch.items() if isinstance(tensor, Tensor)}
-    others = {name: value for name, value in batch.items() if name not in tensors}
-    for name in others:
-        if hasattr(others[name], "__array__"):
-            raise AuditError(f"field '{name}' is a {type(others[name]).__name__}: want a torch tensor")
-    if case.mask or case.lengths:
-        filled = _sequence_mask(case, tensors)
-        steps = filled & _flags(case.step_mask, tensors, filled) if case.step_mask else filled
-        nothing = torch.zeros_like(filled)
-        flags = tuple(name for name in (case.mask, case.lengths, case.step_mask) if name)
-        cells = {"frames": filled, "steps": steps, "terminal": nothing, "cut": nothing, "filled": filled}
-    else:
-        cells = _episode_cells(tensors)
-        flags = tuple(name for name in ("filled", "terminated", "truncated", "mask") if name in tensors)
-    frame_fields, step_fields = _named_fields(case, tensors, flags, tuple(cells["frames"].shape))
-    alive = tensors["alive"].cpu() != 0 if "alive" in frame_fields else None
-    return PaddedView(
-        tensors=tensors,
-        frame_fields=frame_fields,
-        step_fields=step_fields,
-        alive=alive,
-        flags=flags,
-        others=others,
-        **cells,
-    )
-
-
 def left_alone(view: View) -> tuple[str, ...]:
-    """The batch's fields that no probe disturbs, since the case names them in neither list."""
+    """The batch's fields that no probe disturbs: they are in neither list of the case, and are no flags."""
     if isinstance(view, RaggedView):
         return ()
     known = {*view.frame_fields, *view.step_fields, *view.flags}
     return tuple(name for name in view.tensors if name not in known)
-
-
-def _named_fields(
-    case: Case, tensors: Mapping[str, Tensor], flags: tuple[str, ...], shape: tuple[int, ...]
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The frame and the step fields of the case that the batch has; all of them, but for the usual names."""
-    usual = {f.name: f.default for f in dataclasses.fields(Case)}
-    lists = []
-    for kind in ("frame_fields", "step_fields"):
-        names = tuple(getattr(case, kind))
-        for name in names:
-            if name not in tensors and names != usual[kind]:
-                raise AuditError(f"{kind}: no field '{name}' in the batch; it has {', '.join(tensors)}")
-            if name in tensors and tuple(tensors[name].shape[:2]) != shape:
-                given = tuple(tensors[name].shape)
-                raise AuditError(
-                    f"{kind}: field '{name}' has shape {given}, want {shape} + (...) like the flags: pad "
-                    f"it by a column and let the loss cut it; or leave it out, and it is left alone"
-                )
-        lists.append(tuple(name for name in names if name in tensors and name not in flags))
-    if not any(lists):
-        raise AuditError(
-            f"none of the case's frame_fields and step_fields is in the batch: it has {', '.join(tensors)}"
-        )
-    if case.reward not in (*lists[1], None, usual["reward"]):
-        raise AuditError(f"reward: '{case.reward}' is none of the step fields: {', '.join(lists[1])}")
-    return lists[0], lists[1]
-
-
-def _sequence_mask(case: Case, tensors: Mapping[str, Tensor]) -> Tensor:
-    if case.mask:
-        return _flags(case.mask, tensors, None)
-    fields = [tensors[f] for f in (*case.frame_fields, *case.step_fields) if f in tensors]
-    if not fields:
-        raise AuditError("no frame field and no step field is in the batch: name them in the case")
-    lengths = tensors.get(case.lengths or "")
-    if lengths is None or lengths.ndim != 1:
-        given = "missing" if lengths is None else f"given shape {tuple(lengths.shape)}"
-        raise AuditError(f"field '{case.lengths}': {given}, want (B,), the length of each sequence")
-    return torch.arange(fields[0].shape[1]) < lengths.cpu()[:, None]
-
-
-def _flags(name: str, tensors: Mapping[str, Tensor], like: Tensor | None) -> Tensor:
-    """A mask of the batch as (B, C) bool."""
-    if name not in tensors:
-        raise AuditError(f"field '{name}': missing; the batch has {', '.join(tensors)}")
-    mask = tensors[name].cpu() != 0
-    flat = mask.squeeze(2) if mask.ndim == 3 and mask.shape[2] == 1 else mask
-    if flat.ndim != 2 or (like is not None and flat.shape != like.shape):
-        want = "(B, T)" if like is None else f"{tuple(like.shape)}"
-        raise AuditError(f"field '{name}': given shape {tuple(mask.shape)}, want {want}")
-    return flat
-
-
-def _episode_cells(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    for name in ("filled", "terminated"):
-        if name not in tensors:
-            raise AuditError(
-                f"the batch has no '{name}': it has {', '.join(tensors)}. Give filled and terminated, or "
-                f"name the field that says what is real in Case(mask=...) or Case(lengths=...)"
-            )
-    filled, terminated = tensors["filled"].cpu(), tensors["terminated"].cpu()
-    exact = step_mask(filled, terminated)[..., 0]
-    steps = functional.pad(exact, (0, 1))
-    length = exact.sum(1, keepdim=True)
-    column = torch.arange(filled.shape[1])
-    final = (column == length) & (length > 0)
-    ended = ((terminated[..., 0] != 0) & (column == length - 1)).any(1, keepdim=True)
-    has_frame = filled[..., 0] != 0
-    return {
-        "frames": steps | (final & has_frame),
-        "steps": steps,
-        "terminal": final & has_frame & ended,
-        "cut": final & has_frame & ~ended,
-        "filled": has_frame,
-    }

@@ -33,7 +33,7 @@ class AuditCommand:
     def __call__(self, console: Console) -> None:
         """Run the command."""
         with ProbeDisplay(Console(stderr=True)) as display:
-            report = audit_target(self.target, seed=self.seed, quick=self.quick, observe=display)
+            report = audit_target(self.target, seed=self.seed, quick=self.quick, on_progress=display)
         if self.html is not None:
             self.html.write_text(report_html(report, self.target), encoding="utf-8")
         if self.json:

@@ -1,8 +1,7 @@
 """Small losses, each with one real bug of the field, and its right twin.
 
-They are what the audit is measured by: every mutant must be flagged, by the probe that was made for it, and
-every twin must come out clean. Each is written as somebody of the field would have written it; the two
-differ where `right` is asked, and nowhere else.
+They measure the audit: a probe that was made for its bug must flag each mutant, and each twin must be clean.
+Every loss is written as a researcher would write it. A mutant and its twin differ only where `right` is read.
 """
 
 from support.mutants import agents, masks, numerics, recurrence, returns, sequences, statistics, tokens

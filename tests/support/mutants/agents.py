@@ -37,7 +37,7 @@ def agent_td_error(net: nn.Module, batch: Batch, counted: Tensor, goes_on: Tenso
 
 
 @mutant(
-    "The per-agent mask is dropped: what the dead observe and 'do' is learnt from.",
+    "The per-agent mask is dropped: the loss learns from agents that have left.",
     probes=("agents",),
 )
 def alive_dropped(right: bool, seed: int) -> Case:
@@ -55,7 +55,7 @@ def alive_dropped(right: bool, seed: int) -> Case:
 
 
 @mutant(
-    "An agent's last step bootstraps from what it 'sees' when it is gone, since the team's episode goes on.",
+    "An agent's last step bootstraps from its observation after it has left, since the team goes on.",
     probes=("agents",),
 )
 def bootstrap_from_dead_agent(right: bool, seed: int) -> Case:

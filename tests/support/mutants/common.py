@@ -1,4 +1,4 @@
-"""What the mutants share: the form of one, small networks, small batches."""
+"""Parts that the mutants share: the type `Mutant`, small batches, small networks."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LIMIT = 7
 class Mutant:
     """One bug of the field and its right twin.
 
-    bug: what is wrong, in a sentence. probes: the first is the one that must flag it, the others may.
+    bug: a sentence. probes: the probes that may flag it, and first the one that was made for it.
     make: `make(True, seed)` is the right twin, `make(False, seed)` the mutant, on the same batch and weights.
     """
 
@@ -37,7 +37,7 @@ class Mutant:
 
 
 def mutant(bug: str, probes: tuple[str, ...]) -> Callable[[Callable[[bool, int], Case]], Mutant]:
-    """Makes a `Mutant` of the function below, named like it."""
+    """A decorator: makes a `Mutant` of a function `make(right, seed)`, with the function's name."""
     return lambda make: Mutant(make.__name__, bug, probes, make)
 
 
@@ -67,7 +67,7 @@ TEAM = EpisodeSpec.of(n_agents=2, n_actions=N_ACTIONS, episode_limit=LIMIT, obs_
 def solo(seed: int, *names: str, spec: EpisodeSpec = SOLO) -> dict[str, Tensor]:
     """One agent, without an axis for it: `obs` (B, T+1, 4), `actions` and `reward` (B, T+1).
 
-    Only the fields named, and `filled` and `terminated` (B, T+1, 1), as the flags are everywhere.
+    Only the named fields, and the flags `filled` and `terminated`, which are (B, T+1, 1) everywhere.
     """
     padded = hard_batch(spec, seed)
     squeezed = {
@@ -105,7 +105,7 @@ def refuse_empty(mask: Tensor) -> None:
 
 
 def mean_over(mask: Tensor, x: Tensor) -> Tensor:
-    """The mean of x where the mask is set; 0 where it is nowhere."""
+    """The mean of x where the mask is set; 0 if it is set nowhere."""
     return x[mask].sum() / mask.sum().clamp(min=1)
 
 

@@ -1,4 +1,4 @@
-"""Which steps count, and what the sum over them is divided by."""
+"""Masks and denominators: which steps count, and the number that their sum is divided by."""
 
 from __future__ import annotations
 
@@ -66,11 +66,11 @@ def shifted_mask_on_truncation(right: bool, seed: int) -> Case:
 
 
 @mutant(
-    "The three lines hide one step after the end, and count the stale ones behind it that are still filled.",
+    "The three lines hide one step after the end, and count later stale steps that are still filled.",
     probes=("poison", "padding", "company"),
 )
 def shifted_mask_on_stale_frames(right: bool, seed: int) -> Case:
-    """A slot of the ring that held a longer episode: frames after the end are filled."""
+    """A slot of a ring buffer that held a longer episode before: frames after the end are still filled."""
     net = seeded(seed, lambda: mlp(N_OBS, N_ACTIONS))
     batch, older = team(seed, *TEAM_FIELDS), team(seed + 1, *TEAM_FIELDS)
     terminated = batch["terminated"].amax(1, keepdim=True).bool()  # the rows (B, 1, 1)
@@ -103,7 +103,7 @@ def filled_alone(right: bool, seed: int) -> Case:
 
 
 @mutant(
-    "The mask is 1 - terminated: the terminal step, where the reward is, is dropped, and padding is kept.",
+    "The mask is 1 - terminated: it drops the terminal step, which has the reward, and keeps padding.",
     probes=("weight", "poison", "padding", "company", "bootstrap", "empty"),
 )
 def one_minus_terminated(right: bool, seed: int) -> Case:
@@ -205,7 +205,7 @@ def denominator_of_padded_size(right: bool, seed: int) -> Case:
 
 
 @mutant(
-    "Each episode's mean, then the mean of those: a step of a short episode weighs more than a long one's.",
+    "The loss is the mean of the episodes' means: a step of a short episode weighs more than one of a long.",
     probes=("weight",),
 )
 def mean_of_episode_means(right: bool, seed: int) -> Case:
@@ -224,7 +224,7 @@ def mean_of_episode_means(right: bool, seed: int) -> Case:
 
 
 @mutant(
-    "The reward is taken from the column of the frame that it led to: the first is lost, padding comes in.",
+    "Rewards are read one column too late: the first one is lost, and padding comes in.",
     probes=("weight", "poison", "padding"),
 )
 def reward_shifted_by_one(right: bool, seed: int) -> Case:

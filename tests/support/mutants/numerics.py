@@ -27,7 +27,7 @@ from support.mutants.common import (
     probes=("poison", "padding"),
 )
 def nan_times_zero(right: bool, seed: int) -> Case:
-    """Off-policy policy gradient with the behaviour policy's probabilities, which padding holds ones of."""
+    """Off-policy policy gradient with the behaviour policy's probabilities; padding holds ones."""
     net = seeded(seed, lambda: mlp(N_OBS, N_ACTIONS))
     batch = solo(seed, "obs", "actions", "reward")
     generator = torch.Generator().manual_seed(seed)
@@ -51,7 +51,7 @@ def nan_times_zero(right: bool, seed: int) -> Case:
 
 
 @mutant(
-    "Illegal actions get -inf before the softmax; where padding has no legal one, that is NaN, and NaN * 0.",
+    "Illegal actions get -inf before the softmax. Padding has no legal action, which gives NaN, and NaN * 0.",
     probes=("poison", "padding", "bootstrap", "empty"),
 )
 def no_legal_action_in_padding(right: bool, seed: int) -> Case:
@@ -128,7 +128,7 @@ def filled_written_in_place(right: bool, seed: int) -> Case:
 
 
 @mutant(
-    "Rewards are scaled in place, so every look at the batch makes them smaller.",
+    "Rewards are scaled in place, so every evaluation makes them smaller.",
     probes=("purity",),
 )
 def reward_scaled_in_place(right: bool, seed: int) -> Case:

@@ -1,4 +1,4 @@
-"""Hidden states: where they are read, what they are carried over, which one is stored."""
+"""Hidden states: read at the wrong column, carried over a seam, stored at the wrong time."""
 
 from __future__ import annotations
 
@@ -170,7 +170,7 @@ def hidden_kept_between_updates(right: bool, seed: int) -> Case:
     probes=("bootstrap", "poison", "padding"),
 )
 def stored_hidden_off_by_one(right: bool, seed: int) -> Case:
-    """`hidden` (B, T+1, H): what the actor's memory held when it looked at the frame."""
+    """`hidden` (B, T+1, H): the actor's hidden state before it saw the frame."""
     cell, head = (
         seeded(seed, lambda: nn.GRUCell(N_OBS, HIDDEN)),
         seeded(seed + 1, lambda: mlp(HIDDEN, N_ACTIONS)),

@@ -1,4 +1,4 @@
-"""Bootstraps, backward recursions, ends taken for cuts and cuts for ends."""
+"""Bootstraps and backward recursions; terminations taken for truncations, and the reverse."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def return_bootstrapped_in_last_column(right: bool, seed: int) -> Case:
             for t in reversed(range(n_steps)):
                 onwards = torch.where(ended(batch)[:, t], 0.0, GAMMA * ret[:, t + 1])
                 ret[:, t] = batch["reward"][:, t] + onwards
-                if right:  # behind the end, a frame is worth its value
+                if right:  # after the end, the return of a frame is its value
                     ret[:, t] = torch.where(mask[:, t], ret[:, t], value[:, t])
         advantage = (ret - value)[:, :-1][mask]
         steps = obs[:, :-1][mask]
@@ -161,7 +161,7 @@ def gae_with_validity_as_not_done(right: bool, seed: int) -> Case:
 
 
 @mutant(
-    "GAE goes on over the end: a cut stops the bootstrap of no step, so padding's errors run into real ones.",
+    "GAE does not stop at a truncated end, so the TD errors of padding run into real steps.",
     probes=("poison", "padding"),
 )
 def gae_through_truncation(right: bool, seed: int) -> Case:
@@ -185,7 +185,7 @@ def gae_through_truncation(right: bool, seed: int) -> Case:
 
 
 @mutant(
-    "Flags are shifted by one: a step is cut off from its successor when the next one terminates.",
+    "Flags are shifted by one: a step does not bootstrap if the next one terminates.",
     probes=("bootstrap",),
 )
 def terminated_shifted_by_one(right: bool, seed: int) -> Case:
@@ -199,7 +199,7 @@ def terminated_shifted_by_one(right: bool, seed: int) -> Case:
 
 
 @mutant(
-    "terminated or truncated, either ends the bootstrap: the time limit becomes a bad state.",
+    "`terminated` and `truncated` are merged: both end the bootstrap, so the time limit is a bad state.",
     probes=("bootstrap",),
 )
 def truncation_as_termination(right: bool, seed: int) -> Case:
@@ -213,7 +213,7 @@ def truncation_as_termination(right: bool, seed: int) -> Case:
 
 
 @mutant(
-    "The last step that is filled is taken for the terminal one, however the episode ended.",
+    "The last filled step counts as terminal, however the episode ended.",
     probes=("bootstrap",),
 )
 def end_of_data_as_termination(right: bool, seed: int) -> Case:
@@ -241,11 +241,11 @@ def termination_as_truncation(right: bool, seed: int) -> Case:
 
 
 @mutant(
-    "After a cut the environment has reset itself: the next column is another episode's first observation.",
+    "The environment resets itself after a truncation: the value of the next episode's first frame is used.",
     probes=("poison", "padding"),
 )
 def bootstrap_from_reset_obs(right: bool, seed: int) -> Case:
-    """Columns are steps, one episode a row; behind its end the auto-reset one, masked out.
+    """Columns are steps, with one episode a row; the episode after the automatic reset is masked out.
 
     `final_obs` is what the environment returned when the episode ended, as vector environments do.
     """

@@ -28,7 +28,7 @@ def step_obs(batch: Batch, mask: Tensor) -> Tensor:
 
 
 def nll_of_actions(logits: Tensor, batch: Batch, mask: Tensor) -> Tensor:
-    """Each step's -log p(action), (B, T), 0 where no step is."""
+    """Each step's -log p(action), (B, T), 0 elsewhere."""
     actions = torch.where(mask, batch["actions"][:, :-1], 0)
     return torch.where(mask, -pick(logits.log_softmax(-1), actions), 0.0)
 
@@ -117,7 +117,7 @@ def attention_without_causal_mask(right: bool, seed: int) -> Case:
 
 
 @mutant(
-    "Observations are centred by their episode's mean, which knows what is still to come.",
+    "Observations are centred by their episode's mean, which depends on later frames.",
     probes=("causality",),
 )
 def centred_by_episode_mean(right: bool, seed: int) -> Case:
@@ -137,7 +137,7 @@ def centred_by_episode_mean(right: bool, seed: int) -> Case:
 
 
 @mutant(
-    "Time is a fraction of the batch's longest row, so it depends on who else is in the batch.",
+    "Time is a fraction of the batch's longest row, so it depends on the other episodes.",
     probes=("padding",),
 )
 def time_as_fraction_of_padded_length(right: bool, seed: int) -> Case:

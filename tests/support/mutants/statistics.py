@@ -218,7 +218,7 @@ class RunningMoments(nn.Module):
     probes=("poison", "padding", "bootstrap"),
 )
 def obs_normaliser_over_padding(right: bool, seed: int) -> Case:
-    """Behaviour cloning. The normaliser moves after its use, so the loss looks right until the next one."""
+    """Behaviour cloning. The update comes after the use, so the loss looks right until the next one."""
     net = seeded(seed, lambda: mlp(N_OBS, N_ACTIONS))
     moments = RunningMoments()
 

@@ -1,7 +1,7 @@
 """Token losses of language models: a prompt, a completion, padding behind it.
 
-`attention_mask` (B, T) is 1 where there is a token, `completion_mask` where the model wrote it, so where it
-counts. Position t of every mask, advantage and log-probability speaks of token t, given those before it.
+`attention_mask` (B, T) is 1 where there is a token. `completion_mask` is 1 where the model wrote the token,
+so that it counts. Position t of every mask, advantage and log-probability belongs to token t.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def token_case(loss: object, seed: int, net: nn.Module, *step_fields: str) -> Ca
 
 
 def token_log_prob(net: nn.Module, batch: Batch) -> Tensor:
-    """log p(token t | those before), (B, T); 0 for the first, which nothing comes before."""
+    """log p(token t | earlier tokens), (B, T); 0 for the first token."""
     tokens = torch.where(batch["attention_mask"] != 0, batch["tokens"], 0)
     log_prob = pick(net(tokens[:, :-1]).log_softmax(2), tokens[:, 1:])
     return nn.functional.pad(log_prob, (1, 0))

@@ -1,0 +1,36 @@
+"""Probe: the observation, legal actions and action of an agent do not matter after it has left.
+
+Made for per-agent masks that were dropped on the way to the loss.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from endmark.audit import regions
+from endmark.audit.context import Audit, Skip
+from endmark.audit.findings import Finding
+from endmark.audit.kinds import finding
+from endmark.audit.probes.culprits import culprits, matter
+
+
+def probe(audit: Audit) -> Iterator[Finding]:
+    """Overwrite the fields with an axis for agents where an agent has left."""
+    view = audit.view
+    if view.alive is None:
+        raise Skip("the batch has no 'alive'")
+    if not (~view.alive & view.frames[..., None]).any():
+        raise Skip("no agent leaves an episode before its end")
+    n_agents = view.alive.shape[-1]
+    axis = view.frames.ndim
+    for fields, region in [(view.frame_fields, regions.dead), (view.step_fields, regions.dead_steps)]:
+        own = [
+            field
+            for field in fields
+            if field != "alive"
+            and view.tensors[field].ndim > axis
+            and view.tensors[field].shape[axis] == n_agents > 1
+        ]
+        for culprit in culprits(audit, own, region, "random"):
+            what = matter(culprit.fields, "of an agent that has left")
+            yield finding("agents", what, culprit.changes, audit.evidence(culprit.overwrite))

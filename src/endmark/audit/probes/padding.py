@@ -1,0 +1,29 @@
+"""Probe: the same episodes with more columns of padding give the same result.
+
+Made for denominators that count padded cells, and for recursions and hidden states that start in the last
+column or are read there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+
+from endmark.audit.context import Audit, Skip
+from endmark.audit.findings import Finding
+from endmark.audit.kinds import finding
+from endmark.audit.view import PaddedView
+
+
+def probe(audit: Audit) -> Iterator[Finding]:
+    """Add one column, and then five."""
+    view = audit.view
+    if not isinstance(view, PaddedView):
+        raise Skip("an EpisodeBatch has no padding")
+    audit.require_deterministic()
+    for columns in (1, 5):
+        wider = partial(PaddedView.widen, columns=columns)
+        if changes := audit.changes(wider(view)):
+            what = f"{columns} more column{'s change' if columns > 1 else ' changes'} the result"
+            yield finding("padding", what, changes, audit.fewest_episodes(wider))
+            return

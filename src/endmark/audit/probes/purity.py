@@ -1,0 +1,55 @@
+"""Probe: the loss changes nothing in the batch, and gives the same numbers the second time.
+
+Made for writes in place, as on a float32 `filled` whose `.float()` makes no copy, and for state that a loss
+keeps from one call to the next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from endmark.audit.compare import Change, Numbers, compare, relative_change, same
+from endmark.audit.context import Audit, Unstable
+from endmark.audit.findings import Finding
+from endmark.audit.kinds import finding
+from endmark.audit.measure import in_a_line
+from endmark.audit.restore import reseeded_generators
+
+
+def probe(audit: Audit) -> Iterator[Finding]:
+    """Evaluate the batch again, with other random numbers and then with the same ones.
+
+    Sets `audit.stochastic`, and removes metrics and attributes from the reference that differ at every call.
+    Raises Unstable if any other number differs.
+    """
+    view, subject = audit.view, audit.subject
+    before = view.tensors_of(view.to_batch())
+    try:
+        with reseeded_generators():
+            other, after = subject.measure(view)
+        again = other if not _differing(audit.reference, other) else subject.measure(view).numbers
+    except Exception as error:
+        what = "the loss fails the second time that it is given the same batch"
+        yield finding("purity: twice", what, [Change(f"it fails: {in_a_line(error)}", float("inf"))])
+        raise Unstable(f"{what}, so nothing else can be tried") from error
+    for name, tensor in before.items():
+        if name in after and not same(tensor, after[name]):
+            changes = [Change(f"field {name}", relative_change(tensor, after[name]))]
+            yield finding("purity", f"the loss writes to '{name}'", changes)
+    unsteady = _differing(audit.reference, again)
+    if unsteady and all(name.startswith(("metric ", "attribute ")) for name in unsteady):
+        changes = [Change(name, relative_change(audit.reference.pop(name), again[name])) for name in unsteady]
+        if metrics := [change for change in changes if change.what.startswith("metric ")]:
+            names = ", ".join(change.what for change in metrics)
+            what = f"a number that differs at every call, as a clock does, is not compared: {names}"
+            yield finding("purity: metric", what, metrics)
+    if changes := compare(audit.reference, again):
+        what = "the same batch gives another result the second time"
+        yield finding("purity: twice", what, changes)
+        raise Unstable(f"{what}, so nothing else can be compared")
+    audit.stochastic = bool(compare(audit.reference, other))
+
+
+def _differing(reference: Numbers, other: Numbers) -> list[str]:
+    """The names whose numbers are not the same bit for bit."""
+    return [name for name, value in reference.items() if not same(value, other.get(name))]
