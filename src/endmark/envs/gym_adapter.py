@@ -38,6 +38,7 @@ class GymAdapter:
         self._alive = np.ones(team.n_agents, np.bool_)
         known = own_limit(self._unwrapped)
         self._ended = known.ended if known else None
+        self._clear = known.clear if known else None
         self._limit = shortest(
             episode_limit,
             env.spec.max_episode_steps if env.spec else None,
@@ -61,6 +62,8 @@ class GymAdapter:
     def reset(self, seed: int | None = None) -> Frame:
         """Start an episode and return its first frame."""
         self._steps = 0
+        if self._clear is not None:
+            self._clear(self._unwrapped)
         seen, info = self._env.reset(seed=seed)
         return self._frame(seen, info)
 

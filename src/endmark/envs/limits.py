@@ -13,10 +13,18 @@ class OwnLimit(NamedTuple):
 
     limit: the environment's step limit, or None where it has none.
     ended: whether the MDP is truly over. Every other end that the environment reports is a cut.
+    clear: removes what the last episode left behind and the next one would depend on.
     """
 
     limit: Callable[[Any], int | None]
     ended: Callable[[Any], bool]
+    clear: Callable[[Any], None] = lambda _: None
+
+
+def _clear_players(env: Any) -> None:
+    """Free the cells of the last episode's players: a reset draws free cells while they still stand there."""
+    for player in env.players:
+        player.position = None
 
 
 # By class, since nothing in the environments' interface tells. Both say `terminated` and never `truncated`.
@@ -25,6 +33,7 @@ OWN_LIMITS = {
     "lbforaging.foraging.environment.ForagingEnv": OwnLimit(
         limit=lambda env: env._max_episode_steps,
         ended=lambda env: not env.field.any(),
+        clear=_clear_players,
     ),
     # The warehouse never closes: both its step limit and its limit on idle steps cut it off. 0 means none.
     "rware.warehouse.Warehouse": OwnLimit(limit=lambda env: env.max_steps or None, ended=lambda _: False),
