@@ -24,8 +24,9 @@ class Rendezvous:
 
     def step(self, actions: np.ndarray) -> Step:
         self.places, self.steps = (self.places + actions - 1) % 9, self.steps + 1  # left, stay, right
-        won = not self.places.any()
-        return Step(self.frame(), np.float32(won), terminated=won, truncated=not won and self.steps == 12)
+        if not self.places.any():
+            return Step(self.frame(), np.float32(1), "terminated")
+        return Step(self.frame(), np.float32(0), "truncated" if self.steps == 12 else None)
 
     def frame(self) -> Frame:
         return Frame(np.eye(9, dtype=np.float32)[self.places], np.ones((2, 3), bool), np.ones(2, bool))

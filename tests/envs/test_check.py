@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from endmark.envs import EnvError, Environment, Frame, Step, check
+from endmark.envs import End, EnvError, Environment, Frame, Step, check
 from endmark.episodes import EpisodeSpec
 
 Actions = npt.NDArray[np.int64]
@@ -53,13 +53,8 @@ class Sound:
         self.move(actions)
         if actions[0] == 2 and self.t < self.length:
             self.alive[1] = False
-        ends = self.t == self.length
-        return Step(
-            self.frame(),
-            self.reward(),
-            terminated=ends and self.terminates,
-            truncated=ends and not self.terminates,
-        )
+        end: End | None = "terminated" if self.terminates else "truncated"
+        return Step(self.frame(), self.reward(), end if self.t == self.length else None)
 
     def reward(self) -> npt.NDArray[np.float32]:
         return np.asarray(1.0, np.float32)
@@ -205,26 +200,26 @@ class FickleReward(Sound):
         return np.asarray(self.paid, np.float32)
 
 
-class EndsTwice(Sound):
+class EndsByFlag(Sound):
     def step(self, actions: Actions) -> Step:
-        return super().step(actions)._replace(terminated=self.t == 2, truncated=self.t == 2)
+        return super().step(actions)._replace(end=self.t == self.length)  # type: ignore[arg-type]
 
 
-class IntFlag(Sound):
+class EndsInAnotherWord(Sound):
     def step(self, actions: Actions) -> Step:
-        return super().step(actions)._replace(terminated=0)  # type: ignore[arg-type]
+        return super().step(actions)._replace(end="done")  # type: ignore[arg-type]
 
 
 class NeverEnds(Sound):
     def step(self, actions: Actions) -> Step:
-        return super().step(actions)._replace(terminated=False, truncated=False)
+        return super().step(actions)._replace(end=None)
 
 
 class Undead(Sound):
     def step(self, actions: Actions) -> Step:
         self.t += 1
         self.alive[1] = self.t != 1
-        return Step(self.frame(), self.reward(), truncated=self.t == 4)
+        return Step(self.frame(), self.reward(), "truncated" if self.t == 4 else None)
 
 
 class SeeingDead(Sound):
@@ -241,7 +236,7 @@ class DeadCrew(Sound):
 class CutWithNobodyThere(Sound):
     def step(self, actions: Actions) -> Step:
         self.alive[:] = False
-        return Step(self.frame(), self.reward(), truncated=True)
+        return Step(self.frame(), self.reward(), "truncated")
 
 
 class HearsTheDead(Sound):
@@ -268,8 +263,8 @@ BROKEN = [
     (Unseeded, r"episode 0 played again, frame 0, obs, agent 0.* as the first time: reset\(seed=0\)"),
     (Drifting, r"episode 0 played again, frame 1, obs, agent 0, number \[1\]: given .* as the first time"),
     (FickleReward, r"episode 0 played again, step 0, reward: given \d+\.0, want 1\.0 as the first time"),
-    (EndsTwice, r"episode 0, step 1: given terminated and truncated, want one of them"),
-    (IntFlag, r"episode 0, step 0, terminated: given a int, want a bool"),
+    (EndsByFlag, r"episode 0, step 0, end: given False, want None or one of 'terminated', 'truncated'"),
+    (EndsInAnotherWord, r"episode 0, step 0, end: given 'done', want None or one of 'terminated'"),
     (NeverEnds, r"episode 0, step 3: given an episode that goes on, want an end: spec.episode_limit is 4"),
     (
         Undead,
@@ -297,7 +292,7 @@ def test_a_terminated_end_needs_no_legal_action_and_nobody_alive() -> None:
                 step.frame.avail_actions[:] = False
                 step.frame.alive[:] = False
                 step.frame.obs[:] = 0
-                return step._replace(terminated=True, truncated=False)
+                return step._replace(end="terminated")
             return step
 
     assert check(Gone(), episodes=5).terminated == 5

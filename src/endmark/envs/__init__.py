@@ -6,10 +6,11 @@ from endmark.envs.families import Family, installed
 from endmark.envs.gym_adapter import GymAdapter
 from endmark.envs.make import make
 from endmark.envs.pettingzoo_adapter import PettingZooAdapter
-from endmark.envs.protocol import Environment, Frame, Step
+from endmark.envs.protocol import End, Environment, Frame, Step
 
 __all__ = [
     "CheckReport",
+    "End",
     "EnvError",
     "Environment",
     "Family",

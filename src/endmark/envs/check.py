@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from endmark.envs.errors import EnvError
-from endmark.envs.protocol import Environment, Frame, Step
+from endmark.envs.protocol import End, Environment, Frame, Step
 from endmark.episodes import EpisodeSpec
 from endmark.episodes.spec import Field
 
@@ -184,13 +184,9 @@ def _check_step(step: object, spec: EpisodeSpec, where: str) -> None:
     if not isinstance(step, Step):
         raise _fault(where, _kind(step), "a Step")
     _check_array(step.reward, spec.fields["reward"], f"{where}, reward")
-    for name in ("terminated", "truncated"):
-        if not isinstance(flag := getattr(step, name), bool | np.bool_):
-            raise _fault(f"{where}, {name}", _kind(flag), "a bool")
-    if step.terminated and step.truncated:
-        raise _fault(
-            where, "terminated and truncated", "one of them: an end that is also a cut has terminated"
-        )
+    end: object = step.end
+    if end is not None and not (isinstance(end, str) and end in get_args(End)):
+        raise _fault(f"{where}, end", repr(end), f"None or one of {', '.join(map(repr, get_args(End)))}")
 
 
 def _check_array(value: object, want: Field, where: str) -> None:

@@ -11,7 +11,7 @@ from gymnasium import spaces
 
 from endmark.envs.errors import EnvError
 from endmark.envs.limits import own_limit, shortest
-from endmark.envs.protocol import Frame, Step
+from endmark.envs.protocol import End, Frame, Step
 from endmark.envs.spaces import Team
 from endmark.episodes import EpisodeSpec
 
@@ -80,10 +80,9 @@ class GymAdapter:
             raise EnvError(f"reward at step {self._steps - 1}: given {given!r}, want {want}")
         if terminated and self._ended is not None and not self._ended(self._unwrapped):
             terminated, truncated = False, True
-        if self._steps >= self._limit:
-            truncated = True
-        frame = self._frame(seen, info)
-        return Step(frame, reward, bool(terminated), bool(truncated and not terminated))
+        cut = truncated or self._steps >= self._limit
+        end: End | None = "terminated" if terminated else "truncated" if cut else None
+        return Step(self._frame(seen, info), reward, end)
 
     def close(self) -> None:
         """Free what the environment holds."""

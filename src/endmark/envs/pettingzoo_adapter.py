@@ -11,7 +11,7 @@ from gymnasium import spaces
 
 from endmark.envs.errors import EnvError
 from endmark.envs.limits import shortest
-from endmark.envs.protocol import Frame, Step
+from endmark.envs.protocol import End, Frame, Step
 from endmark.envs.spaces import Team
 from endmark.episodes import EpisodeSpec
 
@@ -119,7 +119,8 @@ class PettingZooAdapter:
             self._alive[:] = was_cut
         elif not over:
             self._alive[:] = goes_on
-        return Step(self._frame(seen, infos), self._reward, over and not truncated, truncated)
+        end: End | None = "truncated" if truncated else "terminated" if over else None
+        return Step(self._frame(seen, infos), self._reward, end)
 
     def close(self) -> None:
         """Free what the environment holds."""

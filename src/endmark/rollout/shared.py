@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from endmark.envs import EnvError, Environment, Frame, Step
+from endmark.envs import End, EnvError, Environment, Frame, Step
 from endmark.episodes import EpisodeSpec
 
 IDLE, RESET, STEP = 0, 1, 2
@@ -66,9 +66,8 @@ class SharedRows:
 
     def step(self, k: int) -> Step:
         """The parent's side: what came of the step in row k."""
-        return Step(
-            self.frames[k], self.fields["reward"][k], bool(self.terminated[k]), bool(self.truncated[k])
-        )
+        end: End | None = "terminated" if self.terminated[k] else "truncated" if self.truncated[k] else None
+        return Step(self.frames[k], self.fields["reward"][k], end)
 
     def _see(self, k: int, frame: Frame) -> None:
         for name in Frame._fields:
