@@ -9,8 +9,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from endmark.envs import EnvError, Environment, GymAdapter, PettingZooAdapter, installed, make
-from endmark.envs import families as families_module
+from endmark.envs import EnvError, Environment, GymAdapter, PettingZooAdapter, installed, known, make
 
 EXAMPLES = [example for family in installed() for example in family.examples]
 
@@ -52,7 +51,7 @@ def test_arguments_reach_the_environment() -> None:
         ("mpe2.simple_spred_v3", "did you mean mpe2.simple_spread_v3"),
         (
             "nowhere.to_be_found",
-            "needs the package 'nowhere', which is not installed: install it, or mend the name",
+            "needs the package 'nowhere', which is not installed: install it, or correct the name",
         ),
         ("nowhere:Nothing-v0", "needs the package 'nowhere'"),
         ("os.path.nothing", "unknown environment"),
@@ -137,5 +136,5 @@ def test_installed_tells_what_is_here_and_how_to_get_the_rest(monkeypatch: pytes
     assert here["lbforaging"].install == 'pip install "endmark[lbf]"'
     assert set(here) == {"gymnasium", "lbforaging", "rware", "mpe2"}
 
-    monkeypatch.setattr(families_module, "find_spec", lambda package: None)
+    monkeypatch.setattr(known, "find_spec", lambda package: None)
     assert not any(family.is_installed for family in installed())

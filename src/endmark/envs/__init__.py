@@ -2,8 +2,8 @@
 
 from endmark.envs.check import CheckReport, check
 from endmark.envs.errors import EnvError
-from endmark.envs.families import Family, installed
 from endmark.envs.gym_adapter import GymAdapter
+from endmark.envs.known import Family, installed
 from endmark.envs.make import make
 from endmark.envs.pettingzoo_adapter import PettingZooAdapter
 from endmark.envs.protocol import End, Environment, Frame, Step

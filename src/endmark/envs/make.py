@@ -13,15 +13,12 @@ from typing import Any
 import gymnasium as gym
 
 from endmark.envs.errors import EnvError
-from endmark.envs.families import FAMILIES, how_to_install
 from endmark.envs.gym_adapter import GymAdapter
+from endmark.envs.known import FAMILIES, how_to_install
 from endmark.envs.pettingzoo_adapter import PettingZooAdapter
 from endmark.envs.protocol import Environment
 
 MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
-
-# How ids start that are often given without the place they come from.
-HOMES = {"Foraging": "lbforaging:", "rware": "rware:", "simple": "mpe2."}
 
 
 def make(env_id: str, *, episode_limit: int | None = None, **kwargs: object) -> Environment:
@@ -97,9 +94,9 @@ def _import(module: str, env_id: str) -> ModuleType:
 def _near_gym(name: str, env_id: str) -> list[str]:
     """Ids that might have been meant, as `make` wants them."""
     if env_id == name:
-        for start, home in HOMES.items():
-            if name.startswith(start):
-                return [home + name]
+        for family in FAMILIES:
+            if family.bare_prefix and name.startswith(family.bare_prefix):
+                return [family.home + name]
     prefix = env_id.removesuffix(name)
     return [prefix + near for near in _near(name, gym.registry)]
 
