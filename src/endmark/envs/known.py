@@ -136,4 +136,4 @@ def how_to_install(package: str) -> str:
         if package in (family.package, *family.extra_packages):
             return family.install
     # No command for an unknown name: misspelt, it may be somebody else's package on PyPI.
-    return "install it, or correct the name; `endmark envs` lists the environments that endmark knows"
+    return "install it, or start in the directory that holds it, or correct the name (see `endmark envs`)"
