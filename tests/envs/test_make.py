@@ -391,6 +391,8 @@ def test_an_attribute_comes_before_a_gymnasium_id(here: Path) -> None:
         ("own_game:Own", {"episode_limit": 0}, "'own_game:Own': episode limit: given 0, want at least 1"),
         ("own_game:OwnGym", {"n_actions": 0}, "'own_game:OwnGym': action space: given Box.*, want Discrete"),
         ("own_game:OwnGym-v0", {"n_actions": 0}, "action space: given Box.*, want Discrete"),
+        ("own_game:OwnGym-v0", {"max_episode_steps": 0}, "max_episode_steps: given 0, want at least 1"),
+        ("own_game:OwnGym-v0", {"max_episode_steps": "9"}, "max_episode_steps: given '9', want at least 1"),
         ("own_parallel", {"works": False}, r"'own_parallel' cannot be used: KeyError: 'map' .*in reset\)"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Environments: the protocol, adapters for Gymnasium and PettingZoo, and a conformance check."""
+"""Environments: their contract and its test, adapters for Gymnasium and PettingZoo, and ids of known ones."""
 
 from endmark.envs.check import CheckReport, check
 from endmark.envs.errors import EnvError

@@ -67,15 +67,14 @@ class GymAdapter:
         self._steps = 0
         if self._clear is not None:
             self._clear(self._unwrapped)
-        seen, info = self._env.reset(seed=seed)
-        return self._frame(seen, info)
+        obs, info = self._env.reset(seed=seed)
+        return self._frame(obs, info)
 
     def step(self, actions: npt.NDArray[np.int64]) -> Step:
         """Apply one action per agent and return the result."""
         chosen = (actions if self._acts_from_zero else actions + self._team.starts).tolist()
-        seen, given, terminated, truncated, info = self._env.step(
-            chosen[0] if self._single else tuple(chosen)
-        )
+        action = chosen[0] if self._single else tuple(chosen)
+        obs, given, terminated, truncated, info = self._env.step(action)
         self._steps += 1
         reward = np.asarray(given, np.float32)
         if reward.shape != self._reward_shape:
@@ -85,7 +84,7 @@ class GymAdapter:
             terminated, truncated = False, True
         cut = truncated or self._steps >= self._limit
         end: End | None = "terminated" if terminated else "truncated" if cut else None
-        return Step(self._frame(seen, info), reward, end)
+        return Step(self._frame(obs, info), reward, end)
 
     def close(self) -> None:
         """Close the Gymnasium environment. A second call does nothing."""
@@ -93,10 +92,10 @@ class GymAdapter:
             self._is_closed = True
             self._env.close()
 
-    def _frame(self, seen: Any, info: dict[str, Any]) -> Frame:
+    def _frame(self, obs: Any, info: dict[str, Any]) -> Frame:
         team, single = self._team, self._single
-        for agent, obs in enumerate((seen,) if single else seen):
-            team.see(agent, obs)
+        for agent, of_agent in enumerate((obs,) if single else obs):
+            team.observe(agent, of_agent)
         masks = info.get("action_mask")
         if masks is None:
             return Frame(team.obs, team.legal, self._alive)

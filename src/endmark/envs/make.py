@@ -83,6 +83,10 @@ def _from_module(
 def _from_gymnasium(
     env_id: str, name: str, home: ModuleType | None, episode_limit: int | None, kwargs: dict[str, Any]
 ) -> Environment:
+    limit = kwargs.get("max_episode_steps")
+    if limit is not None and not (isinstance(limit, int) and (limit > 0 or limit == -1)):
+        # gym.make would notice only after it had made the environment, and not close it.
+        raise EnvError(f"'{env_id}': max_episode_steps: given {limit!r}, want at least 1, or -1 for no limit")
     try:
         # Gymnasium's own checker warns about rewards that are lists; `check` is stricter where it matters.
         env = gym.make(name, disable_env_checker=True, **kwargs)

@@ -94,10 +94,10 @@ class PettingZooAdapter:
         self._steps = 0
         if self._clear is not None:
             self._clear(self._unwrapped)
-        seen, infos = self._env.reset(seed=seed)
+        observations, infos = self._env.reset(seed=seed)
         present = set(self._env.agents)
         self._alive[:] = [agent in present for agent in self._agents]
-        return self._frame(seen, infos)
+        return self._frame(observations, infos)
 
     def step(self, actions: npt.NDArray[np.int64]) -> Step:
         """Apply one action per agent and return the result."""
@@ -109,7 +109,7 @@ class PettingZooAdapter:
             )
             if here
         }
-        seen, rewards, ended, cut, infos = self._env.step(chosen)
+        observations, rewards, ended, cut, infos = self._env.step(chosen)
         self._steps += 1
         if self._mdp_ended is not None and any(ended.values()) and not self._mdp_ended(self._unwrapped):
             # The environment calls its own step limit a termination.
@@ -139,7 +139,7 @@ class PettingZooAdapter:
         elif not over:
             self._alive[:] = goes_on
         end: End | None = "truncated" if truncated else "terminated" if over else None
-        return Step(self._frame(seen, infos), self._reward, end)
+        return Step(self._frame(observations, infos), self._reward, end)
 
     def close(self) -> None:
         """Close the PettingZoo environment. A second call does nothing."""
@@ -147,12 +147,12 @@ class PettingZooAdapter:
             self._is_closed = True
             self._env.close()
 
-    def _frame(self, seen: Mapping[Any, Any], infos: Mapping[Any, Any]) -> Frame:
+    def _frame(self, observations: Mapping[Any, Any], infos: Mapping[Any, Any]) -> Frame:
         team = self._team
         avail = team.avail
         avail[:] = team.legal
         for n, (agent, alive) in enumerate(zip(self._agents, self._alive.tolist(), strict=True)):
-            obs = seen.get(agent) if alive else None
+            obs = observations.get(agent) if alive else None
             if obs is None:
                 team.obs[n] = 0.0
             else:
@@ -160,7 +160,7 @@ class PettingZooAdapter:
                 if isinstance(obs, Mapping) and "observation" in obs:
                     mask = obs.get("action_mask", mask)
                     obs = obs["observation"]
-                team.see(n, obs)
+                team.observe(n, obs)
                 if mask is not None:
                     team.restrict(n, mask)
             if not alive:
