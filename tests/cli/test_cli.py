@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 import subprocess
 import sys
 from importlib.abc import MetaPathFinder
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-import endmark.cli
+import endmark.cli.envs
+from endmark.algorithms import ALGORITHMS
 from endmark.cli import main
 from endmark.run import read_config, read_metrics
 
@@ -75,9 +78,9 @@ def test_the_run_directory_holds_what_it_should(trained: Path) -> None:
     assert "events.out.tfevents." in names
     assert not any("unfinished" in name for name in names)
     config = read_config(trained)
-    assert (config["algorithm"], config["env"]) == ("iql", "CartPole-v1")
+    assert (config["algorithm"]["name"], config["env"]) == ("iql", "CartPole-v1")
     assert (config["steps"], config["seed"]) == (300, 1)
-    assert config["learner"]["hidden_size"] == 8
+    assert config["algorithm"]["hidden_size"] == 8
     assert [line["env_steps"] for line in read_metrics(trained)]
 
 
@@ -112,21 +115,41 @@ def test_envs_shows_what_is_installed(
     assert "rware:rware-tiny-2ag-v2" not in out
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["eval", "--help"], []])
-def test_help_is_no_failure(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as stop:
-        main(arguments)
-    assert not stop.value.code
+@pytest.mark.parametrize("command", ["--help", "train --help", "train vdn -h", "train", "eval --help", ""])
+def test_help_is_no_failure(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    status: object = None
+    try:
+        main(command.split())
+    except SystemExit as stop:
+        status = stop.code
+    assert not status
     out, err = capsys.readouterr()
     assert "usage: endmark" in out
     assert err == ""
 
 
-def test_every_option_of_train_has_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+def test_train_help_lists_every_algorithm_with_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["train", "--help"])
+    lines = capsys.readouterr().out.splitlines()
+    for name, config in ALGORITHMS.items():
+        assert f"  {name:5}  {str(config.__doc__).splitlines()[0]}" in lines
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_the_help_of_an_algorithm_shows_its_options_and_no_others(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit):
-        main(["train", "--help"])
-    out = capsys.readouterr().out
-    for option in ("--steps", "--seed", "--gamma", "--lr", "--run-dir", "--device", "--target-update"):
+        main(["train", name, "--help"])
+    out = words(capsys.readouterr().out)
+    kinds: dict[str, Any] = dict(ALGORITHMS)
+    fields = {algorithm: {f.name for f in dataclasses.fields(kind)} for algorithm, kind in kinds.items()}
+    options = {option.replace("-", "_") for option in re.findall(r"--([a-z][a-z-]+)", out)}
+    assert fields[name] <= options
+    others = set().union(*fields.values()) - fields[name]
+    assert others
+    assert not others & options
+    for option in ("--steps", "--seed", "--run-dir", "--device", "--env-arg", "--like"):
         assert option in out
     assert "Discount of a step's future" in out
 
@@ -178,9 +201,21 @@ def failure(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ("train ppo --env CartPole-v1", ["'ppo'", "'iql', 'vdn', 'qmix'"]),
+        ("train ppo --env CartPole-v1", ["unknown algorithm 'ppo'", "did you mean ippo"]),
+        ("train dance --env CartPole-v1", ["want one of iql, vdn, qmix, ia2c", "module:Config"]),
         ("train iql", ["--env"]),
-        ("train --env CartPole-v1", ["{iql,vdn,qmix}"]),
+        ("train --env CartPole-v1", ["want an algorithm: iql, vdn, qmix"]),
+        (
+            "train mappo --env CartPole-v1 --replay-frames 9",
+            ["--replay-frames: no option of mappo; it is one of iql, vdn"],
+        ),
+        ("train vdn --env CartPole-v1 --no-normalise-value", ["--no-normalise-value: no option of vdn"]),
+        ("train iql --env CartPole-v1 --env-arg size", ["env_arg: given 'size', want key=value"]),
+        ("train iql --env CartPole-v1 --env-arg size=3", ["CartPole-v1", "size"]),
+        ("train --like no/such/run", ["no/such/run is no run directory"]),
+        ("train no_such_file:Config --env CartPole-v1", ["cannot import 'no_such_file'"]),
+        ("train json:Config --env CartPole-v1", ["the module 'json' has no 'Config'"]),
+        ("train json:JSONDecoder --env CartPole-v1", ["is no dataclass, want a config"]),
         ("train iql --env NoSuchThing-v1", ["unknown environment 'NoSuchThing-v1'", "endmark envs"]),
         ("train iql --env CartPole-v7", ["'CartPole-v7'"]),
         ("train iql --env CartPol-v1", ["did you mean CartPole-v1"]),
@@ -295,7 +330,7 @@ def test_an_interruption_is_one_line(
     def interrupted() -> list[object]:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(endmark.cli, "installed", interrupted)
+    monkeypatch.setattr(endmark.cli.envs, "installed", interrupted)
     with pytest.raises(SystemExit) as stop:
         main(["envs"])
     assert stop.value.code == 130

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
-from endmark.envs import EnvError, Environment, Frame, Step, check
+from endmark.envs import End, EnvError, Environment, Frame, Step, check, known, make
 from endmark.episodes import EpisodeSpec
 
 Actions = npt.NDArray[np.int64]
@@ -53,13 +57,8 @@ class Sound:
         self.move(actions)
         if actions[0] == 2 and self.t < self.length:
             self.alive[1] = False
-        ends = self.t == self.length
-        return Step(
-            self.frame(),
-            self.reward(),
-            terminated=ends and self.terminates,
-            truncated=ends and not self.terminates,
-        )
+        end: End | None = "terminated" if self.terminates else "truncated"
+        return Step(self.frame(), self.reward(), end if self.t == self.length else None)
 
     def reward(self) -> npt.NDArray[np.float32]:
         return np.asarray(1.0, np.float32)
@@ -69,15 +68,14 @@ class Sound:
 
 
 def test_a_sound_environment_passes_and_is_summed_up() -> None:
-    env = Sound()
-    assert isinstance(env, Environment)
-    report = check(env, episodes=20, seed=1)
+    assert isinstance(Sound(), Environment)
+    report = check(Sound, episodes=20, seed=1)
     assert report.episodes == 20 == report.terminated + report.truncated
     assert report.terminated > 0
     assert report.truncated > 0
     assert 40 <= report.steps <= 80
     assert report.mean_length == report.steps / 20 == report.mean_return
-    assert check(env, episodes=20, seed=1) == report
+    assert check(Sound, episodes=20, seed=1) == report
 
 
 def test_a_reward_for_each_agent_is_summed_over_agents() -> None:
@@ -87,7 +85,7 @@ def test_a_reward_for_each_agent_is_summed_over_agents() -> None:
         def reward(self) -> npt.NDArray[np.float32]:
             return np.array([1.0, 2.0], np.float32)
 
-    report = check(Each(), episodes=1)
+    report = check(Each, episodes=1)
     assert 2 <= report.steps <= 4
     assert report.mean_return == 3.0 * report.steps
 
@@ -103,7 +101,7 @@ def test_arrays_may_be_reused() -> None:
             self.buffer[:] = frame.obs
             return frame._replace(obs=self.buffer)
 
-    assert check(Reusing(), episodes=5).episodes == 5
+    assert check(Reusing, episodes=5).episodes == 5
 
 
 # What breaks the protocol, and the words that tell.
@@ -205,26 +203,26 @@ class FickleReward(Sound):
         return np.asarray(self.paid, np.float32)
 
 
-class EndsTwice(Sound):
+class EndsByFlag(Sound):
     def step(self, actions: Actions) -> Step:
-        return super().step(actions)._replace(terminated=self.t == 2, truncated=self.t == 2)
+        return super().step(actions)._replace(end=self.t == self.length)  # type: ignore[arg-type]
 
 
-class IntFlag(Sound):
+class EndsInAnotherWord(Sound):
     def step(self, actions: Actions) -> Step:
-        return super().step(actions)._replace(terminated=0)  # type: ignore[arg-type]
+        return super().step(actions)._replace(end="done")  # type: ignore[arg-type]
 
 
 class NeverEnds(Sound):
     def step(self, actions: Actions) -> Step:
-        return super().step(actions)._replace(terminated=False, truncated=False)
+        return super().step(actions)._replace(end=None)
 
 
 class Undead(Sound):
     def step(self, actions: Actions) -> Step:
         self.t += 1
         self.alive[1] = self.t != 1
-        return Step(self.frame(), self.reward(), truncated=self.t == 4)
+        return Step(self.frame(), self.reward(), "truncated" if self.t == 4 else None)
 
 
 class SeeingDead(Sound):
@@ -241,7 +239,7 @@ class DeadCrew(Sound):
 class CutWithNobodyThere(Sound):
     def step(self, actions: Actions) -> Step:
         self.alive[:] = False
-        return Step(self.frame(), self.reward(), truncated=True)
+        return Step(self.frame(), self.reward(), "truncated")
 
 
 class HearsTheDead(Sound):
@@ -250,42 +248,107 @@ class HearsTheDead(Sound):
         self.alive[1] = False
 
 
+class Accumulating(Sound):
+    """Its rewards depend on the episodes before, but not on the steps before in the same episode."""
+
+    episodes = 0
+
+    def reset(self, seed: int | None = None) -> Frame:
+        self.episodes += 1
+        return super().reset(seed)
+
+    def reward(self) -> npt.NDArray[np.float32]:
+        return np.asarray(self.episodes, np.float32)
+
+
+class OccupiedPlaces(Sound):
+    """Draws a place again if it is where the last episode ended: rarely, and in the first frame alone."""
+
+    last: int | None = None
+
+    def reset(self, seed: int | None = None) -> Frame:
+        frame = super().reset(seed)
+        while (drawn := int(self.rng.integers(20))) == self.last:
+            pass
+        self.place[0, 0] = self.last = drawn
+        return frame._replace(obs=self.place.copy(), state=np.zeros(3, np.float32))
+
+
+class SharedState(Sound):
+    """Not even two fresh environments are alike."""
+
+    made = 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        SharedState.made += 1
+
+    def reward(self) -> npt.NDArray[np.float32]:
+        return np.asarray(self.made, np.float32)
+
+
+class FailsAtTheSecondClose(Sound):
+    is_open = True
+
+    def close(self) -> None:
+        if not self.is_open:
+            raise RuntimeError("closed already")
+        self.is_open = False
+
+
+HISTORY = "an episode must depend on its seed and actions alone"
 BROKEN = [
     (NoClose, r"a NoClose: given no method 'close', want close\(\)"),
     (UnseededReset, r"given reset\(\) -> 'Frame', want reset\(seed=None\)"),
     (IdleStep, r"a IdleStep: given step\(\) -> 'Step', want step\(actions\)"),
     (NoSpec, r"spec: given a dict, want an EpisodeSpec"),
-    (TupleForFrame, r"episode 0, frame 0: given a tuple, want a Frame"),
-    (DoubleObs, r"episode 0, frame 0, obs: given dtype float64, want dtype float32"),
+    (TupleForFrame, r"seed 0, frame 0: given a tuple, want a Frame"),
+    (DoubleObs, r"seed 0, frame 0, obs: given dtype float64, want dtype float32"),
     (NarrowMask, r"frame 0, avail_actions: given shape \(2, 2\), want shape \(2, 3\), as in the spec"),
     (NoState, r"frame 0, state: given None, want a numpy array"),
     (UnannouncedState, r"frame 0, state: given a ndarray, want None: the spec has no field 'state'"),
-    (NanObs, r"episode 1, frame 1, obs, agent 1, number \[0\]: given nan, want finite numbers"),
-    (InfiniteReward, r"episode 0, step 0, reward: given inf, want finite numbers"),
-    (FloatReward, r"episode 0, step 0, reward: given a float, want a numpy array"),
-    (RewardOfWrongShape, r"episode 0, step 0, reward: given shape \(2,\), want shape \(\)"),
-    (NothingLegal, r"episode 1, frame 1, avail_actions, agent 1: given no legal action, want at least one"),
-    (Unseeded, r"episode 0 played again, frame 0, obs, agent 0.* as the first time: reset\(seed=0\)"),
-    (Drifting, r"episode 0 played again, frame 1, obs, agent 0, number \[1\]: given .* as the first time"),
-    (FickleReward, r"episode 0 played again, step 0, reward: given \d+\.0, want 1\.0 as the first time"),
-    (EndsTwice, r"episode 0, step 1: given terminated and truncated, want one of them"),
-    (IntFlag, r"episode 0, step 0, terminated: given a int, want a bool"),
-    (NeverEnds, r"episode 0, step 3: given an episode that goes on, want an end: spec.episode_limit is 4"),
+    (NanObs, r"seed \d, frame 1, obs, agent 1, number \[0\]: given nan, want finite numbers"),
+    (InfiniteReward, r"seed 0, step 0, reward: given inf, want finite numbers"),
+    (FloatReward, r"seed 0, step 0, reward: given a float, want a numpy array"),
+    (RewardOfWrongShape, r"seed 0, step 0, reward: given shape \(2,\), want shape \(\)"),
+    (NothingLegal, r"seed \d, frame 1, avail_actions, agent 1: given no legal action, want at least one"),
+    (EndsByFlag, r"seed 0, step 0, end: given False, want None or one of 'terminated', 'truncated'"),
+    (EndsInAnotherWord, r"seed 0, step 0, end: given 'done', want None or one of 'terminated'"),
+    (NeverEnds, r"seed 0, step 3: given an episode that goes on, want an end: spec.episode_limit is 4"),
+    (Undead, r"seed 0, frame 2, alive, agent 1: given True, want False: the agent left earlier"),
     (
-        Undead,
-        r"episode 0, frame 2, alive, agent 1: given True, want False: it had left, and cannot come back",
+        SeeingDead,
+        r"seed 0, frame 0, obs, agent 1: given numbers other than 0, want zeros: the agent has left",
     ),
-    (SeeingDead, r"episode 0, frame 0, obs, agent 1: given numbers other than 0, want zeros: it has left"),
-    (DeadCrew, r"episode 0, frame 1, alive: given False for everybody, want somebody alive"),
-    (CutWithNobodyThere, r"episode 0, frame 1, alive: given False for everybody, want somebody alive"),
+    (DeadCrew, r"seed \d, frame 1, alive: given False for all agents, want at least one agent alive"),
+    (
+        CutWithNobodyThere,
+        r"seed 0, frame 1, alive: given False for all agents, want at least one agent alive",
+    ),
     (HearsTheDead, r"frame 2, obs, agent 0.*whatever the actions of agents that have left"),
+    (Unseeded, r"seed 0, frame 0, obs, agent 0.*, as the first time: reset\(seed=0\) and the same actions"),
+    (SharedState, r"seed 0, step 0, reward: given \d+\.0, want \d+\.0, as the first time: reset\(seed=0\)"),
+    (Drifting, rf"seed \d, frame 1, obs, agent 0, number \[1\]: given .* in a used environment.*: {HISTORY}"),
+    (
+        FickleReward,
+        rf"seed \d, step 0, reward: given \d+\.0 in a used environment, want 1\.0, as in a fresh.*{HISTORY}",
+    ),
+    (
+        Accumulating,
+        r"seed 1, step 0, reward: given \d\.0 in a used environment, want 1\.0, as in a fresh one",
+    ),
+    (
+        OccupiedPlaces,
+        rf"seed \d+, frame 0, obs, agent 0, number \[0\]: given .* in a used environment, want .*: {HISTORY}",
+    ),
+    (FailsAtTheSecondClose, r"close\(\) called twice: given RuntimeError, want no effect the second time"),
 ]
 
 
 @pytest.mark.parametrize(("broken", "words"), BROKEN, ids=[broken.__name__ for broken, _ in BROKEN])
 def test_what_is_wrong_is_named(broken: type[Sound], words: str) -> None:
     with pytest.raises(EnvError, match=words) as caught:
-        check(broken(), episodes=10)
+        check(broken, episodes=10)
     assert "\n" not in str(caught.value)
 
 
@@ -297,12 +360,101 @@ def test_a_terminated_end_needs_no_legal_action_and_nobody_alive() -> None:
                 step.frame.avail_actions[:] = False
                 step.frame.alive[:] = False
                 step.frame.obs[:] = 0
-                return step._replace(terminated=True, truncated=False)
+                return step._replace(end="terminated")
             return step
 
-    assert check(Gone(), episodes=5).terminated == 5
+    assert check(Gone, episodes=5).terminated == 5
 
 
 def test_no_episodes_are_no_check() -> None:
     with pytest.raises(EnvError, match="given 0, want at least 1"):
-        check(Sound(), episodes=0)
+        check(Sound, episodes=0)
+    with pytest.raises(EnvError, match="given 0, want at least 1"):
+        check(Sound, resets=0)
+
+
+def test_few_episodes_are_enough_to_find_a_history() -> None:
+    for broken in (Drifting, FickleReward, Accumulating):
+        with pytest.raises(EnvError, match=HISTORY):
+            check(broken, episodes=1, resets=2)
+
+
+def test_an_environment_that_was_made_already_is_refused() -> None:
+    unchecked: Any = getattr(
+        check, "__wrapped__", check
+    )  # without the types that the tests check at run time
+    with pytest.raises(EnvError, match=r"check\(make_env\): given a Sound, want a callable that makes an"):
+        unchecked(Sound())
+    env = Sound()
+    with pytest.raises(EnvError, match=r"make_env\(\): given the same environment twice, want a fresh one"):
+        check(lambda: env)
+
+
+def test_environments_of_one_maker_have_one_spec() -> None:
+    sizes = iter(range(4, 100))
+
+    class Growing(Sound):
+        def __init__(self) -> None:
+            super().__init__()
+            self.spec = replace(self.spec, episode_limit=next(sizes))
+
+    with pytest.raises(EnvError, match=r"make_env\(\): given environments whose specs differ"):
+        check(Growing)
+
+
+def test_level_based_foraging_with_its_players_left_standing_is_found_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(known, "FAMILIES", [replace(family, clear=None) for family in known.FAMILIES])
+    make_env = partial(make, "lbforaging:Foraging-5x5-2p-1f-v3")
+    with pytest.raises(EnvError, match=rf"seed \d+, frame 0, obs, agent 0, number \[\d\].*{HISTORY}"):
+        check(make_env)
+
+
+def counted(broken: type[Sound]) -> tuple[Callable[[], Sound], list[int]]:
+    """A maker of these environments, and the number that it made and that are open."""
+    counts = [0, 0]
+
+    class Counted(broken):  # type: ignore[valid-type, misc]
+        is_counted = False
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.is_counted = True
+            counts[0] += 1
+            counts[1] += 1
+
+        def close(self) -> None:
+            counts[1] -= self.is_counted
+            self.is_counted = False
+            super().close()
+
+    return Counted, counts
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [Sound, *(broken for broken, _ in BROKEN if broken is not NoClose)],
+    ids=lambda kind: kind.__name__,
+)
+def test_everything_made_is_closed(kind: type[Sound]) -> None:
+    make_env, counts = counted(kind)
+    with nullcontext() if kind is Sound else pytest.raises(EnvError):
+        check(make_env, episodes=4)
+    assert counts[0] > 0
+    assert counts[1] == 0
+
+
+def test_an_error_of_the_environment_itself_arrives_and_everything_is_closed() -> None:
+    class Failing(Sound):
+        def step(self, actions: Actions) -> Step:
+            raise KeyError("no such map")
+
+        def close(self) -> None:
+            raise RuntimeError("and it cannot be closed")
+
+    make_env, counts = counted(Failing)
+    with pytest.raises(KeyError, match="no such map"):
+        check(make_env)
+    assert counts[0] > 0
+    assert counts[1] == 0

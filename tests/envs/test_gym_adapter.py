@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import gymnasium as gym
@@ -226,7 +227,7 @@ def test_agents_that_differ_are_padded_and_masked() -> None:
     env.step(np.array([0, 0]))
     step = env.step(np.array([0, 0]))
     assert (step.terminated, step.truncated) == (True, False)  # the environment says both
-    assert check(env).terminated == 3
+    assert check(lambda: GymAdapter(Unlike(), episode_limit=10)).terminated == 3
 
 
 def test_legal_actions_of_each_agent() -> None:
@@ -240,7 +241,7 @@ def test_legal_actions_of_each_agent() -> None:
     ("masks", "words"),
     [
         ([[1, 1], [1, 1]], r"action_mask of agent 0: given shape \(2,\), want \(3,\)"),
-        ([[1, 1, 1]], "given 1 masks, want 2, one an agent"),
+        ([[1, 1, 1]], "given 1 masks, want 2, one per agent"),
     ],
 )
 def test_masks_that_do_not_fit(masks: object, words: str) -> None:
@@ -251,7 +252,7 @@ def test_masks_that_do_not_fit(masks: object, words: str) -> None:
 def test_a_reward_that_does_not_fit() -> None:
     env = GymAdapter(Unlike(reward=1.0), episode_limit=10)
     env.reset()
-    with pytest.raises(EnvError, match=r"reward at step 0: given 1.0, want 2 numbers, one an agent"):
+    with pytest.raises(EnvError, match=r"reward at step 0: given 1.0, want 2 numbers, one per agent"):
         env.step(np.array([0, 0]))
 
 
@@ -287,10 +288,8 @@ def test_spaces_that_do_not_fit() -> None:
     ],
 )
 def test_the_adapter_keeps_to_the_protocol(env_id: str, options: dict[str, Any]) -> None:
-    env = make(env_id, **options)
-    report = check(env, episodes=4, seed=7)
+    report = check(partial(make, env_id, **options), episodes=4, resets=20, seed=7)
     assert report.episodes == 4 == report.terminated + report.truncated
-    env.close()
 
 
 def test_a_seed_starts_a_sequence_of_episodes() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -303,7 +304,7 @@ def test_what_cannot_be_adapted() -> None:
 
 @pytest.mark.parametrize("env_id", [SPREAD, "mpe2.simple_speaker_listener_v4", "mpe2.simple_adversary_v3"])
 def test_real_environments_keep_to_the_protocol(env_id: str) -> None:
-    report = check(make(env_id), episodes=3)
+    report = check(partial(make, env_id), episodes=3, resets=20)
     assert (report.steps, report.truncated) == (75, 3)
 
 
@@ -312,6 +313,6 @@ def test_real_environments_keep_to_the_protocol(env_id: str) -> None:
 @pytest.mark.parametrize("how", ["terminated", "truncated", "vanished"])
 def test_leaving_keeps_to_the_protocol(masks: str | None, last_words: bool, how: str) -> None:
     ends = {"b": (1, how), "a": (3, how), "c": (4, "truncated")}
-    report = check(scripted(ends, masks=masks, last_words=last_words)[1], episodes=2)
+    report = check(lambda: scripted(ends, masks=masks, last_words=last_words)[1], episodes=2)
     assert (report.steps, report.truncated) == (10, 2)
     assert report.mean_return == 2 + 4 + 5

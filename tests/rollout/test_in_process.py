@@ -144,17 +144,6 @@ def test_first_is_true_exactly_where_an_episode_starts() -> None:
         np.testing.assert_array_equal(torch.stack([obs[k] for obs in policy.obs[: len(want)]]), seen)
 
 
-def test_an_end_that_is_both_counts_as_a_termination() -> None:
-    class Both(Scripted):
-        def step(self, actions: npt.NDArray[np.int64]) -> Step:
-            step = super().step(actions)
-            ended = step.terminated or step.truncated
-            return step._replace(terminated=ended, truncated=ended)
-
-    batch = play([Both()], ByObservation(), SEEDS)
-    assert batch.terminated.all()
-
-
 def test_an_environment_that_breaks_its_spec_is_refused() -> None:
     class TooLong(Scripted):
         def step(self, actions: npt.NDArray[np.int64]) -> Step:

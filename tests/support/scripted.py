@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from endmark.envs import Frame, Step
+from endmark.envs import End, Frame, Step
 from endmark.episodes import EpisodeSpec
 
 LIMIT = 9
@@ -82,7 +82,8 @@ class Scripted:
         log.reward.append(self._reward.copy())
         if self._t == length_of(log.seed):
             log.terminated, log.truncated = terminates(log.seed), not terminates(log.seed)
-        return Step(self._see(), self._reward, log.terminated, log.truncated)
+        end: End | None = "terminated" if log.terminated else "truncated" if log.truncated else None
+        return Step(self._see(), self._reward, end)
 
     def close(self) -> None:
         pass

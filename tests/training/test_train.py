@@ -263,6 +263,7 @@ class Stale:
 
     def __init__(self, learner: Learner, threads: int) -> None:
         self.learner, self.actor, self.begun = learner, copy.deepcopy(learner.actor), 0
+        self.device = torch.device("cpu")
         self.waiting: list[EpisodeBatch] = []
 
     def begin(self, batch: EpisodeBatch) -> None:
@@ -293,6 +294,7 @@ OVERLAPPED = replace(TINY, algorithm=replace(IQL, lr=0.01), overlap=True)
 def test_overlapped_updates_change_what_acts_and_nothing_else(
     config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    config = replace(config, steps=2 * config.steps)
     first, counters = train(config, tmp_path / "first", quietly)
     second, _ = train(config, tmp_path / "second", quietly)
     train(replace(config, overlap=False), tmp_path / "in turn", quietly)

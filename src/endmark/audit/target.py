@@ -57,13 +57,10 @@ def audit_target(
 
 def _module(place: str) -> Any:
     if not place.endswith(".py"):
-        sys.path.insert(0, str(Path.cwd()))  # as `python -m` does
         try:
             return importlib.import_module(place)
         except Exception as error:
             raise AuditError(f"'{place}' cannot be imported: {in_a_line(error)}") from error
-        finally:
-            sys.path.pop(0)
     path = Path(place)
     spec = importlib.util.spec_from_file_location(path.stem, path)
     if not path.is_file() or spec is None or spec.loader is None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from difflib import get_close_matches
 from typing import NoReturn
 
@@ -39,15 +40,34 @@ def main(args: Sequence[str] | None = None) -> None:
             f"no command '{name}': "
             + (f"did you mean {near[0]}?" if near else f"want one of {', '.join(COMMANDS)}")
         )
-    if (here := os.getcwd()) not in sys.path:  # for environments, algorithms and losses in files of one's own
-        sys.path.insert(0, here)
     try:
-        importlib.import_module(COMMANDS[name][0]).run(rest)
+        with current_directory_importable():
+            importlib.import_module(COMMANDS[name][0]).run(rest)
     except (ValueError, OSError) as error:
         fail(" ".join(str(error).split()))
     except KeyboardInterrupt:  # outside the training loop, or for the second time
         print("endmark: interrupted", file=sys.stderr)
         raise SystemExit(130) from None
+
+
+@contextmanager
+def current_directory_importable() -> Iterator[None]:
+    """Import from the current directory first, as `python -m` does, and as worker processes then do too.
+
+    So environments, algorithms and losses are found in files of one's own.
+    """
+    here = None
+    with suppress(FileNotFoundError):  # the directory was removed
+        here = os.getcwd()
+    if here is None or here in sys.path or "" in sys.path:
+        yield
+        return
+    sys.path.insert(0, here)
+    try:
+        yield
+    finally:
+        with suppress(ValueError):  # an imported module may have changed the path
+            sys.path.remove(here)
 
 
 def fail(message: str) -> NoReturn:

@@ -7,23 +7,21 @@ import io
 import itertools
 import re
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import tyro
 
 from endmark.cli import fail
 
-C = TypeVar("C")
-
 
 def parse(
-    command: type[C],
+    command: Any,
     name: str,
     args: Sequence[str],
     *,
     default: Any = None,
     hint: Callable[[str], str] = str,
-) -> C:
+) -> Any:
     """The command that the arguments ask for; a bad argument ends the program with one line.
 
     default: a command to take values from that no argument gives. hint: may add to an error's message.
@@ -32,10 +30,9 @@ def parse(
     options = {} if default is None else {"default": default}
     try:
         with contextlib.redirect_stderr(errors):
-            parsed: C = tyro.cli(
+            return tyro.cli(
                 command, prog=f"endmark {name}", args=args, config=[tyro.conf.OmitArgPrefixes], **options
             )
-            return parsed
     except SystemExit as stop:
         if not stop.code:
             raise

@@ -1,28 +1,42 @@
-"""Does an environment keep to the protocol? Play it, and say where it does not."""
+"""Test an environment against the contract in `endmark.envs.protocol`, by playing it."""
 
 from __future__ import annotations
 
-import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any
+from itertools import chain, islice
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from endmark.envs.errors import EnvError
+from endmark.envs.contract import (
+    check_agents,
+    check_first_frame,
+    check_frame,
+    check_step,
+    checked_spec,
+    fault,
+    first_index,
+    kind,
+    place,
+)
 from endmark.envs.protocol import Environment, Frame, Step
 from endmark.episodes import EpisodeSpec
-from endmark.episodes.spec import Field
 
 Actions = npt.NDArray[np.int64]
+
+FEW_STEPS = 3
+RESETS_PER_SEED = 5
 
 
 @dataclass(frozen=True)
 class CheckReport:
-    """What was played.
+    """Statistics of the whole episodes that `check` played.
 
-    mean_length: steps an episode.
-    mean_return: sum of the rewards of an episode, over agents too where each has its own.
+    mean_length: steps per episode.
+    mean_return: sum of an episode's rewards, also over agents where each has its own.
     """
 
     episodes: int
@@ -35,212 +49,230 @@ class CheckReport:
 
 @dataclass
 class _Episode:
-    """What was played, in arrays of its own."""
+    """An episode of a fresh environment, or its first steps. The arrays are copies."""
 
+    seed: int
     first: Frame
     actions: list[Actions] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
 
 
+class _Difference(NamedTuple):
+    """The first value in which an episode differs from the same episode in a fresh environment."""
+
+    where: str
+    given: object
+    want: object
+
+
 def check(
-    env: Any,
+    make_env: Callable[[], Any],
     *,
     episodes: int = 3,
+    resets: int = 100,
     seed: int = 0,
 ) -> CheckReport:
-    """Play random legal actions, twice from the same seed, and raise `EnvError` at the first fault.
+    """Play random legal actions, and raise `EnvError` at the first breach of the contract.
 
-    The message names the episode, the frame or step, the field and the agent, what was given and what was
-    wanted. Frame t is what is seen before step t; both count from 0. Only what was played has been checked:
-    let there be enough episodes to meet every kind of end.
+    An episode must be a function of its seed and the actions. So one environment is used again and again,
+    and each of its episodes is compared with the same episode in a fresh environment.
+
+    make_env: makes an environment: its class, or `partial(make, "CartPole-v1")`. Everything that it makes is
+        closed.
+    episodes: number of whole episodes, with the seeds `seed`, `seed + 1` and so on. Choose enough of them to
+        meet every way in which an episode can end: what is not played is not tested.
+    resets: number of further resets of the used environment, each followed by three steps. Five resets
+        share a seed, and so a fresh environment. Lower it if an environment is slow to make or to reset.
+
+    The error names the seed, the frame or step, the field and the agent, the value given and the value
+    wanted. Frames and steps count from 0; frame t is the observation before step t.
     """
-    if episodes < 1:
-        raise _fault("check(episodes=...)", episodes, "at least 1")
-    spec = _checked_spec(env)
+    for name, number in (("episodes", episodes), ("resets", resets)):
+        if number < 1:
+            raise fault(f"check({name}=...)", number, "at least 1")
+    if not callable(cast("object", make_env)):
+        want = "a callable that makes an environment: its class, or partial(make, env_id)"
+        raise fault("check(make_env)", kind(make_env), want)
     rng = np.random.default_rng(seed)
-    played = [_play(env, spec, number, seed if number == 0 else None, rng) for number in range(episodes)]
-    for number, model in enumerate(played):
-        _play_again(env, spec, number, seed, model)
-    lengths = [len(episode.steps) for episode in played]
-    rewards = [sum(float(step.reward.sum()) for step in episode.steps) for episode in played]
-    return CheckReport(
-        episodes=episodes,
-        steps=sum(lengths),
-        terminated=sum(bool(episode.steps[-1].terminated) for episode in played),
-        truncated=sum(bool(episode.steps[-1].truncated) for episode in played),
-        mean_length=float(np.mean(lengths)),
-        mean_return=float(np.mean(rewards)),
+    with _closed_after(make_env()) as used:
+        spec = checked_spec(used)
+        fresh = _Fresh(make_env, used, spec)
+        whole = [fresh.record(seed + k, rng, spec.episode_limit) for k in range(episodes)]
+        for episode in whole:
+            _compare(used, episode, fresh)
+            _check_that_leavers_are_ignored(episode, fresh)
+        n_seeds = -(-resets // RESETS_PER_SEED)
+        few_steps = min(FEW_STEPS, spec.episode_limit)
+        few = [fresh.record(seed + episodes + k, rng, few_steps) for k in range(n_seeds)]
+        # Each round has another order, so that a seed follows another one each time.
+        order = chain.from_iterable(rng.permutation(n_seeds) for _ in range(RESETS_PER_SEED))
+        for k in islice(order, resets):
+            _compare(used, few[k], fresh)
+        _compare(used, whole[0], fresh)  # at its first comparison, the environment had no history yet
+        check_first_frame(used.reset(), spec, "reset() without a seed")
+    try:
+        used.close()
+    except Exception as error:
+        raise fault("close() called twice", type(error).__name__, "no effect the second time") from error
+    return _report(whole)
+
+
+class _Fresh:
+    """Makes, plays and closes environments that were never used before."""
+
+    def __init__(self, make_env: Callable[[], Any], used: Environment, spec: EpisodeSpec) -> None:
+        self.make_env, self.used, self.spec = make_env, used, spec
+
+    @contextmanager
+    def made(self) -> Iterator[Environment]:
+        """A fresh environment, closed at the end."""
+        env = self.make_env()
+        if env is self.used:
+            raise fault("make_env()", "the same environment twice", "a fresh one at each call")
+        with _closed_after(env):
+            if checked_spec(env) != self.spec:
+                raise fault("make_env()", "environments whose specs differ", "the same spec each time")
+            yield env
+
+    def record(self, seed: int, rng: np.random.Generator, max_steps: int) -> _Episode:
+        """Play at most this many steps with random legal actions, and test each of them."""
+        with self.made() as env:
+            return _play(env, self.spec, seed, rng, max_steps)
+
+    def difference(self, episode: _Episode, actions: list[Actions]) -> _Difference | None:
+        """Play the episode's seed with these actions in another fresh environment."""
+        with self.made() as env:
+            return _first_difference(env, self.spec, episode, actions)
+
+
+def _compare(used: Environment, episode: _Episode, fresh: _Fresh) -> None:
+    """Play the episode in the used environment, and raise `EnvError` if it differs from the recorded one.
+
+    Another fresh environment tells the cause: history, or a seed that does not decide everything.
+    """
+    found = _first_difference(used, fresh.spec, episode, episode.actions)
+    if found is None:
+        return
+    if other := fresh.difference(episode, episode.actions):
+        raise fault(
+            other.where,
+            other.given,
+            f"{other.want}, as the first time: reset(seed={episode.seed}) and the same actions must give the "
+            f"same episode",
+        )
+    raise fault(
+        found.where,
+        f"{found.given} in a used environment",
+        f"{found.want}, as in a fresh one: an episode must depend on its seed and actions alone",
     )
 
 
-def _checked_spec(env: object) -> EpisodeSpec:
-    """The environment's spec, once its methods have been seen to be there."""
-    calls: list[tuple[str, str, tuple[Any, ...], dict[str, Any]]] = [
-        ("reset", "reset(seed=None)", (), {}),
-        ("reset", "reset(seed=None)", (), {"seed": 0}),
-        ("step", "step(actions)", (None,), {}),
-        ("close", "close()", (), {}),
+def _check_that_leavers_are_ignored(episode: _Episode, fresh: _Fresh) -> None:
+    """Play the episode again with other actions of the agents that have left."""
+    frames = [episode.first, *(step.frame for step in episode.steps)]
+    alive = [frame.alive for frame in frames[:-1]]
+    if np.all(alive):
+        return
+    actions = [
+        np.where(here, chosen, (chosen + 1) % fresh.spec.n_actions)
+        for here, chosen in zip(alive, episode.actions, strict=True)
     ]
-    for name, want, args, kwargs in calls:
-        if not callable(method := getattr(env, name, None)):
-            raise _fault(_kind(env), f"no method '{name}'", want)
-        try:
-            inspect.signature(method).bind(*args, **kwargs)
-        except TypeError as error:
-            raise _fault(_kind(env), f"{name}{inspect.signature(method)}", want) from error
-    spec = getattr(env, "spec", None)
-    if not isinstance(spec, EpisodeSpec):
-        raise _fault("spec", _kind(spec), "an EpisodeSpec")
-    return spec
+    if found := fresh.difference(episode, actions):
+        raise fault(
+            found.where,
+            found.given,
+            f"{found.want}, whatever the actions of agents that have left",
+        )
+
+
+@contextmanager
+def _closed_after(env: Any) -> Iterator[Any]:
+    """The environment, closed at the end. An error of the body takes precedence over one of `close`."""
+    try:
+        yield env
+    except BaseException:
+        with suppress(Exception):
+            env.close()
+        raise
+    env.close()
 
 
 def _play(
-    env: Environment, spec: EpisodeSpec, number: int, seed: int | None, rng: np.random.Generator
+    env: Environment, spec: EpisodeSpec, seed: int, rng: np.random.Generator, max_steps: int
 ) -> _Episode:
-    """Play and record an episode with random legal actions."""
-    frame = env.reset() if seed is None else env.reset(seed=seed)
-    _check_frame(frame, spec, f"episode {number}, frame 0")
-    _check_agents(frame, None, f"episode {number}, frame 0")
-    episode = _Episode(_copy(frame))
+    """Play and record an episode with random legal actions, and test each frame and step."""
+    frame = env.reset(seed=seed)
+    check_first_frame(frame, spec, f"seed {seed}, frame 0")
+    episode = _Episode(seed, _copy(frame))
     frame = episode.first
-    for t in range(spec.episode_limit):
+    for t in range(max_steps):
         actions = _random_actions(frame, rng)
         step = env.step(actions.copy())
-        _check_step(step, spec, f"episode {number}, step {t}")
-        _check_frame(step.frame, spec, f"episode {number}, frame {t + 1}")
-        _check_agents(step.frame, frame, f"episode {number}, frame {t + 1}", nothing_follows=step.terminated)
+        where = f"seed {seed}, frame {t + 1}"
+        check_step(step, spec, f"seed {seed}, step {t}")
+        check_frame(step.frame, spec, where)
+        check_agents(step.frame, frame, where, terminated=step.terminated)
         step = step._replace(frame=_copy(step.frame), reward=np.array(step.reward))
         episode.actions.append(actions)
         episode.steps.append(step)
-        if step.terminated or step.truncated:
+        if step.end is not None:
             return episode
         frame = step.frame
-    raise _fault(
-        f"episode {number}, step {spec.episode_limit - 1}",
-        "an episode that goes on",
-        f"an end: spec.episode_limit is {spec.episode_limit}",
-    )
+    if max_steps == spec.episode_limit:
+        want = f"an end: spec.episode_limit is {max_steps}"
+        raise fault(f"seed {seed}, step {max_steps - 1}", "an episode that goes on", want)
+    return episode
 
 
-def _play_again(env: Environment, spec: EpisodeSpec, number: int, seed: int, model: _Episode) -> None:
-    """Play an episode as recorded, except for agents that have left, whose actions must not matter."""
-    why = f"as the first time: reset(seed={seed}) and the same actions must give the same"
-    leavers = ", whatever the actions of agents that have left"
-    again = f"episode {number} played again"
-    frame = env.reset(seed=seed) if number == 0 else env.reset()
-    _check_frame(frame, spec, f"{again}, frame 0")
-    _check_same(frame, model.first, f"{again}, frame 0", why)
-    alive = model.first.alive
-    for t, (actions, want) in enumerate(zip(model.actions, model.steps, strict=True)):
-        if not alive.all() and leavers not in why:
-            why += leavers
-        step = env.step(np.where(alive, actions, (actions + 1) % spec.n_actions))
-        _check_step(step, spec, f"{again}, step {t}")
-        _check_frame(step.frame, spec, f"{again}, frame {t + 1}")
-        _check_same(step.frame, want.frame, f"{again}, frame {t + 1}", why)
-        _check_same(step, want, f"{again}, step {t}", why)
-        alive = want.frame.alive
+def _first_difference(
+    env: Environment, spec: EpisodeSpec, episode: _Episode, actions: list[Actions]
+) -> _Difference | None:
+    """Play the episode's seed with these actions, up to the first value that is not as recorded."""
+    seed = episode.seed
+    frame = env.reset(seed=seed)
+    check_frame(frame, spec, f"seed {seed}, frame 0")
+    if found := _differs(frame, episode.first, f"seed {seed}, frame 0"):
+        return found
+    for t, (chosen, want) in enumerate(zip(actions, episode.steps, strict=True)):
+        step = env.step(chosen.copy())
+        check_step(step, spec, f"seed {seed}, step {t}")
+        check_frame(step.frame, spec, f"seed {seed}, frame {t + 1}")
+        found = _differs(step.frame, want.frame, f"seed {seed}, frame {t + 1}")
+        if found := found or _differs(step, want, f"seed {seed}, step {t}"):
+            return found
+    return None
 
 
 def _random_actions(frame: Frame, rng: np.random.Generator) -> Actions:
-    """A legal action for everybody alive, any action for the rest."""
+    """A legal action for each agent that is alive, any action for the others."""
     legal = frame.avail_actions | ~frame.alive[:, None]
     return np.array([rng.choice(np.flatnonzero(row)) for row in legal], np.int64)
 
 
-def _check_frame(frame: object, spec: EpisodeSpec, where: str) -> None:
-    """Types, shapes, dtypes, finite numbers."""
-    if not isinstance(frame, Frame):
-        raise _fault(where, _kind(frame), "a Frame")
-    for name, value in frame._asdict().items():
-        if name in spec.fields:
-            _check_array(value, spec.fields[name], f"{where}, {name}")
-        elif value is not None:
-            raise _fault(f"{where}, {name}", _kind(value), f"None: the spec has no field '{name}'")
-
-
-def _check_agents(frame: Frame, before: Frame | None, where: str, *, nothing_follows: bool = False) -> None:
-    """Who is alive, what they can do, and that those who have left see nothing."""
-    if before is not None:
-        for agent in np.flatnonzero(frame.alive & ~before.alive):
-            raise _fault(f"{where}, alive, agent {agent}", True, "False: it had left, and cannot come back")
-    for agent in np.flatnonzero(~frame.alive):
-        if frame.obs[agent].any():
-            raise _fault(
-                f"{where}, obs, agent {agent}", "numbers other than 0", "zeros: it has left (alive is False)"
-            )
-    if nothing_follows:
-        return
-    if not frame.alive.any():
-        raise _fault(
-            f"{where}, alive", "False for everybody", "somebody alive as long as no step has terminated"
-        )
-    for agent in np.flatnonzero(frame.alive & ~frame.avail_actions.any(axis=1)):
-        raise _fault(f"{where}, avail_actions, agent {agent}", "no legal action", "at least one: it is alive")
-
-
-def _check_step(step: object, spec: EpisodeSpec, where: str) -> None:
-    """The step itself; its frame is checked as the next frame."""
-    if not isinstance(step, Step):
-        raise _fault(where, _kind(step), "a Step")
-    _check_array(step.reward, spec.fields["reward"], f"{where}, reward")
-    for name in ("terminated", "truncated"):
-        if not isinstance(flag := getattr(step, name), bool | np.bool_):
-            raise _fault(f"{where}, {name}", _kind(flag), "a bool")
-    if step.terminated and step.truncated:
-        raise _fault(
-            where, "terminated and truncated", "one of them: an end that is also a cut has terminated"
-        )
-
-
-def _check_array(value: object, want: Field, where: str) -> None:
-    if not isinstance(value, np.ndarray | np.generic):
-        raise _fault(where, _kind(value), "a numpy array")
-    dtype = str(want.dtype).removeprefix("torch.")
-    if value.dtype.name != dtype:
-        raise _fault(where, f"dtype {value.dtype.name}", f"dtype {dtype}")
-    if value.shape != want.shape:
-        raise _fault(where, f"shape {value.shape}", f"shape {want.shape}, as in the spec")
-    if value.dtype.kind == "f" and not (finite := np.isfinite(value)).all():
-        place = _first(~finite)
-        raise _fault(_at(where, place), np.asarray(value)[place], "finite numbers")
-
-
-def _check_same(given: Frame | Step, want: Frame | Step, where: str, why: str) -> None:
-    """Every field equal, bit for bit. Their shapes have been checked."""
-    for name, first in want._asdict().items():
-        if first is None or name == "frame":
-            continue
-        second = getattr(given, name)
-        if (differs := np.asarray(second != first)).any():
-            place = _first(differs)
-            raise _fault(
-                _at(f"{where}, {name}", place), np.asarray(second)[place], f"{np.asarray(first)[place]} {why}"
-            )
-
-
-def _first(where: Any) -> tuple[int, ...]:
-    """The first place that is True."""
-    return tuple(int(i) for i in np.argwhere(where)[0])
-
-
-def _at(where: str, place: tuple[int, ...]) -> str:
-    if not place:
-        return where
-    is_state = where.endswith("state")
-    first = "number" if is_state else "agent"
-    rest = f", number {list(place[1:])}" if place[1:] else ""
-    return f"{where}, {first} {place[0]}{rest}"
-
-
-def _kind(value: object) -> str:
-    return "None" if value is None else f"a {type(value).__name__}"
+def _differs(given: Frame | Step, want: Frame | Step, where: str) -> _Difference | None:
+    """The first value that is not equal. Shapes and dtypes are equal: they were tested before."""
+    for name, wanted in want._asdict().items():
+        value = getattr(given, name)
+        if name != "frame" and (unequal := np.asarray(value != wanted)).any():
+            index = first_index(unequal)
+            at = place(f"{where}, {name}", index)
+            return _Difference(at, np.asarray(value)[index], np.asarray(wanted)[index])
+    return None
 
 
 def _copy(frame: Frame) -> Frame:
-    """A frame of its own, since the environment may reuse its arrays."""
+    """A frame with its own arrays: the environment may overwrite those that it gave."""
     return Frame(*(None if array is None else np.array(array) for array in frame))  # type: ignore[arg-type]
 
 
-def _fault(where: str, given: object, want: str) -> EnvError:
-    return EnvError(f"{where}: given {given}, want {want}")
+def _report(episodes: list[_Episode]) -> CheckReport:
+    lengths = [len(episode.steps) for episode in episodes]
+    rewards = [sum(float(step.reward.sum()) for step in episode.steps) for episode in episodes]
+    return CheckReport(
+        episodes=len(episodes),
+        steps=sum(lengths),
+        terminated=sum(episode.steps[-1].terminated for episode in episodes),
+        truncated=sum(episode.steps[-1].truncated for episode in episodes),
+        mean_length=float(np.mean(lengths)),
+        mean_return=float(np.mean(rewards)),
+    )

@@ -1,51 +1,56 @@
-"""How long an episode can get, and which ends are only cuts."""
+"""The step limit of an episode."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
 
 from endmark.envs.errors import EnvError
-
-
-class OwnLimit(NamedTuple):
-    """What is known of an environment that reports its own step limit as an end of the MDP.
-
-    limit: the environment's step limit, or None where it has none.
-    ended: whether the MDP is truly over. Every other end that the environment reports is a cut.
-    """
-
-    limit: Callable[[Any], int | None]
-    ended: Callable[[Any], bool]
-
-
-# By class, since nothing in the environments' interface tells. Both say `terminated` and never `truncated`.
-OWN_LIMITS = {
-    # Over once no food is left.
-    "lbforaging.foraging.environment.ForagingEnv": OwnLimit(
-        limit=lambda env: env._max_episode_steps,
-        ended=lambda env: not env.field.any(),
-    ),
-    # The warehouse never closes: both its step limit and its limit on idle steps cut it off. 0 means none.
-    "rware.warehouse.Warehouse": OwnLimit(limit=lambda env: env.max_steps or None, ended=lambda _: False),
-}
-
-
-def own_limit(unwrapped: object) -> OwnLimit | None:
-    """The entry for this environment's class or one of its bases."""
-    for base in type(unwrapped).__mro__:
-        if known := OWN_LIMITS.get(f"{base.__module__}.{base.__qualname__}"):
-            return known
-    return None
+from endmark.envs.protocol import Environment, Frame, Step
+from endmark.episodes import EpisodeSpec
 
 
 def shortest(given: int | None, *own: int | None) -> int:
-    """The limit that counts: the lowest of the one asked for and the environment's own ones."""
+    """The lowest of the requested limit and the environment's own limits; None stands for no limit."""
     if given is not None and given < 1:
         raise EnvError(f"episode limit: given {given}, want at least 1")
-    known = [limit for limit in (given, *own) if limit is not None]
-    if not known:
+    limits = [limit for limit in (given, *own) if limit is not None]
+    if not limits:
         raise EnvError(
             "the environment has no step limit of its own: set one with --episode-limit N (episode_limit=N)"
         )
-    return min(known)
+    return min(limits)
+
+
+class Shortened:
+    """An `Environment` whose episodes are truncated at a lower step limit than its own."""
+
+    def __init__(self, env: Environment, episode_limit: int) -> None:
+        self._env = env
+        self._limit = shortest(episode_limit, env.spec.episode_limit)
+        self._steps = 0
+        self._spec = replace(env.spec, episode_limit=self._limit)
+
+    @property
+    def spec(self) -> EpisodeSpec:
+        """The environment's spec, with the lower limit."""
+        return self._spec
+
+    def reset(self, seed: int | None = None) -> Frame:
+        """Start an episode and return its first frame."""
+        self._steps = 0
+        return self._env.reset(seed=seed)
+
+    def step(self, actions: npt.NDArray[np.int64]) -> Step:
+        """Apply one action per agent and return the result."""
+        step = self._env.step(actions)
+        self._steps += 1
+        if step.end is None and self._steps >= self._limit:
+            return step._replace(end="truncated")
+        return step
+
+    def close(self) -> None:
+        """Close the environment."""
+        self._env.close()

@@ -1,124 +1,197 @@
-"""From an id to an environment."""
+"""From an id to an `Environment`."""
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
+import inspect
 import re
-from collections.abc import Iterable
-from difflib import get_close_matches
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from types import ModuleType
 from typing import Any
 
 import gymnasium as gym
+from gymnasium.envs.registration import load_env_creator
 
-from endmark.envs.errors import EnvError
-from endmark.envs.families import FAMILIES, how_to_install
+from endmark.envs.errors import EnvError, joined, one_line
 from endmark.envs.gym_adapter import GymAdapter
+from endmark.envs.importing import import_for, is_module, near, unknown
+from endmark.envs.known import FAMILIES
+from endmark.envs.limits import Shortened, shortest
 from endmark.envs.pettingzoo_adapter import PettingZooAdapter
 from endmark.envs.protocol import Environment
+from endmark.episodes import EpisodeSpec
 
 MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
-
-# How ids start that are often given without the place they come from.
-HOMES = {"Foraging": "lbforaging:", "rware": "rware:", "simple": "mpe2."}
+FORMS = "a Gymnasium id, module:GymnasiumId, module:Class, or a module with a PettingZoo parallel_env()"
+# Arguments of gym.make itself, which do not go to the environment's constructor.
+GYM_ARGUMENTS = inspect.signature(gym.make).parameters.keys() - {"id", "kwargs"}
 
 
 def make(env_id: str, *, episode_limit: int | None = None, **kwargs: object) -> Environment:
-    """The environment of this id, behind the adapter that suits it.
+    """Make the environment of this id, inside the adapter that it needs.
 
-    env_id: `CartPole-v1`, an id that Gymnasium knows; `lbforaging:Foraging-5x5-2p-1f-v3`, one that it knows
-        once the module before the colon is imported; `mpe2.simple_spread_v3`, a module with a PettingZoo
-        `parallel_env()`.
-    episode_limit: cuts episodes that are longer; needed only if the environment has no limit of its own.
-    kwargs: go to the environment.
+    env_id: one of four forms.
+        `CartPole-v1`: an id that Gymnasium knows.
+        `lbforaging:Foraging-5x5-2p-1f-v3`: an id that Gymnasium knows once the module is imported.
+        `mpe2.simple_spread_v3`: a module with a PettingZoo `parallel_env()`.
+        `my_package.my_file:MyEnv`: a module and a class or function in it, which makes an endmark
+        `Environment`, a `gymnasium.Env` or a PettingZoo `ParallelEnv`. It comes before a Gymnasium id of
+        the same name.
+    episode_limit: truncates longer episodes. Required if the environment has no step limit of its own.
+    kwargs: arguments for the environment's constructor.
+
+    `EnvError` says in one line what is wrong.
     """
     module, colon, name = env_id.rpartition(":")
     if colon:
         if not MODULE.fullmatch(module) or not name:
-            raise EnvError(f"unknown environment '{env_id}': want 'module:GymnasiumId'")
-        _import(module, env_id)
-        return _gymnasium(name, env_id, episode_limit, kwargs)
-    if "." in name and name not in gym.registry and MODULE.fullmatch(name):
-        return _pettingzoo(name, episode_limit, kwargs)
-    return _gymnasium(name, env_id, episode_limit, kwargs)
+            raise EnvError(f"unknown environment '{env_id}': want {FORMS}")
+        if module.endswith(".py"):
+            raise unknown(env_id, [f"{module.removesuffix('.py')}:{name}"])
+        home = import_for(env_id, module)
+        if hasattr(home, name):
+            return _from_attribute(env_id, getattr(home, name), episode_limit, kwargs)
+        return _from_gymnasium(env_id, name, home, episode_limit, kwargs)
+    if name not in gym.registry and MODULE.fullmatch(name) and ("." in name or is_module(name)):
+        return _from_module(env_id, import_for(env_id, name), episode_limit, kwargs)
+    return _from_gymnasium(env_id, name, None, episode_limit, kwargs)
 
 
-def _gymnasium(name: str, env_id: str, episode_limit: int | None, kwargs: dict[str, Any]) -> GymAdapter:
+def _from_attribute(
+    env_id: str, constructor: object, episode_limit: int | None, kwargs: dict[str, Any]
+) -> Environment:
+    if not callable(constructor):
+        given = f"a {type(constructor).__name__}"
+        raise EnvError(f"'{env_id}' is {given}: want a class or a function that makes an environment")
+    return _adapted(env_id, _constructed(env_id, constructor, kwargs, [constructor]), episode_limit)
+
+
+def _from_module(
+    env_id: str, module: ModuleType, episode_limit: int | None, kwargs: dict[str, Any]
+) -> Environment:
+    constructor = getattr(module, "parallel_env", None)
+    if not callable(constructor):
+        classes = [f"{env_id}:{name}" for name in _environments_in(module)]
+        hint = f"did you mean {' or '.join(classes)}?" if classes else f"want {FORMS}"
+        raise EnvError(f"'{env_id}' has no parallel_env(): {hint}")
+    # By custom, parallel_env(**kwargs) gives its arguments to raw_env.
+    signatures = [constructor, getattr(module, "raw_env", None)]
+    return _adapted(env_id, _constructed(env_id, constructor, kwargs, signatures), episode_limit)
+
+
+def _from_gymnasium(
+    env_id: str, name: str, home: ModuleType | None, episode_limit: int | None, kwargs: dict[str, Any]
+) -> Environment:
+    limit = kwargs.get("max_episode_steps")
+    if limit is not None and not (isinstance(limit, int) and (limit > 0 or limit == -1)):
+        # gym.make would notice only after it had made the environment, and not close it.
+        raise EnvError(f"'{env_id}': max_episode_steps: given {limit!r}, want at least 1, or -1 for no limit")
     try:
         # Gymnasium's own checker warns about rewards that are lists; `check` is stricter where it matters.
         env = gym.make(name, disable_env_checker=True, **kwargs)
     except gym.error.UnregisteredEnv as error:
-        raise _unknown(env_id, _near_gym(name, env_id)) from error
-    except Exception as error:  # whatever a constructor says to its arguments
-        raise EnvError(f"'{env_id}' cannot be made: {_line(error)}") from error
-    try:
-        return GymAdapter(env, episode_limit=episode_limit)
-    except EnvError as error:
-        env.close()
-        raise EnvError(f"'{env_id}': {error}") from error
+        raise _unregistered(env_id, name, home) from error
+    except gym.error.Error as error:
+        raise EnvError(f"'{env_id}' cannot be made: {joined(error)}") from error
+    except Exception as error:  # whatever a constructor raises about its arguments
+        signatures, given = _of_gymnasium(name, kwargs) if isinstance(error, TypeError) else ([], {})
+        raise EnvError(_refused(env_id, error, signatures, given)) from error
+    return _adapted(env_id, env, episode_limit)
 
 
-def _pettingzoo(env_id: str, episode_limit: int | None, kwargs: dict[str, Any]) -> PettingZooAdapter:
-    module = _import(env_id, env_id)
-    if not callable(constructor := getattr(module, "parallel_env", None)):
-        raise EnvError(f"'{env_id}' has no parallel_env(): want a module of a PettingZoo ParallelEnv")
-    try:
-        env = constructor(**kwargs)
-    except Exception as error:  # whatever a constructor says to its arguments
-        raise EnvError(f"'{env_id}' cannot be made: {_line(error)}") from error
-    try:
-        return PettingZooAdapter(env, episode_limit=episode_limit)
-    except EnvError as error:
-        env.close()
-        raise EnvError(f"'{env_id}': {error}") from error
-
-
-def _import(module: str, env_id: str) -> ModuleType:
-    """The module; or an error that tells a package that is missing from a name that is wrong."""
-    try:
-        return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        missing = error.name or module
-        package = missing.partition(".")[0]
-        is_part = f"{module}.".startswith(f"{missing}.")  # or else something that the module imports
-        if is_part and (parent := missing.rpartition(".")[0]):  # a package that is there, without this module
-            raise _unknown(env_id, _near(missing, _modules(parent))) from error
-        known = [family.package for family in FAMILIES]
-        if is_part and package not in known and (near := _near(package, known)):
-            raise _unknown(env_id, [env_id.replace(package, other, 1) for other in near]) from error
-        raise EnvError(
-            f"'{env_id}' needs the package '{package}', which is not installed: {how_to_install(package)}"
-        ) from error
-    except ImportError as error:
-        raise EnvError(f"'{env_id}' cannot be imported: {_line(error)}") from error
-
-
-def _near_gym(name: str, env_id: str) -> list[str]:
-    """Ids that might have been meant, as `make` wants them."""
-    if env_id == name:
-        for start, home in HOMES.items():
-            if name.startswith(start):
-                return [home + name]
+def _unregistered(env_id: str, name: str, home: ModuleType | None) -> EnvError:
+    """The error for an id that Gymnasium does not know."""
+    if home is None:
+        for family in FAMILIES:
+            if family.bare_prefix and name.startswith(family.bare_prefix):
+                return unknown(env_id, [family.home + name])
+        return unknown(env_id, near(name, gym.registry))
     prefix = env_id.removesuffix(name)
-    return [prefix + near for near in _near(name, gym.registry)]
+    alike = near(name, [*_environments_in(home), *gym.registry])
+    if alike or not name.isidentifier():
+        return unknown(env_id, [prefix + other for other in alike])
+    has = ", ".join(_environments_in(home)) or "no environment class"
+    return EnvError(f"'{env_id}': the module '{home.__name__}' has no '{name}'; it has {has}")
 
 
-def _near(name: str, known: Iterable[str]) -> list[str]:
-    return get_close_matches(name, list(known), n=3, cutoff=0.7)
+def _constructed(
+    env_id: str, constructor: Callable[..., Any], kwargs: dict[str, Any], signatures: Iterable[Any]
+) -> Any:
+    try:
+        return constructor(**kwargs)
+    except Exception as error:  # whatever a constructor raises about its arguments
+        raise EnvError(_refused(env_id, error, signatures, kwargs)) from error
 
 
-def _modules(package: str) -> list[str]:
-    """The modules in a package; none, if it is a plain module."""
-    path = getattr(importlib.import_module(package), "__path__", [])
-    return [module.name for module in pkgutil.iter_modules(path, f"{package}.")]
+def _adapted(env_id: str, made: Any, episode_limit: int | None) -> Environment:
+    """What a constructor made, as an `Environment`. It is closed if it cannot be one."""
+    try:
+        return _adapter(made, episode_limit)
+    except BaseException as error:
+        with suppress(Exception):  # the first error is the one to tell
+            made.close()
+        if isinstance(error, EnvError):
+            raise EnvError(f"'{env_id}': {error}") from error
+        if isinstance(error, Exception):
+            raise EnvError(f"'{env_id}' cannot be used: {one_line(error)}") from error
+        raise
 
 
-def _unknown(env_id: str, near: list[str]) -> EnvError:
-    hint = f"did you mean {' or '.join(near)}?" if near else "`endmark envs` shows what is installed"
-    return EnvError(f"unknown environment '{env_id}': {hint}")
+def _adapter(made: Any, episode_limit: int | None) -> Environment:
+    spec = getattr(made, "spec", None)
+    if isinstance(spec, EpisodeSpec) and isinstance(made, Environment):
+        limit = shortest(episode_limit, spec.episode_limit)
+        return made if limit == spec.episode_limit else Shortened(made, limit)
+    if isinstance(made, gym.Env):
+        return GymAdapter(made, episode_limit=episode_limit)
+    if hasattr(made, "agent_iter"):
+        raise EnvError("given a PettingZoo AEC environment, want a ParallelEnv (aec_to_parallel makes one)")
+    if hasattr(made, "possible_agents"):
+        return PettingZooAdapter(made, episode_limit=episode_limit)
+    raise EnvError(
+        f"given a {type(made).__name__}, want an endmark Environment with an EpisodeSpec as its spec, a "
+        f"gymnasium.Env or a PettingZoo ParallelEnv"
+    )
 
 
-def _line(error: Exception) -> str:
-    """The error on one line, with its type if it says nothing else."""
-    return " ".join(str(error).split()) or type(error).__name__
+def _of_gymnasium(name: str, kwargs: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+    """The constructor of an id that Gymnasium knows, and the arguments that it was called with."""
+    spec = gym.spec(name)
+    point = spec.entry_point
+    constructor = load_env_creator(point) if isinstance(point, str) else point
+    given = {key: value for key, value in kwargs.items() if key not in GYM_ARGUMENTS}
+    return [constructor], {**spec.kwargs, **given}
+
+
+def _refused(env_id: str, error: Exception, signatures: Iterable[Any], kwargs: dict[str, Any]) -> str:
+    """Why a constructor failed: an argument that it does not take or lacks, or else its error."""
+    if isinstance(error, EnvError):
+        return f"'{env_id}': {error}"
+    for constructor in signatures if isinstance(error, TypeError) else ():
+        try:
+            parameters = inspect.signature(constructor).parameters.values()
+        except (TypeError, ValueError):  # not callable, or written in C
+            continue
+        if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+            continue
+        named = {p.name: p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+        takes = f"it takes {', '.join(named)}" if named else "it takes none"
+        for name in kwargs:
+            if name not in named:
+                return f"'{env_id}' takes no argument '{name}': {takes}"
+        for name, parameter in named.items():
+            if parameter.default is parameter.empty and name not in kwargs:
+                return f"'{env_id}' needs the argument '{name}': {takes}"
+    return f"'{env_id}' cannot be made: {one_line(error)}"
+
+
+def _environments_in(module: ModuleType) -> list[str]:
+    """The names of the module's classes that look like environments and come from the same package."""
+    package = module.__name__.partition(".")[0]
+    return [
+        name
+        for name, value in vars(module).items()
+        if inspect.isclass(value)
+        and value.__module__.partition(".")[0] == package
+        and all(callable(getattr(value, method, None)) for method in ("reset", "step"))
+    ]

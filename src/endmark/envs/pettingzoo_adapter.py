@@ -1,4 +1,4 @@
-"""PettingZoo environments in which all agents act at once, with discrete actions."""
+"""PettingZoo parallel environments with discrete actions."""
 
 from __future__ import annotations
 
@@ -10,54 +10,67 @@ import numpy.typing as npt
 from gymnasium import spaces
 
 from endmark.envs.errors import EnvError
+from endmark.envs.known import family_of
 from endmark.envs.limits import shortest
-from endmark.envs.protocol import Frame, Step
+from endmark.envs.protocol import End, Frame, Step
 from endmark.envs.spaces import Team
 from endmark.episodes import EpisodeSpec
 
-# Where PettingZoo environments keep their step limit. There is no rule, only custom.
+# Attributes that hold the step limit of a PettingZoo environment, by custom: its interface has none.
 LIMIT_NAMES = ("max_cycles", "max_steps", "max_episode_steps", "episode_limit")
 
 
 class PettingZooAdapter:
-    """A PettingZoo `ParallelEnv` as an `Environment`; agents are numbered as in `possible_agents`.
+    """An `Environment` made of a PettingZoo `ParallelEnv`. Agents are numbered as in `possible_agents`.
 
-    Every agent has a reward of its own. The global state is what `env.state()` gives, flat, where it is
-    implemented. Legal actions come from an observation `{"observation": ..., "action_mask": ...}` or from
-    `infos[agent]["action_mask"]`, where one is given.
+    Every agent has its own reward. The global state is `env.state()`, flat, where it is implemented. Legal
+    actions are the "action_mask" beside the "observation" in an agent's observation, or
+    `infos[agent]["action_mask"]`; without either, all actions are legal.
 
-    An agent that leaves while others go on is not `alive` from the next frame on: it sees zeros, can do only
-    action 0, gets no reward, and is not heard. That holds for a truncation of one agent too.
+    An agent leaves when it is terminated, truncated or no longer in `env.agents`, while others go on. From
+    the next frame on it is not alive: its observation is zero, its one legal action is 0 and is not passed
+    on, and its reward is 0.
 
-    The episode ends when nobody goes on, and is truncated if anybody alive at the last step was truncated
-    there. The agents that were are alive at the final frame, since what follows has a value for them; those
-    that terminated at the last step of a truncated episode are not. On a terminated end nothing follows for
-    anybody, so `alive` is left as it was. An agent whose final observation the environment does not give
-    sees zeros.
+    The episode ends when every agent has left. It is truncated if an agent was truncated at the last step;
+    otherwise it is terminated. At the final frame of a truncated episode the agents truncated at the last
+    step are alive, because that frame has a value for them; agents that terminated there are not. At the
+    final frame of a terminated episode `alive` is that of the frame before. A final observation that the
+    environment does not give is zero.
 
-    episode_limit: cuts episodes that are longer; needed only if the environment has no limit that can be
-        found under one of `LIMIT_NAMES`.
+    Families with an entry in `endmark.envs.known` are corrected as in `GymAdapter`.
+
+    episode_limit: truncates longer episodes. Required if the environment has no step limit under one of
+        `LIMIT_NAMES`.
     """
 
     def __init__(self, env: Any, *, episode_limit: int | None = None) -> None:
         self._env = env
+        self._is_closed = False
+        self._unwrapped: Any = getattr(env, "unwrapped", env)
         self._name = str(getattr(env, "metadata", {}).get("name", type(env).__name__))
         self._agents: list[Any] = list(getattr(env, "possible_agents", ()))
         if not self._agents:
             raise EnvError(
                 f"{self._name}: given no possible_agents, want a PettingZoo ParallelEnv that names them"
             )
-        seen = [env.observation_space(agent) for agent in self._agents]
+        observed = [env.observation_space(agent) for agent in self._agents]
         acted = [env.action_space(agent) for agent in self._agents]
-        self._team = Team([_observed(space) for space in seen], acted)
+        self._team = Team([_observation(space) for space in observed], acted)
         self._alive = np.ones(self._team.n_agents, np.bool_)
         self._reward = np.zeros(self._team.n_agents, np.float32)
-        self._limit = shortest(episode_limit, _limit(env))
+        family = family_of(self._unwrapped)
+        self._mdp_ended = family.mdp_ended if family else None
+        self._clear = family.clear if family else None
+        self._limit = shortest(
+            episode_limit,
+            _limit(env),
+            family.step_limit(self._unwrapped) if family and family.step_limit else None,
+        )
         self._steps = 0
-        # Many environments can tell their state only once they have been reset.
+        # Many environments have a state only after their first reset.
         env.reset()
         try:
-            state_shape = self._look_at_state().shape
+            state_shape = self._state().shape
             self._has_state = True
         except (NotImplementedError, AttributeError):
             state_shape = None
@@ -73,19 +86,21 @@ class PettingZooAdapter:
 
     @property
     def spec(self) -> EpisodeSpec:
-        """Shapes and dtypes of what this environment gives."""
+        """Shapes and dtypes of the fields of a frame and a step, and the longest episode."""
         return self._spec
 
     def reset(self, seed: int | None = None) -> Frame:
-        """Start an episode and return its first frame."""
-        seen, infos = self._env.reset(seed=seed)
+        """Start an episode and return its first frame. Without a seed, the environment chooses it."""
         self._steps = 0
+        if self._clear is not None:
+            self._clear(self._unwrapped)
+        observations, infos = self._env.reset(seed=seed)
         present = set(self._env.agents)
         self._alive[:] = [agent in present for agent in self._agents]
-        return self._frame(seen, infos)
+        return self._frame(observations, infos)
 
     def step(self, actions: npt.NDArray[np.int64]) -> Step:
-        """Act, and return what came of it."""
+        """Apply one action per agent and return the result."""
         alive, agents = self._alive.tolist(), self._agents
         chosen = {
             agent: action + start
@@ -94,8 +109,12 @@ class PettingZooAdapter:
             )
             if here
         }
-        seen, rewards, ended, cut, infos = self._env.step(chosen)
+        observations, rewards, ended, cut, infos = self._env.step(chosen)
         self._steps += 1
+        if self._mdp_ended is not None and any(ended.values()) and not self._mdp_ended(self._unwrapped):
+            # The environment calls its own step limit a termination.
+            cut = {**cut, **{agent: True for agent, flag in ended.items() if flag}}
+            ended = {}
         present = set(self._env.agents)
         goes_on = [False] * len(agents)
         was_cut = [False] * len(agents)
@@ -111,7 +130,7 @@ class PettingZooAdapter:
                 if stays:
                     raise EnvError(
                         f"{self._name}: agent '{agent}' joined at step {self._steps - 1}, want agents that "
-                        f"are there from the start, and that stay away once they have left"
+                        f"are there from the start, and that never come back once they have left"
                     )
         over = not any(goes_on)
         truncated = any(was_cut) if over else self._steps >= self._limit
@@ -119,46 +138,49 @@ class PettingZooAdapter:
             self._alive[:] = was_cut
         elif not over:
             self._alive[:] = goes_on
-        return Step(self._frame(seen, infos), self._reward, over and not truncated, truncated)
+        end: End | None = "truncated" if truncated else "terminated" if over else None
+        return Step(self._frame(observations, infos), self._reward, end)
 
     def close(self) -> None:
-        """Free what the environment holds."""
-        self._env.close()
+        """Close the PettingZoo environment. A second call does nothing."""
+        if not self._is_closed:
+            self._is_closed = True
+            self._env.close()
 
-    def _frame(self, seen: Mapping[Any, Any], infos: Mapping[Any, Any]) -> Frame:
+    def _frame(self, observations: Mapping[Any, Any], infos: Mapping[Any, Any]) -> Frame:
         team = self._team
         avail = team.avail
         avail[:] = team.legal
         for n, (agent, alive) in enumerate(zip(self._agents, self._alive.tolist(), strict=True)):
-            of_agent = seen.get(agent) if alive else None
-            if of_agent is None:
+            obs = observations.get(agent) if alive else None
+            if obs is None:
                 team.obs[n] = 0.0
             else:
                 mask = infos.get(agent, {}).get("action_mask")
-                if isinstance(of_agent, Mapping) and "observation" in of_agent:
-                    mask = of_agent.get("action_mask", mask)
-                    of_agent = of_agent["observation"]
-                team.see(n, of_agent)
+                if isinstance(obs, Mapping) and "observation" in obs:
+                    mask = obs.get("action_mask", mask)
+                    obs = obs["observation"]
+                team.observe(n, obs)
                 if mask is not None:
                     team.restrict(n, mask)
             if not alive:
                 avail[n] = False
                 avail[n, 0] = True
-        return Frame(team.obs, avail, self._alive, self._look_at_state() if self._has_state else None)
+        return Frame(team.obs, avail, self._alive, self._state() if self._has_state else None)
 
-    def _look_at_state(self) -> npt.NDArray[np.float32]:
+    def _state(self) -> npt.NDArray[np.float32]:
         return np.asarray(self._env.state(), np.float32).reshape(-1)
 
 
-def _observed(space: spaces.Space[Any]) -> spaces.Space[Any]:
-    """The space of the observation proper, without the mask that may come with it."""
+def _observation(space: spaces.Space[Any]) -> spaces.Space[Any]:
+    """The space of the observation alone, without an action mask beside it."""
     if isinstance(space, spaces.Dict) and "observation" in space.spaces:
         return space["observation"]
     return space
 
 
 def _limit(env: object) -> int | None:
-    """The step limit on the environment or on what it wraps (an AEC environment, for many), if it has one."""
+    """The step limit of the environment, or of the (often AEC) environment in it; None if it has none."""
     for holder in (env, getattr(env, "unwrapped", env)):
         for name in LIMIT_NAMES:
             limit = getattr(holder, name, None)

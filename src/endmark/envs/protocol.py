@@ -1,23 +1,27 @@
-"""What an environment looks like to endmark."""
+"""The contract with an environment: `Environment`, and the `Frame` and `Step` that it returns."""
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
 from endmark.episodes import EpisodeSpec
 
+End = Literal["terminated", "truncated"]
+
 
 class Frame(NamedTuple):
-    """What is seen at one frame. Arrays are read before the next `step`, so they may be reused.
+    """The observation of all agents at one time step. N agents, A actions.
 
-    obs: [N, ...] float32, one row an agent; zeros for an agent that has left.
-    avail_actions: [N, A] bool, the legal actions; every agent that is alive has one at least,
-        except at a frame after which nothing follows.
+    The arrays are read before the next `reset` or `step`, so an environment may overwrite them there.
+
+    obs: [N, ...] float32, one row per agent; zeros for an agent that has left.
+    avail_actions: [N, A] bool, the legal actions. An agent that is alive has at least one, except at the
+        final frame of a terminated episode.
     alive: [N] bool, the agents that still take part.
-    state: [...] float32, the global state for centralised training, where there is one.
+    state: [...] float32, the global state for centralised training; None if the environment has none.
     """
 
     obs: npt.NDArray[np.float32]
@@ -27,45 +31,59 @@ class Frame(NamedTuple):
 
 
 class Step(NamedTuple):
-    """What came of the agents' actions.
+    """The result of one joint action.
 
-    frame: what is seen next, also after the last step.
-    reward: float32, shared, or [N] float32, one an agent, as the spec says. The team's is their sum, so an
-        agent that has left gets 0.
-    terminated: the MDP ended; nothing follows, nothing is bootstrapped.
-    truncated: the episode was cut off here; what follows still has a value. Never both: an episode that
-        ends at the very step where it would have been cut has terminated.
+    frame: the next frame. The last step of an episode has one too, its final frame.
+    reward: float32, shared by the team, or [N] float32, one per agent: as the spec says. An agent that has
+        left gets 0.
+    end: why the episode ends with this step; None if it goes on.
+        "terminated": the MDP ended. No reward can follow, so nothing is bootstrapped.
+        "truncated": the episode was cut off. The final frame still has a value, which is bootstrapped.
+        An episode that reaches an end of the MDP at the step limit has terminated.
     """
 
     frame: Frame
     reward: npt.NDArray[np.float32] | np.float32
-    terminated: bool = False
-    truncated: bool = False
+    end: End | None = None
+
+    @property
+    def terminated(self) -> bool:
+        """Whether the MDP ended with this step."""
+        return self.end == "terminated"
+
+    @property
+    def truncated(self) -> bool:
+        """Whether the episode was cut off after this step."""
+        return self.end == "truncated"
 
 
 @runtime_checkable
 class Environment(Protocol):
-    """An environment for one team of agents with discrete actions.
+    """A game for one team of agents with discrete actions.
 
-    `spec` tells shapes and the longest episode, which the environment keeps to: it terminates or
-    truncates by itself. `reset` with a seed starts a reproducible sequence of episodes; without one it
-    goes on with the sequence. `step` takes one action an agent, [N] int64; the actions of agents that
-    have left are ignored. `endmark.envs.check` tries all of this on an environment of yours.
+    An episode is a function of its seed and the actions: earlier episodes do not influence it. It ends by
+    itself, after at most `spec.episode_limit` steps. `endmark.envs.check` tests all of this.
     """
 
     @property
     def spec(self) -> EpisodeSpec:
-        """Shapes and dtypes of what this environment gives."""
+        """Shapes and dtypes of the fields of a frame and a step, and the longest episode."""
         ...
 
     def reset(self, seed: int | None = None) -> Frame:
-        """Start an episode and return its first frame."""
+        """Start an episode and return its first frame. Without a seed, the environment chooses the episode.
+
+        An episode that is still running is abandoned.
+        """
         ...
 
     def step(self, actions: npt.NDArray[np.int64]) -> Step:
-        """Act, and return what came of it."""
+        """Apply one action per agent, [N] int64, and return the result.
+
+        The action of an agent that has left has no effect.
+        """
         ...
 
     def close(self) -> None:
-        """Free what the environment holds."""
+        """Release windows, processes and connections. A second call does nothing."""
         ...

@@ -1,4 +1,4 @@
-"""From Gymnasium spaces to what endmark stores: flat float32 rows and numbered actions."""
+"""Gymnasium spaces as float32 vectors and numbered actions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Writer = Callable[[Row, Any], None]
 
 
 def flat_size(space: spaces.Space[Any]) -> int:
-    """How many float32 numbers an observation of this space becomes."""
+    """The length of the float32 vector that an observation of this space becomes."""
     try:
         size = spaces.flatdim(space)
     except (NotImplementedError, ValueError) as error:
@@ -27,76 +27,79 @@ def flat_size(space: spaces.Space[Any]) -> int:
 
 
 def writer(space: spaces.Space[Any]) -> Writer:
-    """A function that writes an observation of this space into a row: a Box as it lies in memory, a Discrete
-    one-hot, anything else as Gymnasium flattens it.
+    """A function that writes an observation of this space into a row.
+
+    A Box is flattened in C order, a Discrete becomes one-hot, and Gymnasium flattens every other space.
     """
     if isinstance(space, spaces.Box):
         return _write if len(space.shape) == 1 else _write_ravelled
     if isinstance(space, spaces.Discrete):
         start = int(space.start)
 
-        def one_hot(row: Row, seen: int) -> None:
+        def one_hot(row: Row, obs: int) -> None:
             row.fill(0.0)
-            row[seen - start] = 1.0
+            row[obs - start] = 1.0
 
         return one_hot
 
-    def flatten(row: Row, seen: object) -> None:
-        row[:] = np.asarray(spaces.flatten(space, seen))
+    def flatten(row: Row, obs: object) -> None:
+        row[:] = np.asarray(spaces.flatten(space, obs))
 
     return flatten
 
 
-def _write(row: Row, seen: npt.ArrayLike) -> None:
-    row[:] = seen
+def _write(row: Row, obs: npt.ArrayLike) -> None:
+    row[:] = obs
 
 
-def _write_ravelled(row: Row, seen: npt.ArrayLike) -> None:
-    row[:] = np.ravel(seen)
+def _write_ravelled(row: Row, obs: npt.ArrayLike) -> None:
+    row[:] = np.ravel(obs)
 
 
 def counted_actions(space: spaces.Space[Any]) -> tuple[int, int]:
-    """The number of actions, and the number that the environment gives to its first one."""
+    """The number of actions, and the environment's own number of the first action."""
     if not isinstance(space, spaces.Discrete):
         raise EnvError(
-            f"action space: given {space}, want Discrete: endmark acts with one of A numbered actions"
+            f"action space: given {space}, want Discrete: endmark chooses one of A numbered actions"
         )
     return int(space.n), int(space.start)
 
 
 class Team:
-    """The agents' spaces, and the buffers that a frame is made of.
+    """The agents' spaces, and the arrays of a frame, which are used again for every frame.
 
-    Agents that see or can do less than others get rows as wide as the widest: what is left of an observation
-    stays zero, what is left of the actions is never legal.
+    All agents get rows of the same length, that of the longest observation and of the most actions. The rest
+    of a shorter observation stays zero, and actions that an agent does not have are never legal.
 
-    obs: [N, D] float32; `rows[n]` is the part that agent n fills, with `write[n]`.
-    legal: [N, A] bool, each agent's own actions; constant.
-    avail: [N, A] bool, for frames that come with a mask; `masks[n]` is agent n's part.
-    starts: [N], the environment's number for action 0.
+    obs: [N, D] float32. Agent n's observation is `rows[n]`, a view of it; `write[n]` fills it.
+    legal: [N, A] bool, the actions that each agent has; constant.
+    avail: [N, A] bool, the legal actions of a frame with an action mask; `masks[n]` is agent n's view.
+    starts: [N], the environment's own number of each agent's action 0.
     """
 
-    def __init__(self, seen: Sequence[spaces.Space[Any]], acted: Sequence[spaces.Space[Any]]) -> None:
-        sizes = [flat_size(space) for space in seen]
-        counts = [counted_actions(space) for space in acted]
+    def __init__(
+        self, observation_spaces: Sequence[spaces.Space[Any]], action_spaces: Sequence[spaces.Space[Any]]
+    ) -> None:
+        sizes = [flat_size(space) for space in observation_spaces]
+        counts = [counted_actions(space) for space in action_spaces]
         self.n_agents = len(sizes)
         self.n_actions = max(count for count, _ in counts)
         self.starts = [start for _, start in counts]
         self.obs = np.zeros((self.n_agents, max(sizes)), np.float32)
         self.rows = [row[:size] for row, size in zip(self.obs, sizes, strict=True)]
-        self.write = [writer(space) for space in seen]
+        self.write = [writer(space) for space in observation_spaces]
         self.legal = np.zeros((self.n_agents, self.n_actions), np.bool_)
         for row, (count, _) in zip(self.legal, counts, strict=True):
             row[:count] = True
         self.avail = self.legal.copy()
         self.masks = [row[:count] for row, (count, _) in zip(self.avail, counts, strict=True)]
 
-    def see(self, agent: int, seen: object) -> None:
-        """Fill in what this agent sees."""
-        self.write[agent](self.rows[agent], seen)
+    def observe(self, agent: int, obs: object) -> None:
+        """Write this agent's observation into `obs`."""
+        self.write[agent](self.rows[agent], obs)
 
     def restrict(self, agent: int, mask: Iterable[Any]) -> None:
-        """Fill in this agent's legal actions."""
+        """Write this agent's action mask into `avail`."""
         given, row = np.asarray(mask), self.masks[agent]
         if given.shape != row.shape:
             raise EnvError(f"action_mask of agent {agent}: given shape {given.shape}, want {row.shape}")

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from endmark.envs import EnvError, Environment, Frame, Step
+from endmark.envs import End, EnvError, Environment, Frame, Step
 from endmark.episodes import EpisodeSpec
 
 IDLE, RESET, STEP = 0, 1, 2
@@ -68,9 +68,8 @@ class SharedRows:
 
     def step(self, k: int) -> Step:
         """In the parent: the step that row k holds."""
-        return Step(
-            self.frames[k], self.fields["reward"][k], bool(self.terminated[k]), bool(self.truncated[k])
-        )
+        end: End | None = "terminated" if self.terminated[k] else "truncated" if self.truncated[k] else None
+        return Step(self.frames[k], self.fields["reward"][k], end)
 
     def _write_frame(self, k: int, frame: Frame) -> None:
         for name in Frame._fields:

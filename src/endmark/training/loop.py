@@ -43,7 +43,7 @@ def train(config: TrainConfig[Any], directory: Path, on_progress: OnProgress) ->
         learner = make_learner(config, envs.spec)
         updates = Overlapped(learner, config.threads) if config.overlap else InTurn(learner)
         # Updates that wait in a queue keep their batches, each of which needs memory of its own.
-        buffer = None if config.overlap else SampleBuffer()
+        buffer = None if config.overlap else SampleBuffer(updates.device)
         store = config.algorithm.store(learner.spec, generator(config, 0), buffer)
         policy = learner.policy(updates.actor, config.n_envs, generator(config, 1))
         rollout = Rollout(envs, EpisodeSeeds(TRAINING, config.seed), learner.spec)

@@ -18,17 +18,18 @@ Metrics = Mapping[str, Tensor]
 class InTurn:
     """An update runs while nothing else does, and the next action is by its weights.
 
-    actor: what acts, the learner's own. begun: updates so far.
+    actor: what acts, the learner's own. device: where its networks are. begun: updates so far.
     """
 
     def __init__(self, learner: Learner) -> None:
         self.learner, self.actor, self.begun = learner, learner.actor, learner.updates
+        self.device = next(learner.actor.parameters()).device
         self._metrics: list[Metrics] = []
 
     def begin(self, batch: EpisodeBatch) -> None:
         """Update."""
         self.begun += 1
-        self._metrics.append(self.learner.update(batch))
+        self._metrics.append(self.learner.update(batch.to(self.device)))
 
     def finish(self) -> Sequence[Metrics]:
         """The metrics of the updates since the last call."""
@@ -42,13 +43,14 @@ class Overlapped:
     actor: what acts, a copy of the learner's. It is renewed by a `begin` when no update is pending, and at no
         other time: so which weights act depends on the calls alone, and on no clock.
     threads: of torch on the CPU, in that thread: OpenMP counts them for each thread by itself.
-    begun: updates so far.
+    device: where the networks are. begun: updates so far.
 
     A batch that was given to `begin` must not change any more. An error in an update is raised by `finish`.
     """
 
     def __init__(self, learner: Learner, threads: int) -> None:
         self.learner, self.actor, self.begun = learner, copy.deepcopy(learner.actor), learner.updates
+        self.device = next(learner.actor.parameters()).device
         self._thread = ThreadPoolExecutor(1, "update", torch.set_num_threads, (threads,))
         self._pending: list[Future[dict[str, Tensor]]] = []
 
@@ -57,7 +59,7 @@ class Overlapped:
         self.begun += 1
         if not self._pending:
             self.actor.load_state_dict(self.learner.actor.state_dict())
-        self._pending.append(self._thread.submit(self.learner.update, batch))
+        self._pending.append(self._thread.submit(self.learner.update, batch.to(self.device)))
 
     def finish(self) -> Sequence[Metrics]:
         """Wait for the pending updates; their metrics."""

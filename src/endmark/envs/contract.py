@@ -1,0 +1,120 @@
+"""The tests of one environment, frame or step, and the wording of their errors."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any, get_args
+
+import gymnasium as gym
+import numpy as np
+
+from endmark.envs.errors import EnvError
+from endmark.envs.protocol import End, Frame, Step
+from endmark.episodes import EpisodeSpec
+from endmark.episodes.spec import Field
+
+
+def checked_spec(env: object) -> EpisodeSpec:
+    """Test that the methods exist and take the right arguments; return the spec."""
+    calls: list[tuple[str, str, tuple[Any, ...], dict[str, Any]]] = [
+        ("reset", "reset(seed=None)", (), {}),
+        ("reset", "reset(seed=None)", (), {"seed": 0}),
+        ("step", "step(actions)", (None,), {}),
+        ("close", "close()", (), {}),
+    ]
+    for name, want, args, kwargs in calls:
+        if not callable(method := getattr(env, name, None)):
+            raise fault(kind(env), f"no method '{name}'", want)
+        try:
+            inspect.signature(method).bind(*args, **kwargs)
+        except TypeError as error:
+            raise fault(kind(env), f"{name}{inspect.signature(method)}", want) from error
+    spec = getattr(env, "spec", None)
+    if not isinstance(spec, EpisodeSpec):
+        hint = ", as a GymAdapter gives to a Gymnasium environment" if isinstance(env, gym.Env) else ""
+        raise fault("spec", kind(spec), f"an EpisodeSpec{hint}")
+    return spec
+
+
+def check_first_frame(frame: Any, spec: EpisodeSpec, where: str) -> None:
+    """Test a frame that `reset` gave."""
+    check_frame(frame, spec, where)
+    check_agents(frame, None, where)
+
+
+def check_frame(frame: object, spec: EpisodeSpec, where: str) -> None:
+    """Test every field of a frame, and that it has no others than the spec."""
+    if not isinstance(frame, Frame):
+        raise fault(where, kind(frame), "a Frame")
+    for name, value in frame._asdict().items():
+        if name in spec.fields:
+            _check_array(value, spec.fields[name], f"{where}, {name}")
+        elif value is not None:
+            raise fault(f"{where}, {name}", kind(value), f"None: the spec has no field '{name}'")
+
+
+def check_agents(frame: Frame, before: Frame | None, where: str, *, terminated: bool = False) -> None:
+    """Test `alive`, the legal actions of agents that are alive, and the observations of those that left."""
+    if before is not None:
+        for agent in np.flatnonzero(frame.alive & ~before.alive):
+            raise fault(f"{where}, alive, agent {agent}", True, "False: the agent left earlier")
+    for agent in np.flatnonzero(~frame.alive):
+        if frame.obs[agent].any():
+            want = "zeros: the agent has left (alive is False)"
+            raise fault(f"{where}, obs, agent {agent}", "numbers other than 0", want)
+    if terminated:  # nothing is bootstrapped from this frame
+        return
+    if not frame.alive.any():
+        want = "at least one agent alive, unless the step before terminated"
+        raise fault(f"{where}, alive", "False for all agents", want)
+    for agent in np.flatnonzero(frame.alive & ~frame.avail_actions.any(axis=1)):
+        want = "at least one: the agent is alive"
+        raise fault(f"{where}, avail_actions, agent {agent}", "no legal action", want)
+
+
+def check_step(step: object, spec: EpisodeSpec, where: str) -> None:
+    """Test the reward and the end. The step's frame is tested as the next frame."""
+    if not isinstance(step, Step):
+        raise fault(where, kind(step), "a Step")
+    _check_array(step.reward, spec.fields["reward"], f"{where}, reward")
+    end: object = step.end
+    if end is not None and not (isinstance(end, str) and end in get_args(End)):
+        raise fault(f"{where}, end", repr(end), f"None or one of {', '.join(map(repr, get_args(End)))}")
+
+
+def _check_array(value: object, want: Field, where: str) -> None:
+    """Test type, shape and dtype, and that numbers are finite."""
+    if not isinstance(value, np.ndarray | np.generic):
+        raise fault(where, kind(value), "a numpy array")
+    dtype = str(want.dtype).removeprefix("torch.")
+    if value.dtype.name != dtype:
+        raise fault(where, f"dtype {value.dtype.name}", f"dtype {dtype}")
+    if value.shape != want.shape:
+        raise fault(where, f"shape {value.shape}", f"shape {want.shape}, as in the spec")
+    if value.dtype.kind == "f" and not (finite := np.isfinite(value)).all():
+        index = first_index(~finite)
+        raise fault(place(where, index), np.asarray(value)[index], "finite numbers")
+
+
+def fault(where: str, given: object, want: str) -> EnvError:
+    """The one-line error: the place, what the environment gave, and what the contract wants."""
+    return EnvError(f"{where}: given {given}, want {want}")
+
+
+def kind(value: object) -> str:
+    """The type of a value, in words."""
+    return "None" if value is None else f"a {type(value).__name__}"
+
+
+def first_index(where: Any) -> tuple[int, ...]:
+    """The first index at which the array is True."""
+    return tuple(int(i) for i in np.argwhere(where)[0])
+
+
+def place(where: str, index: tuple[int, ...]) -> str:
+    """A field and an index in it, in words. The first axis of every field but the state is over agents."""
+    if not index:
+        return where
+    first = "number" if where.endswith("state") else "agent"
+    rest = f", number {list(index[1:])}" if index[1:] else ""
+    return f"{where}, {first} {index[0]}{rest}"
