@@ -1,1 +1,1 @@
-"""How fast endmark is beside the usual padded way: `run` measures, and refuses where results differ."""
+"""Benchmarks of endmark against the usual padded way. Nothing is timed unless their results agree."""

@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: measure endmark beside the usual padded way, in one process."""
+"""`python -m benchmarks`: measure endmark and the usual padded way, in one process."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ from benchmarks.table import markdown, terminal
 
 @dataclass(frozen=True)
 class Options:
-    """Measure endmark beside the usual padded way. Nothing is timed before both compute the same."""
+    """Measure endmark and the usual padded way. Nothing is timed unless both compute the same results."""
 
     only: str = ",".join(SECTIONS)
     """The sections to run, separated by commas."""
     threads: int = 1
     """Threads of torch on the CPU."""
     quick: FlagCreatePairsOff[bool] = False
-    """Tiny shapes, a few seconds: check that all results agree, and print times that mean nothing."""
+    """Tiny shapes, a few seconds: check that all results agree. The times printed mean nothing."""
     json: Path | None = None
-    """Also write everything that was measured as JSON."""
+    """Also write all measurements to this file, as JSON."""
     picture: Path | None = None
-    """Also draw a picture: a .png or .svg file."""
+    """Also draw a picture to this file, .png or .svg."""
     markdown: FlagCreatePairsOff[bool] = False
     """Print the tables as Markdown."""
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """Run the sections asked for. Bad input is one line and exit status 2."""
+    """Parse the command line and measure. An error is one line on stderr and exit status 2."""
     options = tyro.cli(Options, prog="python -m benchmarks", args=args)
     try:
         measure(options)
@@ -47,9 +47,9 @@ def main(args: Sequence[str] | None = None) -> None:
 
 
 def measure(options: Options) -> None:
-    """Run the sections; write and print the results."""
+    """Run the sections; write and print the results. ValueError for bad options."""
     names = section_names(options.only)
-    for path in (options.json, options.picture):  # a bad path is told before minutes of measuring
+    for path in (options.json, options.picture):  # report a bad path before minutes of measuring
         if path is not None and not path.parent.is_dir():
             raise ValueError(f"{path}: there is no directory {path.parent}")
     if options.picture is not None:

@@ -1,4 +1,4 @@
-"""Acting, playing, and playing while learning, beside the usual runner of one environment."""
+"""Acting, rollout, and rollout with learning, against the usual runner of one environment."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ FORAGING, CARTPOLE = "lbforaging:Foraging-8x8-2p-3f-v3", "CartPole-v1"
 
 
 def acting(setting: Setting) -> Iterator[Row]:
-    """One step of eight environments; the baseline acts in one after the other."""
+    """Actions for one step of eight environments: in one batch, or by the baseline one by one."""
     learner = make_learner(setting.shape)
     baseline = baseline_of(learner)
     batch = draw(setting.shape, full, 1)
@@ -54,7 +54,7 @@ def acting(setting: Setting) -> Iterator[Row]:
 
 
 def rollout(setting: Setting) -> Iterator[Row]:
-    """Playing without learning; and the environment without any network, which bounds all runners."""
+    """Rollout without learning; and the environment without a network, an upper bound for every runner."""
     yield _play(setting)
     env_id, envs = _environments(1)
     alone = measure_rates({"env": lambda: _step_alone(envs[0])}, setting.share(0.25))
@@ -63,7 +63,7 @@ def rollout(setting: Setting) -> Iterator[Row]:
 
 
 def end_to_end(setting: Setting) -> Iterator[Row]:
-    """Playing, storing, and an update of 32 episodes for each one collected; in turn, and side by side."""
+    """Rollout, replay, and an update of 32 episodes for each episode collected; in turn and overlapped."""
     yield _play(setting, updates=True)
     yield _play(setting, updates=True, overlap=True)
     yield _play(setting, updates=True, overlap=True, n_envs=2 * N_ENVS, workers=1)
@@ -86,7 +86,8 @@ def _play(
         baseline, _, distance = check_update(learner, learn_from)
         usual = Usual(usual_env, learner, baseline, n)
         usual.prefill(2 * n)
-        # Environments that end together make a burst of updates; what runs beside them is the next burst.
+        # Episodes that end together cause a burst of updates, which overlaps with the collection of the next
+        # episodes. Several bursts are therefore measured at once.
         episodes = 1 if setting.quick else 4 * n_envs if updates else n_envs
         work: dict[str, Callable[[], int]] = {
             "endmark": lambda: play.run(episodes, updates=updates),
@@ -118,7 +119,7 @@ def _play(
 
 
 def _step_alone(env: Environment) -> int:
-    """One episode of the first legal actions; its steps."""
+    """Play one episode with the first legal action at every step; returns its number of steps."""
     frame, steps, over = env.reset(seed=0), 0, False
     while not over:
         step = env.step(frame.avail_actions.argmax(-1))
@@ -127,7 +128,7 @@ def _step_alone(env: Environment) -> int:
 
 
 class Ours:
-    """The training loop, as `endmark.training.loop` has it."""
+    """The training loop of `endmark.training.loop`, without logging and evaluation."""
 
     def __init__(
         self, rollout: Lockstep, n_envs: int, learner: QLearner, batch_size: int, *, overlap: bool
@@ -136,7 +137,7 @@ class Ours:
         self.generator = torch.Generator().manual_seed(0)
         self.replay = EpisodeReplay(learner.spec, 20 * batch_size * (learner.spec.episode_limit + 1))
         self.buffer = None if overlap else SampleBuffer()
-        # One of the threads acts.
+        # One thread is left for acting.
         threads = max(1, torch.get_num_threads() - 1)
         self.updates = Overlapped(learner, threads) if overlap else InTurn(learner)
         self.policy = EpsilonGreedy(self.updates.agent, n_envs, self.generator)
@@ -144,12 +145,12 @@ class Ours:
         self.rollout = rollout
 
     def prefill(self, episodes: int) -> EpisodeBatch:
-        """Collect this many; those in the replay then."""
+        """Collect this many episodes; returns a sample of the replay."""
         self.run(episodes, updates=False)
         return self.replay.sample(self.batch_size, self.generator)
 
     def run(self, episodes: int, *, updates: bool) -> int:
-        """Collect at least this many; the environment steps that it took."""
+        """Collect at least this many episodes; returns the environment steps taken."""
         before, collected = self.rollout.env_steps, 0
         while collected < episodes:
             finished = self.rollout.collect(self.policy)
@@ -164,7 +165,7 @@ class Ours:
 
 
 class Usual:
-    """The same with one environment and padded episodes."""
+    """The usual training loop: one environment, padded episodes, the baseline learner."""
 
     def __init__(
         self, env: Environment, learner: QLearner, baseline: BaselineLearner, batch_size: int
@@ -177,11 +178,11 @@ class Usual:
         self.runner = OneEnvironmentRunner(env, spec.episode_limit, spec.n_actions, actor, episode_seeds(0))
 
     def prefill(self, episodes: int) -> None:
-        """Collect this many."""
+        """Collect this many episodes."""
         self.run(episodes, updates=False)
 
     def run(self, episodes: int, *, updates: bool) -> int:
-        """Collect this many; the environment steps that it took."""
+        """Collect this many episodes; returns the environment steps taken."""
         before = self.runner.env_steps
         for _ in range(episodes):
             fields, terminated = self.runner.episode()
@@ -200,7 +201,7 @@ def _rollout(env_id: str, spec: EpisodeSpec, n_envs: int, workers: int) -> Locks
 
 
 def _environments(n: int) -> tuple[str, list[Environment]]:
-    """Level-Based Foraging where it is installed, else a classic of Gymnasium."""
+    """`n` environments of Level-Based Foraging, or of CartPole where it is not installed; and their id."""
     try:
         return FORAGING, [make(FORAGING) for _ in range(n)]
     except EnvError:

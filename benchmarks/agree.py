@@ -1,4 +1,4 @@
-"""Whether two ways compute the same. Nothing is timed before that is known."""
+"""Checks that endmark and the baseline compute the same results. They come before any timing."""
 
 from __future__ import annotations
 
@@ -17,25 +17,26 @@ from endmark.nets import QMIXMixer
 from endmark.ops import linear
 
 TOLERANCE = 1e-5
-"""Of a gradient, relative to its norm; of a loss, to its size: float32 in another order of sums."""
+"""Relative error allowed in a loss or a gradient: float32 sums in a different order."""
 STEP_TOLERANCE = 1e-2
-"""Of what an update changes. Adam divides by the gradient's own size, so rounding shows."""
+"""Relative error allowed in an update's change of a parameter. Adam divides by the gradient's size, which
+magnifies rounding errors of small gradients."""
 MARGIN = 1e-4
-"""Two actions whose values are closer than this may be ranked by rounding alone."""
+"""If two action values are closer than this, rounding may decide which one is greedy."""
 CORNER = 5e-6
-"""What goes into a ReLU or an absolute value, and is closer to 0, may be on either side by rounding alone."""
+"""If the input of a ReLU or an absolute value is closer to 0 than this, rounding may decide its sign."""
 
 
 class Disagreement(ValueError):
-    """Two ways that should compute the same do not, so no time is reported."""
+    """endmark and the baseline compute different results, so no time is reported."""
 
 
 def same(
     what: str, given: Tensor, want: Tensor, tolerance: float = TOLERANCE, *, least: float = 1e-30
 ) -> float:
-    """The distance over the norm of `want`; Disagreement if it is beyond the tolerance, or not a number.
+    """The relative error |given - want| / |want|; Disagreement if it exceeds the tolerance or is NaN.
 
-    least: what the norm is taken for where it is smaller.
+    least: a lower bound for the denominator.
     """
     if given.shape != want.shape:
         raise Disagreement(f"{what}: shapes {tuple(given.shape)} and {tuple(want.shape)} differ")
@@ -49,11 +50,15 @@ def same(
 
 
 def check_update(learner: QLearner, batch: EpisodeBatch) -> tuple[BaselineLearner, PaddedBatch, float]:
-    """The baseline with the learner's weights, its batch, and the largest relative distance of a gradient.
+    """Check that the learner and a baseline with its weights compute the same update of this batch.
 
-    Compared are the loss, every gradient, and what one update does to every parameter, the target networks'
-    too. The learner's weights are moved apart first, so that no two networks are alike; corners and ties
-    between actions are taken out of the batch; both learners have made one update afterwards.
+    Returns the baseline, the batch padded for it, and the largest relative error of a gradient. The check
+    covers the loss, every gradient, and the change of every parameter in one update, target networks
+    included. Disagreement if one of them differs.
+
+    The learner's weights are perturbed first, so that target and online networks differ. Inputs at which
+    rounding decides (`without_corners`, `without_ties`) are removed from the batch that is checked. After
+    the call both learners have made one update.
     """
     _move_apart(learner)
     baseline = baseline_of(learner)
@@ -66,7 +71,8 @@ def check_update(learner: QLearner, batch: EpisodeBatch) -> tuple[BaselineLearne
     parameters = [learner.get_parameter(name) for name in names]
     gradients = torch.autograd.grad(ours, parameters)
     wanted = torch.autograd.grad(theirs, [baseline.get_parameter(name) for name in names])
-    # The terms of a gradient may nearly cancel, as those of the last bias do; rounding is that of the terms.
+    # The terms of a gradient may nearly cancel, as those of the last bias do. Rounding errors scale with the
+    # terms, not with their sum; hence the lower bound.
     least = 0.1 * float(torch.stack([want.norm() for want in wanted]).norm())
     for name, given, want in zip(names, gradients, wanted, strict=True):
         worst = max(worst, same(f"the gradient of {name}", given, want, least=least))
@@ -75,10 +81,10 @@ def check_update(learner: QLearner, batch: EpisodeBatch) -> tuple[BaselineLearne
 
 
 def without_corners(learner: QLearner, batch: EpisodeBatch) -> EpisodeBatch:
-    """The batch with other observations and states where a gradient would be for rounding to say.
+    """The batch with noise on the observations and states of frames at a corner.
 
-    That is where what goes into a ReLU or an absolute value is within `CORNER` of 0: one unit of one row on
-    the other side of it can move a gradient by more than the tolerance.
+    A corner is an input of a ReLU or an absolute value within `CORNER` of 0. Rounding decides its sign, and
+    one wrong sign can change a gradient by more than the tolerance.
     """
     generator = torch.Generator().manual_seed(0)
     names = [name for name in ("obs", "state") if name in batch.fields]
@@ -98,7 +104,7 @@ def without_corners(learner: QLearner, batch: EpisodeBatch) -> EpisodeBatch:
 
 @torch.no_grad()
 def _corners(learner: QLearner, batch: EpisodeBatch) -> Iterator[Tensor]:
-    """What goes into each ReLU and absolute value of the online networks, a row a frame; in float64."""
+    """The inputs of each ReLU and absolute value of the online networks, one row a frame, in float64."""
     obs, one_hot = learner.agent.inputs(batch.obs.double(), batch.last_actions)
     yield linear(copy.deepcopy(learner.agent.encoder).double(), obs, one_hot=one_hot)
     if isinstance(learner.mixer, QMIXMixer):
@@ -110,10 +116,10 @@ def _corners(learner: QLearner, batch: EpisodeBatch) -> Iterator[Tensor]:
 
 
 def without_ties(learner: QLearner, batch: EpisodeBatch) -> EpisodeBatch:
-    """The batch without the legal actions whose value is within `MARGIN` of the best one's.
+    """The batch with fewer legal actions: none is within `MARGIN` of the best action's value.
 
-    Which of two such actions is greedy would be for rounding to say, and one choice moves a gradient by more
-    than the tolerance.
+    Rounding would decide which of two such actions is greedy, and one different choice can change a gradient
+    by more than the tolerance.
     """
     agent = learner.agent if learner.config.double_q else learner.target_agent
     with torch.no_grad():
@@ -125,7 +131,7 @@ def without_ties(learner: QLearner, batch: EpisodeBatch) -> EpisodeBatch:
 
 
 def same_fields(what: str, given: Mapping[str, Tensor], want: Mapping[str, Tensor]) -> None:
-    """Bit for bit; Disagreement otherwise."""
+    """Check that all fields are equal bit for bit; Disagreement otherwise."""
     for name, tensor in want.items():
         if not torch.equal(given[name], tensor):
             raise Disagreement(f"{what}: field '{name}' differs; not timed")
@@ -134,7 +140,7 @@ def same_fields(what: str, given: Mapping[str, Tensor], want: Mapping[str, Tenso
 def _check_step(
     learner: QLearner, baseline: BaselineLearner, batch: EpisodeBatch, padded: PaddedBatch
 ) -> None:
-    """One update each; what changed has to agree."""
+    """Make one update with each learner and compare the changes of all parameters."""
     before = _copies(learner.named_parameters())
     learner.update(batch)
     baseline.update(padded)
@@ -145,7 +151,7 @@ def _check_step(
 
 @torch.no_grad()
 def _move_apart(learner: QLearner) -> None:
-    """Noise on every parameter, so that the target networks are not copies of the online ones."""
+    """Add noise to every parameter, so that target networks are not copies of the online ones."""
     generator = torch.Generator().manual_seed(0)
     for parameter in learner.parameters():
         noise = torch.randn(parameter.shape, generator=generator).to(parameter.device)

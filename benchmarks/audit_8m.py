@@ -1,9 +1,9 @@
 """How long an audit of QMIX takes at the shape of StarCraft's 8m: 32 episodes of 20 to 100 steps.
 
-    python benchmarks/audit_8m.py [--padded] [--threads 2]
+    python -m benchmarks.audit_8m [--padded] [--threads 2]
 
-Prints the seconds of one look at the loss, of a default audit and of a quick one, and what they found.
-`--padded` hands over padded tensors and lets the loss cut them, as a loss at the border does.
+Prints the seconds of one loss with its gradient, of a default audit and of a quick audit, and the findings.
+`--padded` audits a loss that takes padded tensors and converts them itself.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SPEC = EpisodeSpec.of(n_agents=8, n_actions=14, episode_limit=120, obs_shape=(80
 
 
 def episodes(n_episodes: int = 32, *, seed: int = 0) -> EpisodeBatch:
-    """Random episodes of 20 to 100 steps, every other one cut off; an agent in four leaves half-way."""
+    """Random episodes of 20 to 100 steps. Every other one is truncated; agents 6 and 7 leave early."""
     generator = torch.Generator().manual_seed(seed)
     lengths = torch.randint(20, 101, (n_episodes,), generator=generator)
     n_frames, n, a = int(lengths.sum()) + n_episodes, SPEC.n_agents, SPEC.n_actions
@@ -63,7 +63,7 @@ def main() -> None:
         case = Case(lambda b: learner.loss(EpisodeBatch.from_padded(b, SPEC)), padded, learner)
     else:
         case = Case(learner.loss, batch, learner)
-    torch.autograd.grad(learner.loss(batch)["loss"], list(learner.agent.parameters()))  # warm
+    torch.autograd.grad(learner.loss(batch)["loss"], list(learner.agent.parameters()))  # warm-up
     began = time.perf_counter()
     torch.autograd.grad(learner.loss(batch)["loss"], list(learner.agent.parameters()))
     print(f"{batch.n_episodes} episodes, {batch.n_steps} steps, {options.threads} threads")

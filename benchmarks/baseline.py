@@ -1,18 +1,18 @@
-"""What endmark is measured against: recurrent QMIX the usual padded way, as good as that way gets.
+"""The baseline: recurrent QMIX on padded tensors, the usual way, tuned.
 
-Tensors are (B, T+1, ...), column t holding frame t and step t, and T is the longest episode of the batch.
-Like PyMARL and its descendants: a Python loop over time with `nn.GRUCell`, for the online and for the target
-network; the λ-return by a loop backwards; a masked mean of squares. What those code bases do and need not is
-left out, so that the difference is the layout's:
+Tensors are (B, T+1, ...). Column t holds frame t and step t; T is the longest episode of the batch. As in
+PyMARL and its descendants, there is a Python loop over time with `nn.GRUCell` for the online and for the
+target network, a backward loop for the λ-return, and a masked mean of squares. Avoidable costs of those code
+bases are left out, so that the layout is the only difference:
 
-- the mask is given, and exact, so the result is right;
-- inputs are made once for both networks, and the head sees all frames in one product; the encoder does so on
-  a GPU, and goes frame by frame on a CPU, where that is the faster by some 3 % at 8m's shape;
-- the mixer multiplies and sums, which is faster than PyMARL's `bmm` by as much;
-- `unbind` before the loops, as indexing by t makes the backward pass quadratic in T;
-- no copies, no dictionaries, no logging; Adam is fused.
+- The mask is an input, and exact, so the result is right.
+- Inputs are built once for both networks. The head runs on all frames in one product. So does the encoder on
+  a GPU; on a CPU it runs frame by frame, which is some 3 % faster at 8m's shape.
+- The mixer multiplies and sums, which is some 3 % faster than PyMARL's `bmm`.
+- Loops run over `unbind`, since indexing by t makes the backward pass quadratic in T.
+- There are no copies, no dictionaries, no logging; Adam is fused.
 
-This file knows nothing of endmark. Parameters have its names, so that weights can be copied by name.
+This file does not import endmark. Parameters have the same names as endmark's, so weights are copied by name.
 """
 
 from __future__ import annotations
@@ -30,8 +30,9 @@ class PaddedBatch:
     """Episodes padded to the same number of columns, C = T+1.
 
     obs (B, C, N, O), avail_actions (B, C, N, A) bool, alive (B, C, N) bool, actions (B, C, N) int64,
-    actions_onehot (B, C, N, A) float32, reward (B, C), state (B, C, D) or None if it is the observations side
-    by side. mask (B, C) bool: the column holds a real step; terminated (B, C) bool: that step ended the MDP.
+    actions_onehot (B, C, N, A) float32, reward (B, C), state (B, C, D) or None; without a state, the agents'
+    concatenated observations are used. mask (B, C) bool: the column holds a real step. terminated (B, C)
+    bool: that step ended the MDP.
     """
 
     obs: Tensor
@@ -45,7 +46,7 @@ class PaddedBatch:
     state: Tensor | None = None
 
     def states(self) -> Tensor:
-        """(B, C, D)."""
+        """The global state at every column, (B, C, D)."""
         return (
             torch.where(self.alive[..., None], self.obs, 0.0).flatten(2) if self.state is None else self.state
         )
@@ -71,7 +72,7 @@ class BaselineConfig:
 
 
 class Agent(nn.Module):
-    """Linear, ReLU, GRUCell, linear, on the observation, the last action and the agent's number."""
+    """Linear, ReLU, GRUCell, linear. Inputs: observation, one-hot last action, one-hot agent id."""
 
     def __init__(self, config: BaselineConfig) -> None:
         super().__init__()
@@ -85,14 +86,14 @@ class Agent(nn.Module):
         self.register_buffer("ids", torch.eye(config.n_agents)[:, :ids], persistent=False)
 
     def step(self, obs: Tensor, last_onehot: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        """Values (K, N, A) and hidden states (K N, H) after a frame: obs (K, N, O), last_onehot (K, N, A)."""
+        """Action values (K, N, A), hidden states (K N, H), from obs (K, N, O) and last_onehot (K, N, A)."""
         ids = self.ids.expand(len(obs), -1, -1)
         x = self._encode(torch.cat([obs, last_onehot, ids], dim=-1).flatten(0, 1))
         hidden = self.recurrence(x, hidden)
         return self.head(hidden).view(len(obs), self.n_agents, -1), hidden
 
     def inputs(self, batch: PaddedBatch) -> Tensor:
-        """(C, B N, I): time first, so that a step of the recurrence reads memory in one piece."""
+        """The encoder's inputs (C, B N, I); time comes first, so that a time step is contiguous in memory."""
         n_rows, n_columns = batch.mask.shape
         last = torch.cat([torch.zeros_like(batch.actions_onehot[:, :1]), batch.actions_onehot[:, :-1]], dim=1)
         ids = self.ids.expand(n_rows, n_columns, -1, -1)
@@ -100,7 +101,7 @@ class Agent(nn.Module):
         return inputs.transpose(0, 1).reshape(n_columns, n_rows * self.n_agents, -1)
 
     def unroll(self, inputs: Tensor) -> Tensor:
-        """Values (C, B, N, A) at every column, padding included."""
+        """Action values (C, B, N, A) at every column, padding included."""
         hidden = inputs.new_zeros(inputs.shape[1], self.hidden_size)
         states = []
         at_once = inputs.is_cuda
@@ -130,7 +131,7 @@ class Mixer(nn.Module):
         self.bias_2 = nn.Sequential(nn.Linear(n_state, embed), nn.ReLU(), nn.Linear(embed, 1))
 
     def forward(self, values: Tensor, state: Tensor) -> Tensor:
-        """(R,) from values (R, N) and state (R, D)."""
+        """Mixed values (R,) from values (R, N) and state (R, D)."""
         weight_1 = self.weight_1(state).abs().view(-1, self.n_agents, self.embed_size)
         hidden = functional.elu((values[:, :, None] * weight_1).sum(1) + self.bias_1(state))
         mixed: Tensor = (hidden * self.weight_2(state).abs()).sum(-1) + self.bias_2(state)[:, 0]
@@ -138,7 +139,7 @@ class Mixer(nn.Module):
 
 
 class BaselineLearner(nn.Module):
-    """`loss` and `update`, as `endmark.algorithms.QLearner` has them, on a `PaddedBatch`."""
+    """`loss` and `update` of `endmark.algorithms.QLearner`, for a `PaddedBatch`."""
 
     def __init__(self, config: BaselineConfig) -> None:
         super().__init__()
@@ -173,7 +174,7 @@ class BaselineLearner(nn.Module):
         return td_error.square().sum() / mask.sum()
 
     def update(self, batch: PaddedBatch) -> Tensor:
-        """One optimiser step; the gradient's norm before clipping."""
+        """Make one optimiser step; returns the gradient's norm before clipping."""
         loss = self.loss(batch)
         self.optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
@@ -184,7 +185,7 @@ class BaselineLearner(nn.Module):
         return norm
 
     def _mix(self, mixer: Mixer, values: Tensor, state: Tensor) -> Tensor:
-        """(T, B) from (T, B, N): all columns in one product, padding included."""
+        """Mixed values (T, B) from values (T, B, N): all columns at once, padding included."""
         mixed: Tensor = mixer(values.flatten(0, 1), state.flatten(0, 1))
         return mixed.view(values.shape[:2])
 
@@ -192,9 +193,9 @@ class BaselineLearner(nn.Module):
 def padded_lambda_return(
     reward: Tensor, next_value: Tensor, mask: Tensor, terminated: Tensor, gamma: float, td_lambda: float
 ) -> Tensor:
-    """λ-returns (T, B) by a loop backwards over time; 0 where the mask is False.
+    """λ-returns (T, B) by a backward loop over time; 0 where the mask is False.
 
-    A step that terminated bootstraps from nothing, one that is the row's last from its own next value alone.
+    A terminated step does not bootstrap. The last step of a truncated row bootstraps from its next value.
     """
     is_last = torch.cat([mask[:-1] & ~mask[1:], mask[-1:]])
     discount = torch.where(terminated, 0.0, gamma)
@@ -212,7 +213,7 @@ def padded_gae(
     gamma: float,
     td_lambda: float,
 ) -> Tensor:
-    """Generalised advantage estimates (T, B), likewise."""
+    """Generalised advantage estimates (T, B) by a backward loop over time; 0 where the mask is False."""
     is_last = torch.cat([mask[:-1] & ~mask[1:], mask[-1:]])
     discount = torch.where(terminated, 0.0, gamma)
     td_error = reward + discount * next_value - value
@@ -221,7 +222,7 @@ def padded_gae(
 
 
 def _backwards(constant: Tensor, factor: Tensor) -> Tensor:
-    """y_t = constant_t + factor_t y_{t+1}, y_T = 0, along the first axis; in place."""
+    """y_t = constant_t + factor_t y_{t+1} along the first axis, with y_T = 0; overwrites `constant`."""
     rows, factors = constant.unbind(0), factor.unbind(0)
     for t in reversed(range(len(rows) - 1)):
         rows[t].addcmul_(factors[t], rows[t + 1])

@@ -1,4 +1,4 @@
-"""The usual replay: rows of episodes, each padded to the limit, with the actions one-hot as well."""
+"""The usual replay: one row an episode, padded to the limit; actions are also stored one-hot."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from benchmarks.baseline import PaddedBatch
 
 
 class PaddedReplay:
-    """A ring of `capacity` rows of `limit` + 1 columns, allocated at once; fields as in `PaddedBatch`.
+    """A ring buffer of `capacity` rows of `limit` + 1 columns; fields as in `PaddedBatch`.
 
-    Flags and masks take a byte each, which is less than usual.
+    Flags and masks take one byte each, which is less than usual. Memory is allocated at the start.
     """
 
     def __init__(
@@ -41,13 +41,13 @@ class PaddedReplay:
 
     @property
     def n_bytes(self) -> int:
-        """The memory of the fields, used or not."""
+        """Bytes allocated for the fields."""
         return sum(field.numel() * field.element_size() for field in self._fields.values())
 
     def add(self, fields: dict[str, Tensor], *, terminated: bool) -> None:
-        """Store an episode of L steps: fields (L+1, ...) by name, without the flags and the one-hot actions.
+        """Store an episode of L steps, given as fields (L+1, ...) without flags and one-hot actions.
 
-        The row's columns after the episode keep what stood there; they are masked.
+        Columns after the episode keep their old contents; the mask is False there.
         """
         n_columns, row = len(fields["actions"]), self._at
         for name, field in fields.items():
@@ -62,17 +62,17 @@ class PaddedReplay:
         self._count = max(self._count, row + 1)
 
     def sample(self, n: int, generator: torch.Generator) -> PaddedBatch:
-        """`n` different episodes: index every field by rows, then trim to the longest, as is usual."""
+        """`n` different episodes, the usual way: index every field by rows, then trim to the longest."""
         return self.rows(torch.randperm(self._count, generator=generator)[:n])
 
     def rows(self, rows: Tensor) -> PaddedBatch:
-        """These rows, trimmed to the longest."""
+        """These rows, trimmed to the longest episode among them."""
         chosen = {name: field[rows] for name, field in self._fields.items()}
         n_columns = int(chosen["mask"].sum(1).max()) + 1
         return PaddedBatch(**{name: field[:, :n_columns] for name, field in chosen.items()})
 
     def sample_trimmed(self, n: int, generator: torch.Generator) -> PaddedBatch:
-        """The same, but trimmed before anything is copied: better than usual."""
+        """`n` different episodes, trimmed before anything is copied, which is better than usual."""
         rows = torch.randperm(self._count, generator=generator)[:n]
         n_columns = int(self._store.mask[rows].sum(1).max()) + 1
         return PaddedBatch(**{name: field[:, :n_columns][rows] for name, field in self._fields.items()})

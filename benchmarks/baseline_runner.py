@@ -1,7 +1,7 @@
-"""The usual runner: one environment, a forward pass for each of its steps, a padded buffer that fills up.
+"""The usual runner: one environment, one forward pass for each step, one padded episode buffer.
 
-As PyMARL's EpisodeRunner does it, but for the waste: arrays are written in place, and nothing is kept twice.
-This file knows nothing of endmark: an environment is anything with its `reset` and `step`.
+It works like PyMARL's EpisodeRunner, without its avoidable copies: arrays are written in place. This file
+does not import endmark: an environment is any object with `reset` and `step` like those of `endmark.envs`.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ class OneEnvironmentActor:
         self.begin()
 
     def begin(self) -> None:
-        """An episode starts."""
+        """Start an episode: reset the hidden states and last actions."""
         self.hidden = self._nothing.new_zeros(self.agent.n_agents, self.agent.hidden_size)
         self.last = self._nothing
 
     @torch.no_grad()
     def act(self, obs: Tensor, avail_actions: Tensor) -> Tensor:
-        """An action for each agent (N,), from obs (N, O) and avail_actions (N, A)."""
+        """Actions (N,) from obs (N, O) and avail_actions (N, A)."""
         q, self.hidden = self.agent.step(obs[None], self.last, self.hidden)
         actions = torch.where(avail_actions, q[0], -torch.inf).argmax(-1)
         if self.epsilon > 0:
@@ -69,7 +69,7 @@ class OneEnvironmentRunner:
         self._arrays = {name: field.numpy() for name, field in self._fields.items()}
 
     def episode(self) -> tuple[dict[str, Tensor], bool]:
-        """An episode's fields (L+1, ...), which the next one overwrites, and whether it terminated."""
+        """Play one episode: its fields (L+1, ...), valid until the next call, and whether it terminated."""
         frame = self._next_frame() if self._first is None else self._first
         self._first = None
         obs, avail, arrays = self._fields["obs"], self._fields["avail_actions"], self._arrays
@@ -79,7 +79,7 @@ class OneEnvironmentRunner:
         while not (ended or cut):
             arrays["actions"][t] = self.actor.act(obs[t], avail[t]).numpy()
             step = self.env.step(arrays["actions"][t])
-            # One an agent: the team's is the sum of those who still take part.
+            # With a reward for each agent, the team's reward is the sum over agents that still take part.
             arrays["reward"][t] = np.sum(
                 step.reward, where=arrays["alive"][t] if np.ndim(step.reward) else True
             )

@@ -1,4 +1,4 @@
-"""From endmark's learner and batches to the baseline's: the one place that knows both."""
+"""Conversion of endmark's learners and batches to the baseline's. Only this file knows both."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from endmark.nets.mixers import state_numel
 
 
 def baseline_of(learner: QLearner) -> BaselineLearner:
-    """A baseline with the same weights, target networks and optimiser included, on the same device.
+    """A baseline with the learner's weights, target networks and optimiser state, on the same device.
 
-    ValueError for a learner that the baseline cannot copy.
+    ValueError if the baseline does not implement the learner's settings.
     """
     config, spec = learner.config, learner.spec
     if not isinstance(learner.mixer, QMIXMixer) or learner.target_mixer is None:
@@ -49,13 +49,13 @@ def baseline_of(learner: QLearner) -> BaselineLearner:
     baseline.mixer.load_state_dict(learner.mixer.state_dict())
     baseline.target_agent.load_state_dict(learner.target_agent.state_dict())
     baseline.target_mixer.load_state_dict(learner.target_mixer.state_dict())
-    # Its parameters come in the same order. A copy, as loading alone would share the moments.
+    # The parameters come in the same order. Deep copy, since load_state_dict would share the moments.
     baseline.optimiser.load_state_dict(copy.deepcopy(learner.optimiser.state_dict()))
     return baseline
 
 
 def padded_batch(batch: EpisodeBatch) -> PaddedBatch:
-    """The batch as the baseline wants it, padded to its longest episode."""
+    """The batch in the baseline's layout, padded to its longest episode."""
     padded = batch.to_padded()
     actions, alive, reward = padded["actions"][..., 0], padded["alive"], padded["reward"]
     if batch.spec.reward_per_agent:
@@ -74,13 +74,13 @@ def padded_batch(batch: EpisodeBatch) -> PaddedBatch:
 
 
 def padded_replay(spec: EpisodeSpec, capacity: int) -> PaddedReplay:
-    """An empty store of `capacity` episodes of this kind."""
+    """An empty `PaddedReplay` for `capacity` episodes of this spec."""
     state = state_numel(spec) if "state" in spec.fields else None
     return PaddedReplay(capacity, spec.episode_limit, spec.n_agents, spec.n_actions, _obs_size(spec), state)
 
 
 def padded_row(episode: EpisodeBatch) -> dict[str, Tensor]:
-    """One episode's fields (L+1, ...), as `PaddedReplay.add` takes them."""
+    """The fields (L+1, ...) of one episode, the argument of `PaddedReplay.add`."""
     padded = padded_batch(episode)
     names = ("obs", "avail_actions", "alive", "actions", "reward")
     fields = {name: getattr(padded, name)[0] for name in names}

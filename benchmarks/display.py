@@ -1,4 +1,4 @@
-"""What is seen while a benchmark runs."""
+"""Progress display of a benchmark."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 
 class BenchDisplay:
-    """A progress bar over the sections; a line for each where the output is no terminal.
+    """A progress bar over the sections. If the output is not a terminal, one line for each section.
 
-    The bar is drawn when a section begins and at no other time: it must not run while something is timed.
+    The bar is redrawn only when a section begins, so that drawing does not disturb measurements.
     """
 
     def __init__(self, console: Console) -> None:
@@ -30,7 +30,7 @@ class BenchDisplay:
         self._task = self._progress.add_task("bench", total=None, section="")
 
     def __call__(self, section: str, done: int, total: int) -> None:
-        """Show which section runs."""
+        """Show that this section begins, as number `done` + 1 of `total`."""
         if not self._console.is_terminal:
             self._console.print(f"{done + 1}/{total}  {section}", highlight=False, soft_wrap=True)
             return

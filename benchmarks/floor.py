@@ -1,4 +1,4 @@
-"""How much work an update is, and how fast this machine could do it."""
+"""Operations of an update, and the machine's own speed at matrix products and copies."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from benchmarks.shapes import Shape
 
 
 def forward_flops(shape: Shape, n_frames: int, n_steps: int) -> tuple[int, int]:
-    """Floating-point operations of one network's forward pass, and those of its first layers among them.
+    """Floating-point operations of one network's forward pass: in all layers, and in the first layers alone.
 
-    Two for each multiplication and addition in a matrix product; nothing else is counted. With F frames, S
-    steps, N agents, O observed numbers, A actions, H hidden units, D numbers of state, M embedded, Y hyper
-    units:
+    Each multiply-add of a matrix product counts as two; nothing else is counted. With F frames, S steps, N
+    agents, A actions, H hidden units, M mixing units, Y hypernetwork units, observations of size O and states
+    of size D:
 
         encoder            2 F N O H             first
         GRU, from input    2 F N H 3H
@@ -24,8 +24,8 @@ def forward_flops(shape: Shape, n_frames: int, n_steps: int) -> tuple[int, int]:
                            2 S (Y N M + Y M + M)
         mixing             2 S (N M + M)
 
-    The last action and the agent's number are looked up in the encoder's weights, which takes no product,
-    even where an implementation makes one. Padding is not counted: this is the work that the episodes are.
+    One-hot inputs (last action, agent id) count as lookups, even if an implementation multiplies them.
+    Padding is not counted.
     """
     n, h, m, y = shape.n_agents, shape.hidden_size, shape.embed_size, shape.hyper_size
     rows = n_frames * n
@@ -37,17 +37,17 @@ def forward_flops(shape: Shape, n_frames: int, n_steps: int) -> tuple[int, int]:
 
 
 def update_flops(shape: Shape, n_frames: int, n_steps: int) -> int:
-    """Of a whole update: two networks forward, one backward.
+    """Floating-point operations of an update: two networks forward, one backward.
 
-    Backward, each product needs two: towards its weights, and towards its input. The first layers' inputs are
-    data, and need none. So 2 f + f + (f - first) = 4 f - first.
+    Backward, each product needs two: the gradient of its weight and the gradient of its input. Inputs of the
+    first layers are data, whose gradient is not needed. In sum: 2 f + f + (f - first) = 4 f - first.
     """
     forward, first = forward_flops(shape, n_frames, n_steps)
     return 4 * forward - first
 
 
 def measure_floor(shape: Shape, effort: Effort, *, quick: bool, device: str = "cpu") -> Floor:
-    """The machine's own speed, on one device with the threads that are set."""
+    """torch's speed at matrix products and copies, on this device and with the current number of threads."""
     size = 64 if quick else 2048 if device == "cpu" else 8192
     left, right = (torch.randn(size, size, device=device) for _ in range(2))
     out = torch.empty_like(left)
@@ -69,7 +69,7 @@ def measure_floor(shape: Shape, effort: Effort, *, quick: bool, device: str = "c
 
 
 def _own_products(shape: Shape, device: str) -> tuple[Work, int]:
-    """One forward pass's large products at full length, one after the other, and their operations."""
+    """The large matrix products of one forward pass at full length, and their number of operations."""
     n_frames, h = shape.batch_size * (shape.limit + 1), shape.hidden_size
     rows = n_frames * shape.n_agents
     per_step = shape.batch_size * shape.n_agents

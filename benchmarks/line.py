@@ -1,4 +1,4 @@
-"""Time against real steps, as a straight line."""
+"""A straight line through update times against real steps."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from benchmarks.results import Row
 
 
 class Line(NamedTuple):
-    """seconds = intercept + slope * steps; r2 is the share of variance that it explains."""
+    """seconds = intercept + slope * steps. r2: coefficient of determination."""
 
     slope: float
     intercept: float
@@ -21,7 +21,7 @@ class Line(NamedTuple):
 
 
 def fit(points: Sequence[tuple[float, float]]) -> Line:
-    """The line of least squares; at least two different steps."""
+    """The least-squares line through (steps, seconds) points with at least two different numbers of steps."""
     n = len(points)
     mean_x, mean_y = sum(x for x, _ in points) / n, sum(y for _, y in points) / n
     spread_x = sum((x - mean_x) ** 2 for x, _ in points)
@@ -33,5 +33,5 @@ def fit(points: Sequence[tuple[float, float]]) -> Line:
 
 
 def points(rows: Sequence[Row], who: str) -> list[tuple[float, float]]:
-    """(real steps, seconds) of each row's update; `who` is endmark or baseline."""
+    """(real steps, median seconds) of each row; who: "endmark" or "baseline"."""
     return [(float(row.details["n_steps"]), getattr(row, who).median) for row in rows]

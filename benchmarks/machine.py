@@ -1,4 +1,4 @@
-"""Where it was measured."""
+"""The machine and the software versions of a benchmark."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from endmark.ops.native import backend
 
 
 def environment() -> dict[str, str | int]:
-    """What a time depends on, for people and for the JSON."""
+    """Processor, threads, GPU and versions, for the tables and the JSON file."""
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "not measured: torch sees none"
     return {
         "cpu": _cpu(),

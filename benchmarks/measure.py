@@ -1,4 +1,4 @@
-"""Timing side by side: every candidate in turn, round after round, so that a busy spell hits all alike."""
+"""Interleaved timing: every candidate once a round, so that other load on the machine affects all alike."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Name = TypeVar("Name", bound=Hashable)
 
 @dataclass(frozen=True)
 class Spread:
-    """A median, and the quartiles below and above it; `n` measurements."""
+    """The median and the lower and upper quartile of `n` measurements."""
 
     median: float
     low: float
@@ -28,7 +28,7 @@ class Spread:
 
     @staticmethod
     def of(values: Sequence[float]) -> Spread:
-        """Of one value or more."""
+        """The spread of one value or more."""
         if len(values) == 1:
             return Spread(values[0], values[0], values[0])
         low, median, high = statistics.quantiles(values, n=4, method="inclusive")
@@ -38,7 +38,7 @@ class Spread:
         return Spread(self.median / divisor, self.low / divisor, self.high / divisor, self.n)
 
     def rate(self, amount: int) -> Spread:
-        """`amount` a second, where this is the seconds that it takes."""
+        """The spread of `amount` / seconds, this being a spread of seconds."""
         return Spread(amount / self.median, amount / self.high, amount / self.low, self.n)
 
 
@@ -46,8 +46,8 @@ class Spread:
 class Effort:
     """How long to measure.
 
-    seconds: aimed at for one comparison. rounds: the fewest and the most. sample: seconds that one
-        measurement lasts at least; work that is shorter is repeated within it.
+    seconds: target time of one comparison. rounds: minimum and maximum number of rounds. sample: minimum
+        seconds of one measurement; shorter work is repeated within it.
     """
 
     seconds: float = 8.0
@@ -56,11 +56,11 @@ class Effort:
 
 
 QUICK = Effort(seconds=0.0, rounds=(2, 2), sample=0.0)
-"""For the smoke run, which shows that everything runs, and no times worth reading."""
+"""For a smoke test: everything runs, but the times are meaningless."""
 
 
 class Times(Generic[Name]):
-    """Seconds of every candidate in every round."""
+    """The seconds of every candidate in every round."""
 
     def __init__(self, seconds: Mapping[Name, list[float]]) -> None:
         self.seconds = dict(seconds)
@@ -69,15 +69,19 @@ class Times(Generic[Name]):
         return Spread.of(self.seconds[name])
 
     def ratio(self, numerator: Name, denominator: Name) -> Spread:
-        """The spread of the ratios within a round, which share what else the machine did."""
+        """The spread of the ratios of both candidates' times within a round.
+
+        Other load on the machine affects both times of a round, so these ratios vary less than the times.
+        """
         pairs = zip(self.seconds[numerator], self.seconds[denominator], strict=True)
         return Spread.of([a / b for a, b in pairs])
 
 
 def measure(work: Mapping[Name, Work], effort: Effort, *, device: str = "cpu") -> Times[Name]:
-    """Time each piece of work, A B A B ..; the first two rounds warm up and are dropped.
+    """Time every candidate, interleaved: A B A B ...
 
-    The garbage collector is off meanwhile. On a GPU, a measurement ends when the GPU is done.
+    Two rounds for warm-up are not counted. The garbage collector is off. On a GPU, a measurement ends when
+    the GPU has finished.
     """
     sync = torch.cuda.synchronize if device.startswith("cuda") else _nothing
     with collector_off():
@@ -96,7 +100,7 @@ def measure(work: Mapping[Name, Work], effort: Effort, *, device: str = "cpu") -
 
 
 def measure_rates(work: Mapping[str, Callable[[], int]], effort: Effort) -> Times[str]:
-    """As `measure`, on the CPU, of work that says how many units it has done: seconds a unit."""
+    """Like `measure`, on the CPU, for work that returns its number of units; times are seconds a unit."""
     fewest, most = effort.rounds
     seconds: dict[str, list[float]] = {name: [] for name in work}
     with collector_off():
@@ -115,7 +119,7 @@ def measure_rates(work: Mapping[str, Callable[[], int]], effort: Effort) -> Time
 
 @contextmanager
 def collector_off() -> Iterator[None]:
-    """No garbage collection within; what is there is collected before."""
+    """Collect garbage once, then turn the collector off inside the context."""
     was_on = gc.isenabled()
     gc.collect()
     gc.disable()

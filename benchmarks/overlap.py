@@ -1,10 +1,9 @@
-"""Environment steps a second of acting and learning, in turn and overlapped.
+"""Environment steps a second of acting and learning: in turn, and overlapped.
 
-    python benchmarks/overlap.py [--sleep-ms 5] [--workers 8] [--n-envs 8] [--steps 3000] [--rounds 3]
+    python -m benchmarks.overlap [--sleep-ms 5] [--workers 8] [--n-envs 8] [--steps 3000] [--rounds 3]
 
-QMIX on Level-Based Foraging, an update of 32 episodes for every new one, as `endmark train` does it; the
-environment sleeps at every step. First it checks that two overlapped runs give the same weights. Rounds are
-interleaved.
+QMIX on Level-Based Foraging with a sleep at every step. As in `endmark train`, every new episode is followed
+by an update of 32 episodes. Two overlapped runs must first give the same weights. Rounds are interleaved.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ BATCH_SIZE = 32
 def train(
     overlap: bool, workers: int, n_envs: int, seconds: float, steps: int
 ) -> tuple[float, dict[str, torch.Tensor]]:
-    """Environment steps a second from the first update on, and the weights at the end."""
+    """Train for `steps` from the first update on; returns environment steps a second and the weights."""
     torch.manual_seed(0)
     generator = torch.Generator().manual_seed(0)
     learner = QLearner("qmix", Slow(0.0).spec, QLearningConfig())

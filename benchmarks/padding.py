@@ -1,4 +1,4 @@
-"""The same episodes under higher and higher limits: what padding costs."""
+"""The cost of padding: the same episodes under increasing episode limits."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from endmark.episodes import EpisodeReplay
 
 
 def against_limit(setting: Setting) -> Iterator[Row]:
-    """A sample and an update, and the memory of the episodes, under limits 1, 10 and 100 times as high.
+    """Sample and update, and memory of an episode, under 1, 10 and 100 times the limit.
 
-    The ratio is endmark's own, against the lowest limit. The padded store is indexed, then trimmed, as usual.
+    ratio: endmark's time or memory over its own under the lowest limit. The padded replay is indexed, then
+    trimmed, the usual way.
     """
     shape, n = setting.shape, setting.shape.batch_size
     batch = draw(shape, uniform, n)

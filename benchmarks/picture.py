@@ -1,4 +1,4 @@
-"""The benchmark as a picture: update time against real steps, and the three mixes side by side."""
+"""The benchmark's picture: update time against real steps, and three length distributions side by side."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MARKERS = ("s", "o", "^")
 
 
 def check_picture(sections: Collection[str]) -> None:
-    """ValueError if no picture can be drawn of these sections: better now than when all has been measured."""
+    """Raise ValueError, before anything is measured, if no picture can be drawn from these sections."""
     if missing := {"update", "steps"} - set(sections):
         raise ValueError(f"picture: needs the section {min(missing)}, too; name it in --only")
     if importlib.util.find_spec("matplotlib") is None:
@@ -23,7 +23,7 @@ def check_picture(sections: Collection[str]) -> None:
 
 
 def picture(results: Results, path: Path) -> None:
-    """Draw it, for what `check_picture` has let pass; the file's suffix says how (.svg, .png)."""
+    """Draw the picture to a .svg or .png file. The sections must have passed `check_picture`."""
     steps, mixes = results.of("steps"), [row for row in results.of("update") if row.device == "cpu"]
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -42,7 +42,7 @@ def picture(results: Results, path: Path) -> None:
 
 
 def _draw_steps(axes: Any, rows: Sequence[Row]) -> None:
-    """Both against the steps that the episodes really have; endmark's lie on one line."""
+    """Update times of both against real steps, with the line through endmark's."""
     mixes = dict.fromkeys(str(row.details["mix"]) for row in rows)
     for mix, marker in zip(mixes, MARKERS, strict=True):
         of_mix = [row for row in rows if row.details["mix"] == mix]
@@ -69,7 +69,7 @@ def _draw_steps(axes: Any, rows: Sequence[Row]) -> None:
 
 
 def _draw_mixes(axes: Any, rows: Sequence[Row]) -> None:
-    """Times side by side, with the ratio above each pair."""
+    """Bars of both update times for each length distribution, with the ratio above each pair."""
     top = 0.0
     for i, row in enumerate(rows):
         if row.baseline is None or row.ratio is None:

@@ -1,4 +1,4 @@
-"""The store of episodes: adding one, sampling a batch, and memory."""
+"""Replay: memory of an episode, sampling a batch, adding an episode."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from endmark.episodes import EpisodeReplay
 
 
 def replay(setting: Setting) -> Iterator[Row]:
-    """At a mean length of a third of the limit; both stores hold the same episodes."""
+    """Memory, sample and add, with the same episodes in both replays; mean length: a third of the limit."""
     shape, n = setting.shape, setting.shape.batch_size
     batch = draw(shape, third, 8 if setting.quick else 256)
     spec, count = batch.spec, batch.n_episodes
@@ -83,7 +83,7 @@ def replay(setting: Setting) -> Iterator[Row]:
 
 
 def _check(ours: EpisodeReplay, store: PaddedReplay, count: int) -> None:
-    """Both stores hold the same episodes."""
+    """Check that both replays hold the same episodes; Disagreement otherwise."""
     if len(ours) != count or len(store) != count:
         raise Disagreement(f"replay: {len(ours)} and {len(store)} episodes stored of {count}; not timed")
     want, given = (
@@ -93,6 +93,6 @@ def _check(ours: EpisodeReplay, store: PaddedReplay, count: int) -> None:
 
 
 def _defined(batch: PaddedBatch) -> dict[str, Tensor]:
-    """Its fields, those of steps at real steps alone: elsewhere they are undefined."""
+    """The batch's fields by name; step fields at real steps only, since they are undefined elsewhere."""
     fields = {name: field for name, field in vars(batch).items() if field is not None}
     return fields | {name: fields[name][batch.mask] for name in ("reward", "actions", "actions_onehot")}

@@ -1,4 +1,4 @@
-"""What a benchmark found."""
+"""The results of a benchmark."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ Unit = Literal["s", "steps/s", "bytes"]
 
 @dataclass(frozen=True)
 class Goal:
-    """What a ratio must reach: `at_least` or `at_most`."""
+    """A bound that a ratio must meet: `at_least` or `at_most`."""
 
     at_least: float | None = None
     at_most: float | None = None
 
     def met(self, ratio: float) -> bool:
-        """Whether this ratio does."""
+        """Whether this ratio meets the bound."""
         return (self.at_least is None or ratio >= self.at_least) and (
             self.at_most is None or ratio <= self.at_most
         )
@@ -33,9 +33,9 @@ class Goal:
 class Row:
     """One line of the table.
 
-    endmark, baseline, torchrl: what was measured, in `unit`.
-    ratio: as the section defines it.
-    details: further numbers, such as the steps in the batch.
+    endmark, baseline, torchrl: the measurements, in `unit`.
+    ratio: defined by the section (`Section.ratio`).
+    details: further numbers, such as the number of steps in the batch.
     """
 
     section: str
@@ -57,11 +57,11 @@ class Row:
 
 @dataclass(frozen=True)
 class Floor:
-    """What this machine can do, measured in the same run.
+    """The machine's own speed, measured in the same run.
 
-    gemm: floating-point operations a second of torch's product of square float32 matrices.
-    gemm_own: of its products in the shapes that the update has them.
-    copy: bytes a second of a large copy, read and written.
+    gemm: floating-point operations a second of torch's product of large square float32 matrices.
+    gemm_own: the same of torch's products with the shapes of an update.
+    copy: bytes read and written a second by a large copy.
     """
 
     gemm: Spread
@@ -71,7 +71,7 @@ class Floor:
 
 @dataclass(frozen=True)
 class Results:
-    """Everything; `to_json` is what `endmark bench --json` writes."""
+    """All results. `to_json` is the content of the `--json` file."""
 
     environment: Mapping[str, str | int]
     floors: Mapping[str, Floor]

@@ -1,4 +1,4 @@
-"""The sections, and a run of them."""
+"""The benchmark's sections, and the function that runs them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ from endmark.ops.native import keep_memory
 
 @dataclass(frozen=True)
 class Section:
-    """Rows that belong together. title: what they measure; ratio: what their ratio is."""
+    """A group of rows. title: what they measure. ratio: the definition of their ratio.
+
+    needs_floor: whether the rows refer to the machine's own speed.
+    """
 
     title: str
     ratio: str
@@ -48,7 +51,7 @@ SECTIONS: dict[str, Section] = {
 
 
 def section_names(only: str) -> list[str]:
-    """The sections that `only` names, with commas between them; ValueError for one that there is not."""
+    """The names in `only`, which are separated by commas; ValueError for an unknown one."""
     names = [name.strip() for name in only.split(",")]
     if unknown := set(names) - SECTIONS.keys():
         raise ValueError(f"only: given '{min(unknown)}', want some of {','.join(SECTIONS)}")
@@ -56,18 +59,20 @@ def section_names(only: str) -> list[str]:
 
 
 Observer = Callable[[str, int, int], None]
-"""Called when a section begins: its title, how many are done, and how many there are."""
+"""Called when a section begins, with its title, the number of sections done, and their total number."""
 
 
 def run(only: Sequence[str], *, threads: int, quick: bool, observe: Observer) -> Results:
-    """Measure these sections, by their keys in `SECTIONS`, which is the order they run in.
+    """Measure these sections, in the order of `SECTIONS`.
 
-    threads: of torch on the CPU, meanwhile. quick: tiny shapes and two rounds, to see that all results agree.
-    Raises Disagreement, and reports nothing, where endmark and the baseline do not compute the same.
+    only: keys of `SECTIONS`. threads: torch's threads on the CPU during the run. quick: tiny shapes and two
+    rounds, to check that all results agree.
+
+    Disagreement if endmark and the baseline compute different results.
     """
     if threads < 1:
         raise ValueError(f"threads: given {threads}, want at least 1")
-    keep_memory()  # as training does; the baseline has it too
+    keep_memory()  # as in training; it applies to the baseline too
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
@@ -91,6 +96,6 @@ def _run(names: Sequence[str], quick: bool, observe: Observer) -> Results:
     for done, name in enumerate(names, start=total - len(names)):
         observe(SECTIONS[name].title, done, total)
         rows += SECTIONS[name].rows(setting)
-    if quick:  # no time of two rounds reaches or misses anything
+    if quick:  # two rounds are too few to judge a goal
         rows = [replace(row, goal=None) for row in rows]
     return Results({**environment(), "shape": shape.name}, floors, rows)

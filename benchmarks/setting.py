@@ -1,4 +1,4 @@
-"""What all sections are given."""
+"""The settings that all sections share."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from endmark.episodes import EpisodeBatch
 
 @dataclass(frozen=True)
 class Setting:
-    """The shape to measure at, how long, on which devices; `floors` of those, where one was measured."""
+    """The problem's shape, the measuring effort, the devices, and the speed of each device if measured."""
 
     shape: Shape
     effort: Effort
@@ -24,17 +24,17 @@ class Setting:
     quick: bool = False
 
     def share(self, part: float) -> Effort:
-        """A part of the usual time for one comparison."""
+        """The effort with this share of the usual time for one comparison."""
         return replace(self.effort, seconds=self.effort.seconds * part)
 
     def few(self) -> Effort:
-        """For what takes seconds each."""
+        """The effort with fewer rounds, for work that takes seconds."""
         low, high = self.effort.rounds
         return replace(self.effort, rounds=(min(low, 5), high))
 
 
 def make_learner(shape: Shape, device: str = "cpu") -> QLearner:
-    """QMIX at this shape, with the default settings otherwise."""
+    """A QMIX learner of this shape, otherwise with default settings."""
     torch.manual_seed(0)
     config = QLearningConfig(
         hidden_size=shape.hidden_size, mixer_embed_size=shape.embed_size, mixer_hyper_size=shape.hyper_size

@@ -1,4 +1,4 @@
-"""What is measured: the shape of a problem, how long its episodes are, and random episodes of it."""
+"""Problem shapes, distributions of episode lengths, and random episodes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from endmark.episodes import EpisodeBatch, EpisodeSpec
 
 @dataclass(frozen=True)
 class Shape:
-    """A problem's sizes, and how many episodes an update takes."""
+    """The sizes of a problem and of the networks, and the number of episodes in an update."""
 
     name: str
     limit: int
@@ -27,7 +27,7 @@ class Shape:
     hyper_size: int = 64
 
     def spec(self, limit: int | None = None) -> EpisodeSpec:
-        """The fields of its episodes; `limit` in place of its own."""
+        """The spec of the shape's episodes. limit: replaces the shape's own limit."""
         return EpisodeSpec.of(
             n_agents=self.n_agents,
             n_actions=self.n_actions,
@@ -38,40 +38,40 @@ class Shape:
 
 
 EIGHT_MARINES = Shape("8m", 120, n_agents=8, obs_size=80, state_size=168, n_actions=14, batch_size=32)
-"""StarCraft's 8m (Samvelyan et al. 2019, arXiv:1902.04043), by the sizes that PyMARL reports for it."""
+"""StarCraft's 8m (Samvelyan et al. 2019, arXiv:1902.04043); sizes as PyMARL reports them."""
 TINY = Shape("tiny", 12, 3, 5, 7, 4, batch_size=6, hidden_size=8, embed_size=4, hyper_size=6)
-"""For the smoke run."""
+"""For a smoke test."""
 
 Lengths = Callable[[int, int, torch.Generator], Tensor]
-"""Steps of each episode, from their number and the limit."""
+"""A distribution: steps of each episode, from the number of episodes, the limit and a generator."""
 
 
 def full(n: int, limit: int, generator: torch.Generator) -> Tensor:  # noqa: ARG001
-    """Every episode as long as it may be."""
+    """Every episode runs to the limit."""
     return torch.full((n,), limit)
 
 
 def uniform(n: int, limit: int, generator: torch.Generator) -> Tensor:
-    """Uniform from a sixth of the limit to five sixths: 20 to 100 of 120."""
+    """Uniform between one sixth and five sixths of the limit: 20 to 100 of 120."""
     return torch.randint(limit // 6, limit * 5 // 6 + 1, (n,), generator=generator)
 
 
 def straggler(n: int, limit: int, generator: torch.Generator) -> Tensor:
-    """One at the limit, the others from a twelfth to five twelfths of it: 10 to 50 of 120."""
+    """One episode at the limit, the others between 1/12 and 5/12 of it: 10 to 50 of 120."""
     lengths = torch.randint(max(1, limit // 12), limit * 5 // 12 + 1, (n,), generator=generator)
     lengths[n // 2] = limit
     return lengths
 
 
 def third(n: int, limit: int, generator: torch.Generator) -> Tensor:
-    """A third of the limit in the mean."""
+    """Uniform with a mean of a third of the limit."""
     return torch.randint(limit // 6, limit // 2 + 1, (n,), generator=generator)
 
 
 def episodes(spec: EpisodeSpec, lengths: Tensor, *, seed: int, leaves: bool = False) -> EpisodeBatch:
-    """Random episodes of these lengths, about half of them cut off.
+    """Random episodes of these lengths; about half of them are truncated.
 
-    leaves: some agents leave before the end, the first one never.
+    leaves: agents other than the first may leave before the end.
     """
     generator = torch.Generator().manual_seed(seed)
     n_frames, n_agents, n_actions = int(lengths.sum()) + len(lengths), spec.n_agents, spec.n_actions
@@ -99,5 +99,5 @@ def episodes(spec: EpisodeSpec, lengths: Tensor, *, seed: int, leaves: bool = Fa
 
 
 def with_limit(batch: EpisodeBatch, spec: EpisodeSpec) -> EpisodeBatch:
-    """The same episodes under a spec that differs in its limit alone."""
+    """The same episodes under a spec that differs only in its limit."""
     return replace(batch, spec=spec, checked=True)

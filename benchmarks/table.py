@@ -1,4 +1,4 @@
-"""The results as tables: cells of text first, then for the terminal or as Markdown."""
+"""The results as tables, for the terminal and as Markdown."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from benchmarks.run import SECTIONS
 
 @dataclass(frozen=True)
 class Sheet:
-    """One table: the first column is words, the others numbers. note: what the ratio is."""
+    """One table as text: words in the first column, numbers in the others. note: defines the ratio."""
 
     title: str
     note: str
@@ -27,7 +27,7 @@ class Sheet:
 
 
 def terminal(results: Results) -> Group:
-    """For rich."""
+    """All tables, for printing with rich."""
     parts: list[Table | Text] = [Text(line) for line in machine_lines(results)]
     for sheet in sheets(results):
         title = Text(sheet.title, "bold").append(f"  {sheet.note}" if sheet.note else "", "not bold dim")
@@ -41,7 +41,7 @@ def terminal(results: Results) -> Group:
 
 
 def markdown(results: Results) -> str:
-    """For a README."""
+    """All tables as Markdown."""
     blocks = ["\n".join(f"- {line}" for line in machine_lines(results))]
     for sheet in sheets(results):
         ruler = ["---"] + ["---:"] * (len(sheet.header) - 1)
@@ -52,7 +52,7 @@ def markdown(results: Results) -> str:
 
 
 def machine_lines(results: Results) -> list[str]:
-    """Where it was measured."""
+    """The machine and the versions, in two lines."""
     at = results.environment
     threads = f"{at['threads']} thread{'s' if at['threads'] != 1 else ''}"
     return [
@@ -63,7 +63,7 @@ def machine_lines(results: Results) -> list[str]:
 
 
 def sheets(results: Results) -> Iterator[Sheet]:
-    """A table a section, and one on the machine's own speed."""
+    """A table for each section, and one on the machine's own speed."""
     for name, section in SECTIONS.items():
         if rows := results.of(name):
             torchrl, goals = any(row.torchrl for row in rows), any(row.goal for row in rows)
@@ -81,7 +81,7 @@ def sheets(results: Results) -> Iterator[Sheet]:
 
 
 def amount(spread: Spread | None, unit: str) -> str:
-    """A median with its unit, at three digits."""
+    """The median with its unit, to three digits."""
     if spread is None:
         return "-"
     value = spread.median

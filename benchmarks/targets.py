@@ -1,4 +1,4 @@
-"""Returns and advantages of a batch."""
+"""λ-returns and GAE of a batch."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ GAMMA, LAMBDA = 0.99, 0.6
 
 
 def targets(setting: Setting) -> Iterator[Row]:
-    """One number a step, as a mixer gives, for a batch of uniform lengths."""
+    """λ-return and GAE with one value a step, as after a mixer, on a batch of uniform lengths."""
     batch = draw(setting.shape, uniform, setting.shape.batch_size)
     padded = padded_batch(batch)
     mask, terminated = padded.mask.t()[:-1].contiguous(), padded.terminated.t()[:-1].contiguous()

@@ -1,4 +1,4 @@
-"""The learner's update: against the mix of lengths, and against the number of episodes."""
+"""The learner's update, for several distributions of lengths and numbers of episodes."""
 
 from __future__ import annotations
 
@@ -13,47 +13,47 @@ from benchmarks.setting import Setting, draw, make_learner
 from benchmarks.shapes import Lengths, full, straggler, uniform
 
 WHO = "endmark", "baseline"
-# Of the three mixes, full length first; on a GPU, of each.
+# Goals for the three distributions, in the order of _mixes; on a GPU one goal for all.
 GOALS = Goal(2.5), Goal(5.0), Goal(8.0)
 GPU_GOAL = Goal(10.0)
 
 
 def against_lengths(setting: Setting) -> Iterator[Row]:
-    """Every mix of lengths, on every device."""
+    """An update for each distribution of lengths, on every device."""
     for device in setting.devices:
         for (what, mix), goal in zip(_mixes(setting.shape.limit).items(), GOALS, strict=True):
-            duel = _duel(setting, mix, setting.shape.batch_size, device)
-            row = _row(setting, duel, measure(duel.work, setting.effort, device=device), WHO, device)
+            pair = _pair(setting, mix, setting.shape.batch_size, device)
+            row = _row(setting, pair, measure(pair.work, setting.effort, device=device), WHO, device)
             yield replace(row, section="update", what=what, goal=goal if device == "cpu" else GPU_GOAL)
 
 
 def against_steps(setting: Setting) -> Iterator[Row]:
-    """Every mix of lengths at several numbers of episodes: time against real steps, however they come."""
-    duels = {
-        (n, what): _duel(setting, mix, n, "cpu")
+    """An update for each distribution of lengths and several numbers of episodes: time against real steps."""
+    pairs = {
+        (n, what): _pair(setting, mix, n, "cpu")
         for what, mix in _mixes(setting.shape.limit).items()
         for n in ((2, 4) if setting.quick else (8, 16, 32, 64))
     }
-    # All in turn: the points of one line should not have been taken in different moods of the machine.
-    work = {(*key, who): run for key, duel in duels.items() for who, run in duel.work.items()}
+    # All are interleaved, so that load on the machine does not distort the line through the points.
+    work = {(*key, who): run for key, pair in pairs.items() for who, run in pair.work.items()}
     times = measure(work, setting.share(3.0))
-    for (n, what), duel in duels.items():
+    for (n, what), pair in pairs.items():
         names = (n, what, "endmark"), (n, what, "baseline")
-        row = _row(setting, duel, times, names, "cpu")
+        row = _row(setting, pair, times, names, "cpu")
         yield replace(row, section="steps", what=f"{n} x {what}", details={**row.details, "mix": what})
 
 
 def against_batch_size(setting: Setting) -> Iterator[Row]:
-    """More and more episodes an update, of uniform lengths."""
+    """An update of more and more episodes with uniform lengths."""
     for n in (2, 4) if setting.quick else (8, 32, 128, 512):
         effort = setting.few() if n > 100 else setting.share(0.5)
-        duel = _duel(setting, uniform, n, "cpu")
-        row = _row(setting, duel, measure(duel.work, effort), WHO, "cpu")
+        pair = _pair(setting, uniform, n, "cpu")
+        row = _row(setting, pair, measure(pair.work, effort), WHO, "cpu")
         yield replace(row, section="batch-size", what=f"{n} episodes")
 
 
 def _mixes(limit: int) -> dict[str, Lengths]:
-    """The mixes of lengths, named by their numbers of steps."""
+    """The distributions of lengths, named by their numbers of steps."""
     return {
         f"all {limit} steps": full,
         f"uniform {limit // 6}..{limit * 5 // 6}": uniform,
@@ -62,18 +62,18 @@ def _mixes(limit: int) -> dict[str, Lengths]:
 
 
 @dataclass(frozen=True)
-class _Duel:
-    """An update by each, of the same episodes; `details` on those."""
+class _Pair:
+    """One update of the same episodes by endmark and by the baseline. details: of these episodes."""
 
     work: dict[str, Work]
     details: dict[str, Detail]
 
 
-def _duel(setting: Setting, lengths: Lengths, n: int, device: str) -> _Duel:
-    """Both learners, after it was seen that they do the same."""
+def _pair(setting: Setting, lengths: Lengths, n: int, device: str) -> _Pair:
+    """Both learners' updates, after checking that they compute the same."""
     shape = setting.shape
     learner = make_learner(shape, device)
-    # Agents that leave are checked, too, though they are not timed: it is in them that a mask errs.
+    # Agents that leave are where a mask errs. They are checked, though not timed.
     leaving = draw(shape, lengths, min(n, shape.batch_size), leaves=True, seed=1)
     check_update(learner, leaving.to(device))
     batch = draw(shape, lengths, n).to(device)
@@ -89,14 +89,14 @@ def _duel(setting: Setting, lengths: Lengths, n: int, device: str) -> _Duel:
         "endmark": lambda: learner.update(batch),
         "baseline": lambda: baseline.update(padded),
     }
-    return _Duel(work, details)
+    return _Pair(work, details)
 
 
-def _row(setting: Setting, duel: _Duel, times: Times[Name], names: tuple[Name, Name], device: str) -> Row:
-    """names: endmark's and the baseline's, among the times."""
-    details = dict(duel.details)
+def _row(setting: Setting, pair: _Pair, times: Times[Name], names: tuple[Name, Name], device: str) -> Row:
+    """A row of the table. names: endmark's and the baseline's keys in `times`."""
+    details = dict(pair.details)
     for who, name in zip(WHO, names, strict=True):
-        speed = float(duel.details["flops"]) / times[name].median
+        speed = float(pair.details["flops"]) / times[name].median
         details[f"{who}_flops_per_second"] = speed
         if floor := setting.floors.get(device):
             details[f"{who}_of_gemm"] = speed / floor.gemm.median

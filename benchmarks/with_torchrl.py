@@ -1,7 +1,7 @@
-"""TorchRL on the same data, where it is installed; None where it is not.
+"""TorchRL on the same data, if it is installed.
 
-It is given its best: trajectories end to end as its flat layout has them, which needs no padding; vectorised
-functions without modules around them; a sampler that keeps its index of trajectories.
+It runs in its fastest form: trajectories end to end in its flat layout, without padding; vectorised functions
+without modules around them; a sampler that caches its index of trajectories.
 """
 
 from __future__ import annotations
@@ -23,26 +23,29 @@ def _module(name: str) -> Any:
     """The module, or None if it cannot be imported."""
     try:
         module = importlib.import_module(name)
-    except (ImportError, OSError):  # OSError: built for another torch
+    except (ImportError, OSError):  # OSError: a binary built for another torch
         return None
     logging.getLogger("torchrl").setLevel(logging.WARNING)
     return module
 
 
 def version() -> str | None:
-    """TorchRL's version, if it can be imported together with TensorDict."""
+    """TorchRL's version; None unless both TorchRL and TensorDict can be imported."""
     torchrl = _module("torchrl")
     return None if torchrl is None or _module("tensordict") is None else str(torchrl.__version__)
 
 
 def replay_sampler(batch: EpisodeBatch, n: int) -> Work | None:
-    """Samples `n` whole trajectories, with replacement, from a buffer that holds the batch."""
+    """Work that samples `n` whole trajectories, with replacement, from a buffer that holds the batch.
+
+    None without TorchRL.
+    """
     if version() is None:
         return None
     data, tensordict = _module("torchrl.data"), _module("tensordict")
     number = torch.arange(batch.n_episodes).repeat_interleave(batch.lengths + 1)
     frames = tensordict.TensorDict({**batch.fields, "episode": number}, [batch.n_frames])
-    # A slice as long as the longest episode is a whole trajectory, if shorter ones are allowed.
+    # A slice of the longest episode's length is always a whole trajectory if shorter slices are allowed.
     longest = int(batch.lengths.max()) + 1
     sampler = data.SliceSampler(slice_len=longest, traj_key="episode", strict_length=False, cache_values=True)
     buffer = data.TensorDictReplayBuffer(
@@ -54,7 +57,7 @@ def replay_sampler(batch: EpisodeBatch, n: int) -> Work | None:
 
 
 class Steps:
-    """One value a step, in TorchRL's shape (S, 1)."""
+    """TorchRL's returns and advantages of a batch with one value a step, in its shape (S, 1)."""
 
     def __init__(
         self,
@@ -74,7 +77,7 @@ class Steps:
         self._functions = _module("torchrl.objectives.value.functional")
 
     def lambda_return(self) -> Tensor:
-        """[S, 1]."""
+        """λ-returns, [S, 1]."""
         flags = self.ends, self.terminated
         result: Tensor = self._functions.vec_td_lambda_return_estimate(
             *self.settings, self.next_value, self.reward, *flags
@@ -82,7 +85,7 @@ class Steps:
         return result
 
     def gae(self) -> Tensor:
-        """[S, 1]."""
+        """Generalised advantage estimates, [S, 1]."""
         flags = self.ends, self.terminated
         result: Tensor = self._functions.vec_generalized_advantage_estimate(
             *self.settings, self.value, self.next_value, self.reward, *flags

@@ -1,9 +1,9 @@
-"""Environment steps a second, in this process and in worker processes, with an environment made slow.
+"""Environment steps a second in this process and in worker processes, with a slow environment.
 
-    python benchmarks/workers.py [--sleep-ms 10] [--workers 1 2 4 8] [--n-envs 8] [--rounds 3]
+    python -m benchmarks.workers [--sleep-ms 10] [--workers 1 2 4 8] [--n-envs 8] [--rounds 3]
 
-First it checks that workers give the same episodes. Then rounds are interleaved, and medians are printed:
-the speed of each, and how many times that of this process. `--sleep-ms 0` shows what workers cost.
+Workers must first give the same episodes as this process. Rounds are interleaved. The output is the median
+speed and the median ratio to this process. `--sleep-ms 0` shows the overhead of workers.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ ENV = "lbforaging:Foraging-8x8-2p-3f-v3"
 
 
 class Slow:
-    """Level-Based Foraging that sleeps at every step, as one does that waits for a game."""
+    """Level-Based Foraging that sleeps at every step, like an environment that waits for a game."""
 
     def __init__(self, seconds: float) -> None:
         self._env, self._seconds = make(ENV), seconds
@@ -42,12 +42,12 @@ class Slow:
         return self._env.step(actions)
 
     def close(self) -> None:
-        """Nothing to free."""
+        """Close the environment."""
         self._env.close()
 
 
 def rollout_of(workers: int, n_envs: int, seconds: float) -> Lockstep:
-    """What plays; 0 workers: in this process."""
+    """A rollout with this many workers; with 0 in this process."""
     make_env, seeds = partial(Slow, seconds), episode_seeds(0)
     if workers == 0:
         return Rollout([make_env() for _ in range(n_envs)], seeds)
@@ -56,7 +56,7 @@ def rollout_of(workers: int, n_envs: int, seconds: float) -> Lockstep:
 
 
 def policy_of(n_envs: int) -> EpsilonGreedy:
-    """The same each time."""
+    """An ε-greedy policy with a fixed seed."""
     torch.manual_seed(0)
     learner = QLearner("vdn", make(ENV).spec, QLearningConfig())
     policy = EpsilonGreedy(learner.agent, n_envs, torch.Generator().manual_seed(0))
@@ -65,7 +65,7 @@ def policy_of(n_envs: int) -> EpsilonGreedy:
 
 
 def check(workers: int, n_envs: int) -> None:
-    """The first episodes are those of one process."""
+    """Check that workers collect the same first episodes as this process."""
     given = []
     for count in (0, workers):
         with rollout_of(count, n_envs, 0.0) as rollout:
@@ -76,10 +76,10 @@ def check(workers: int, n_envs: int) -> None:
 
 
 def speed(workers: int, n_envs: int, seconds: float, duration: float) -> float:
-    """Environment steps a second."""
+    """Environment steps a second over `duration` seconds; the environment sleeps `seconds` at every step."""
     with rollout_of(workers, n_envs, seconds) as rollout:
         policy = policy_of(n_envs)
-        rollout.collect(policy)  # the start is not counted
+        rollout.collect(policy)  # warm-up: starting is not measured
         steps, begin = rollout.env_steps, time.perf_counter()
         while time.perf_counter() - begin < duration:
             rollout.collect(policy)

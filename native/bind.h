@@ -1,4 +1,4 @@
-// What the parts of the Python module share: arrays whose shapes are checked, once, before a kernel trusts them.
+// Array types and shape checks of the Python bindings. Kernels do not check shapes again.
 
 #pragma once
 
@@ -19,7 +19,7 @@ namespace nb = nanobind;
 
 namespace endmark {
 
-extern const Isa* current;  // in use
+extern const Isa* current;  // the instruction set in use
 
 template <class T> const Kernels<T>& kernels();
 template <> inline const Kernels<float>& kernels<float>() { return current->f32; }
@@ -71,13 +71,13 @@ inline void expect_count(const char* name, size_t given, size_t want) {
                                std::to_string(want)).c_str());
 }
 
-// A parameter that is needed together with another.
+// An argument that another one requires; an error if it is None.
 template <class Array> const Array& needed(const char* name, const std::optional<Array>& array) {
     if (!array) throw nb::value_error((std::string(name) + ": given None, want an array").c_str());
     return *array;
 }
 
-// An array that has to be what the function wants: nothing is converted, which would be a hidden copy.
+// An array argument. It is refused rather than converted if its type or layout differs: conversion is a hidden copy.
 inline auto array(const char* name) { return nb::arg(name).noconvert(); }
 inline auto array_or_none(const char* name) { return nb::arg(name).noconvert().none(); }
 

@@ -1,4 +1,4 @@
-// Several networks of one input, for Python.
+// Python bindings: MLPs with the same input.
 
 #include <memory>
 #include <utility>
@@ -14,7 +14,7 @@ template <class Array> auto pointers(const std::vector<Array>& arrays) {
     return all;
 }
 
-// The layers of several networks, as Python gives them, and the shapes that all their outputs must have.
+// The layers of several MLPs, made from the arguments of a call and checked.
 template <class T> struct Layers {
     std::vector<Linear<T>> layers;
     std::unique_ptr<bool[]> ends;
@@ -50,7 +50,8 @@ template <class T> struct Layers {
                     rows ? rows->data() : nullptr, layers.data(), ends.get()};
     }
 
-    // One pointer a layer: to the arrays given for the layers that are their networks' last, or for all others.
+    // A pointer for each layer. The arrays belong to the networks' last layers if `last`, else to all other layers; the
+    // pointers of layers without an array are null.
     template <class Array>
     std::vector<decltype(std::declval<Array>().data())> of_layers(
         const char* name, const std::vector<Array>& arrays, bool last
@@ -71,15 +72,15 @@ template <class T> struct Layers {
 template <class T>
 void mlps_forward(
     In<T, 2> x, std::optional<In<int64_t, 1>> rows, std::vector<size_t> depths, std::vector<In<T, 2>> weights,
-    std::vector<In<T, 1>> biases, std::vector<Out<T, 2>> outputs, std::optional<std::vector<Out<T, 2>>> between,
+    std::vector<In<T, 1>> biases, std::vector<Out<T, 2>> outputs, std::optional<std::vector<Out<T, 2>>> activations,
     int n_threads
 ) {
     const Layers<T> layers(x, rows, depths, weights, biases);
     std::vector<T*> all = layers.of_layers("outputs", outputs, true);
-    if (between) {
-        const std::vector<T*> others = layers.of_layers("between", *between, false);
+    if (activations) {
+        const std::vector<T*> hidden = layers.of_layers("activations", *activations, false);
         for (size_t l = 0; l < all.size(); ++l)
-            if (others[l]) all[l] = others[l];
+            if (hidden[l]) all[l] = hidden[l];
     }
     nb::gil_scoped_release release;
     kernels<T>().mlps_forward(layers.mlps, all.data(), n_threads);
@@ -88,12 +89,12 @@ void mlps_forward(
 template <class T>
 void mlps_backward(
     In<T, 2> x, std::optional<In<int64_t, 1>> rows, std::vector<size_t> depths, std::vector<In<T, 2>> weights,
-    std::vector<In<T, 1>> biases, std::vector<In<T, 2>> between, std::vector<In<T, 2>> grads,
+    std::vector<In<T, 1>> biases, std::vector<In<T, 2>> activations, std::vector<In<T, 2>> grads,
     std::vector<Out<T, 2>> grad_weights, std::vector<Out<T, 1>> grad_biases, int n_threads
 ) {
     const Layers<T> layers(x, rows, depths, weights, biases);
-    const std::vector<const T*> outputs = layers.of_layers("between", between, false);
-    const std::vector<const T*> grads_of = layers.of_layers("grads", grads, true);
+    const std::vector<const T*> outputs = layers.of_layers("activations", activations, false);
+    const std::vector<const T*> grad_outputs = layers.of_layers("grads", grads, true);
     expect_count("grad_weights", grad_weights.size(), weights.size());
     expect_count("grad_biases", grad_biases.size(), weights.size());
     for (size_t l = 0; l < weights.size(); ++l) {
@@ -102,7 +103,7 @@ void mlps_backward(
     }
     nb::gil_scoped_release release;
     kernels<T>().mlps_backward(
-        layers.mlps, outputs.data(), grads_of.data(), pointers(grad_weights).data(), pointers(grad_biases).data(),
+        layers.mlps, outputs.data(), grad_outputs.data(), pointers(grad_weights).data(), pointers(grad_biases).data(),
         n_threads
     );
 }
@@ -110,11 +111,11 @@ void mlps_backward(
 template <class T> void define(nb::module_& m) {
     m.def(
         "mlps_forward", &mlps_forward<T>, array("x"), array_or_none("rows"), nb::arg("depths"),
-        array("weights"), array("biases"), array("outputs"), array_or_none("between"), nb::arg("n_threads")
+        array("weights"), array("biases"), array("outputs"), array_or_none("activations"), nb::arg("n_threads")
     );
     m.def(
         "mlps_backward", &mlps_backward<T>, array("x"), array_or_none("rows"), nb::arg("depths"),
-        array("weights"), array("biases"), array("between"), array("grads"), array("grad_weights"),
+        array("weights"), array("biases"), array("activations"), array("grads"), array("grad_weights"),
         array("grad_biases"), nb::arg("n_threads")
     );
 }

@@ -1,4 +1,4 @@
-// The recurrence, layers and the mixing network, for Python.
+// Python bindings: GRU, linear layers and QMIX's mixing network.
 
 #include <numeric>
 
@@ -7,7 +7,7 @@
 namespace endmark {
 namespace {
 
-// Episodes from long to short, `n_agents` sequences each.
+// The sequences of a batch, `n_agents` for each episode, sorted from long to short.
 struct Sorted {
     std::vector<int64_t> first, length;
     Sequences sequences;
@@ -35,7 +35,7 @@ struct Sorted {
     }
 };
 
-// The layer before the recurrence, if there is one, whose outputs are `x` then: written, or left out.
+// The layer before the recurrence, if there is one. Its outputs are the recurrence's n_inputs inputs.
 template <class T>
 std::optional<Linear<T>> encoder_of(
     const std::optional<In<T, 2>>& obs, const std::optional<In<int64_t, 2>>& one_hot,
@@ -111,12 +111,12 @@ void gru_backward(
     expect("grad_bias_ih", grad_bias_ih, {3 * size});
     expect("grad_bias_hh", grad_bias_hh, {3 * size});
     const auto encoder = encoder_of<T>(obs, one_hot, encoder_weight, encoder_bias, n_frames * n_agents, n_inputs);
-    LinearGradients<T> of_encoder = {};
+    LinearGradients<T> grad_encoder = {};
     if (encoder) {
-        const Out<T, 2>& of_weight = needed("grad_encoder_weight", grad_encoder_weight);
-        expect("grad_encoder_weight", of_weight, {n_inputs, size_t(encoder->n_columns)});
+        const Out<T, 2>& grad_weight = needed("grad_encoder_weight", grad_encoder_weight);
+        expect("grad_encoder_weight", grad_weight, {n_inputs, size_t(encoder->n_columns)});
         expect("grad_encoder_bias", needed("grad_encoder_bias", grad_encoder_bias), {n_inputs});
-        of_encoder = {nullptr, grad_encoder_weight->data(), grad_encoder_bias->data()};
+        grad_encoder = {nullptr, grad_encoder_weight->data(), grad_encoder_bias->data()};
     } else {
         expect("grad_x", needed("grad_x", grad_x), {n_frames, n_agents, n_inputs});
     }
@@ -125,7 +125,7 @@ void gru_backward(
     kernels<T>().gru_backward(
         gru, sorted.sequences, {x.data(), encoder ? &*encoder : nullptr}, hidden.data(), saved.data(), grad.data(),
         {grad_x ? grad_x->data() : nullptr, grad_weight_ih.data(), grad_weight_hh.data(), grad_bias_ih.data(),
-         grad_bias_hh.data(), of_encoder},
+         grad_bias_hh.data(), grad_encoder},
         n_threads
     );
 }

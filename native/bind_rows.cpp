@@ -1,4 +1,4 @@
-// Choices and returns, for Python.
+// Python bindings: greedy actions, λ-returns and reverse scans.
 
 #include "bind.h"
 

@@ -1,4 +1,4 @@
-// One output of a linear layer for each row, where only the chosen one is wanted: the value of an action taken.
+// One chosen output of a linear layer for each row, such as the value of the action taken.
 
 #pragma once
 
@@ -11,8 +11,8 @@ namespace ENDMARK_ISA {
 using endmark::Chosen;
 using endmark::LinearGradients;
 
-constexpr ptrdiff_t chosen_rows = 512;    // a block
-constexpr ptrdiff_t chosen_max_sums = 8;  // partial sums of the weight's gradient
+constexpr ptrdiff_t chosen_rows = 512;    // rows of a block
+constexpr ptrdiff_t chosen_max_sums = 8;  // maximum number of partial sums of the gradients
 
 template <class T> void chosen_forward(const Chosen<T>& c, T* y, int n_threads) {
     endmark::parallel((c.n_rows + chosen_rows - 1) / chosen_rows, n_threads, [&](ptrdiff_t block) {
@@ -33,7 +33,7 @@ template <class T>
 void chosen_backward(const Chosen<T>& c, const T* grad, const LinearGradients<T>& out, int n_threads) {
     const ptrdiff_t width = padded<T>(c.n_inputs), blocks = (c.n_rows + chosen_rows - 1) / chosen_rows;
     const ptrdiff_t n_sums = between(1, blocks, chosen_max_sums), size = c.n_outputs * (width + 1);
-    Buffer<T> sums(n_sums * size);  // each: the weight's gradient [O, width], the bias's [O]
+    Buffer<T> sums(n_sums * size);  // each: gradients of the weight [O, width] and of the bias [O]
     endmark::parallel(n_sums, n_threads, [&](ptrdiff_t k) {
         T *weight = sums + k * size, *bias = weight + c.n_outputs * width;
         for (ptrdiff_t row = c.n_rows * k / n_sums; row < c.n_rows * (k + 1) / n_sums; ++row) {

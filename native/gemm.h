@@ -1,4 +1,4 @@
-// The inner products: tiles of rows times vectors that stay in registers.
+// Matrix products in tiles. A tile is a few rows by a few vectors of the result, accumulated in registers.
 
 #pragma once
 
@@ -6,13 +6,13 @@
 
 namespace ENDMARK_ISA {
 
-// A tile has 24 accumulators where there are 32 registers, and 12 where there are 16. Narrow and tall: the
-// columns of the right-hand side that it needs stay in the first cache.
+// A tile has 24 accumulators with 32 registers (AVX-512) and 12 with 16. Tiles are narrow and tall: the columns of
+// the right-hand side that a tile reads stay in the L1 cache.
 constexpr int tile_rows = ENDMARK_VECTOR_BYTES == 64 ? 12 : 6;
 constexpr int tile_vectors = 2;
 
 // acc[m][v] += sum_k a[m, k] * b[k, v]
-// a: element (m, k) at a[m * row + k * column]; b: `width` vectors from b[k * next] on.
+// a: element (m, k) is a[m * row + k * column]. b: row k is V vectors from b[k * next] on.
 template <class T, int M, int V>
 inline __attribute__((always_inline)) void multiply(
     const T* a, ptrdiff_t row, ptrdiff_t column, const T* b, ptrdiff_t next, ptrdiff_t n, Vector<T> (&acc)[M][V]
@@ -38,7 +38,7 @@ template <int Most, class F> inline void with_constant(ptrdiff_t n, F&& f) {
     f(Constant<Most>{});
 }
 
-// f(first, Constant<size>) for 0 .. n in parts of at most `Most`, as equal as can be.
+// Splits [0, n) into parts of at most `Most`, as equal as possible, and calls f(begin, Constant<size>) for each.
 template <int Most, class F> inline void in_parts(ptrdiff_t n, F&& f) {
     const ptrdiff_t parts = (n + Most - 1) / Most;
     for (ptrdiff_t part = 0; part < parts; ++part) {
@@ -47,7 +47,8 @@ template <int Most, class F> inline void in_parts(ptrdiff_t n, F&& f) {
     }
 }
 
-// A tile in a function of its own: inlined into loops, it loses registers to them.
+// One tile; calls put(m, i, vector) for each of its vectors. Not inlined: the loops around it would take registers
+// from its accumulators.
 template <class T, int M, int V, class Put>
 __attribute__((noinline)) void multiply_tile(
     const T* a, ptrdiff_t a_row, const T* b, ptrdiff_t next, ptrdiff_t n, const Put& put
@@ -77,8 +78,8 @@ __attribute__((noinline)) void add_tile(
         for (int v = 0; v < V; ++v) store(sum + m * sum_row + v * lanes<T>, acc[m][v]);
 }
 
-// put(m, i, vector) for from[m, :] weights, each of `rows` rows. `weights` has n rows of `width` values and what
-// completes their last vector.
+// The product from[m, :] weights for each m < `rows`: calls put(m, i, vector) for the vector that begins at column i.
+// `weights` has n rows of `width` values, padded to whole vectors.
 template <class T, class Put>
 inline void multiply_rows(
     const T* from, ptrdiff_t from_row, const T* weights, ptrdiff_t weights_row, ptrdiff_t n, ptrdiff_t width,
@@ -95,7 +96,7 @@ inline void multiply_rows(
     });
 }
 
-// to[m, :] += from[m, :] weights, in whole vectors.
+// to[m, :] += from[m, :] weights for each m < `rows`. Rows of `to` are padded to whole vectors.
 template <class T>
 inline void add_multiplied(
     const T* from, ptrdiff_t from_row, const T* weights, ptrdiff_t weights_row, ptrdiff_t n, ptrdiff_t width,
@@ -111,8 +112,8 @@ inline void add_multiplied(
     });
 }
 
-// sum[j, :] += left[s, j] right[s, :] over the rows s; `right` and `sum` have `width` values a row and what
-// completes their last vector.
+// sum[j, :] += sum_s left[s, j] right[s, :], s < `rows`. Rows of `right` and `sum` have `width` values and are padded
+// to whole vectors.
 template <class T>
 inline void add_products(
     const T* left, ptrdiff_t left_row, ptrdiff_t n_left, const T* right, ptrdiff_t right_row, ptrdiff_t width,
@@ -129,7 +130,7 @@ inline void add_products(
     });
 }
 
-// to[i] += from[i * stride], or = if it is the first of several.
+// to[i] += from[i * stride]; assigns instead of adding if `first`.
 template <class T> inline void add(T* to, const T* from, ptrdiff_t stride, ptrdiff_t n, bool first) {
     if (first)
         for (ptrdiff_t i = 0; i < n; ++i) to[i] = from[i * stride];

@@ -5,11 +5,10 @@
 //     n = tanh(W_in x + b_in + r * (W_hn h + b_hn))
 //     h' = (1 - z) * n + z * h
 //
-// A block of sequences goes through all of its time before the next block begins, so that its hidden state
-// and the weights stay in the cache. Nothing is packed or permuted: a row of the ragged tensors is read where
-// it stands. What the encoder makes of the observations is read while it is there; only a backward pass has it
-// written to memory. Blocks depend on the data alone, and sums over blocks have a fixed order, so that results do not
-// depend on the number of threads.
+// A block of sequences runs through all its frames before the next block begins, so its hidden states and the weights
+// stay in the cache. Rows of the ragged tensors are read in place: nothing is packed or permuted. The encoder's outputs
+// are read while they are in the cache, and written to memory only for a backward pass. Blocks depend on the data alone
+// and sums over blocks have a fixed order, so results do not depend on the number of threads.
 
 #pragma once
 
@@ -24,20 +23,21 @@ using endmark::GruGradients;
 using endmark::GruInputs;
 using endmark::Sequences;
 
-constexpr int step_rows = ENDMARK_VECTOR_BYTES == 64 ? 6 : 3;  // of the forward pass's tile, three vectors wide
+constexpr int step_rows = ENDMARK_VECTOR_BYTES == 64 ? 6 : 3;  // rows of a forward tile, 3 vectors wide
 constexpr ptrdiff_t block_rows = 2 * tile_rows;
-constexpr ptrdiff_t max_sums = 16;  // partial sums of the weights' gradients; more threads would be idle
+constexpr ptrdiff_t max_sums = 16;  // maximum number of partial sums of the gradients; more threads would idle
 
 inline ptrdiff_t n_blocks(const Sequences& s) { return (s.count + block_rows - 1) / block_rows; }
 
-// The rows of a block that have a frame at time t. They come first, as rows are sorted.
+// How many sequences of a block have a frame t. They are its first ones, since sequences are sorted.
 inline ptrdiff_t active_rows(const Sequences& s, ptrdiff_t begin, ptrdiff_t t) {
     ptrdiff_t m = 0;
     while (m < block_rows && begin + m < s.count && s.length[begin + m] > t) ++m;
     return m;
 }
 
-// For each vector of hidden units: biases r, z, n of x, n of h; then (r, z, n) of each input, of each unit.
+// The parameters in the order in which the forward pass reads them. There is a panel for each vector of hidden units:
+// the biases r, z, n of x, n of h; then the weights r, z, n of each input; then those of each hidden unit.
 template <class T> struct GruForwardWeights {
     ptrdiff_t panel;
     Buffer<T> all;
@@ -59,15 +59,15 @@ template <class T> struct GruForwardWeights {
     }
 };
 
-// The step of M rows from one time to the next, for one vector of hidden units.
+// One frame of M sequences, for one vector of hidden units.
 template <class T> struct GruStep {
-    const T *inputs, *before;      // [M, I], [M, H], in whole vectors
+    const T *inputs, *before;      // [M, I] and [M, H] (h of the frame before), padded to whole vectors
     const T* weights;              // a panel of GruForwardWeights
-    T* after;                      // [M, H], in whole vectors
-    T *hidden, *saved;             // of the batch; saved may be null
-    const int64_t* first;          // the rows' first rows there
-    ptrdiff_t offset;              // from there to this time
-    ptrdiff_t n_inputs, n_before, size, unit;  // n_before: hidden units to multiply, none at the first time
+    T* after;                      // [M, H], padded to whole vectors
+    T *hidden, *saved;             // the batch's tensors; saved may be null
+    const int64_t* first;          // row of each sequence's frame 0 in hidden and saved
+    ptrdiff_t offset;              // from frame 0 to this frame, in rows
+    ptrdiff_t n_inputs, n_before, size, unit;  // n_before: size, or 0 at frame 0, where h is 0
 };
 
 template <class T, int M> __attribute__((noinline)) void gru_step(const GruStep<T>& s) {
@@ -145,10 +145,10 @@ void gru_forward(
     });
 }
 
-// W_h and W_i as the backward pass multiplies them: from the gates (n of x, r, z, n of h), each padded to
-// whole vectors, to hidden units and inputs.
+// W_h and W_i in the layout of the backward pass, which multiplies them by the gradients of the gates. These stand in
+// the order n of x, r, z, n of h, each gate padded to whole vectors.
 template <class T> struct GruBackwardWeights {
-    Buffer<T> to_h, to_x;  // rows (r, z, n of h) and (n of x, r, z), of pitch<T>(H) and pitch<T>(I)
+    Buffer<T> to_h, to_x;  // rows r, z, n of h and n of x, r, z; pitch<T>(H) and pitch<T>(I) apart
     explicit GruBackwardWeights(const Gru<T>& g)
         : to_h(3 * padded<T>(g.size) * pitch<T>(g.size)), to_x(3 * padded<T>(g.size) * pitch<T>(g.n_inputs)) {
         const ptrdiff_t size = g.size, n_inputs = g.n_inputs, gate_of_x[] = {2, 0, 1};
@@ -162,7 +162,7 @@ template <class T> struct GruBackwardWeights {
     }
 };
 
-// The sum of some blocks' gradients of the parameters.
+// The parameters' gradients, summed over some of the blocks.
 template <class T> struct GruSum {
     Buffer<T> weight_ih, weight_hh, bias;  // (n, r, z) x I; (r, z, n) x H; (n of x, r, z, n of h)
     LinearSum<T> encoder;
@@ -171,7 +171,7 @@ template <class T> struct GruSum {
           weight_hh(3 * padded<T>(g.size) * padded<T>(g.size)), bias(4 * padded<T>(g.size)), encoder(l) {}
 };
 
-// Rows are collected until a product of them pays.
+// Collects the rows of several frames, since a product of many rows is faster than many products of few rows.
 template <class T> struct GruRows {
     static constexpr ptrdiff_t capacity = 128;
     GruSum<T>& sum;
@@ -179,10 +179,11 @@ template <class T> struct GruRows {
     const ptrdiff_t size, n_inputs, width;  // width: of a gate in whole vectors
     const ptrdiff_t gates_row, states_row, inputs_row, dense_row;
     ptrdiff_t count = 0;
-    // The gradients of the gates (n of x, r, z, n of h), h before, x; of the encoder's outputs before ReLU the
-    // gradients, and its dense inputs. Only what completes a vector has to be zero.
+    // gates: gradients of the gates n of x, r, z, n of h. states: h of the frame before. inputs: x. encoded: gradients
+    // of the encoder's outputs before ReLU. dense: the encoder's dense inputs. Memory is zeroed only for rows that
+    // need padding to whole vectors.
     Buffer<T> gates, states, inputs, encoded, dense;
-    ptrdiff_t numbers[capacity];  // of the rows in the batch
+    ptrdiff_t numbers[capacity];  // each row's index in the batch
     GruRows(const Gru<T>& g, GruSum<T>& sum)
         : sum(sum), has_encoder(sum.encoder.l.n_outputs > 0), size(g.size), n_inputs(g.n_inputs), width(padded<T>(size)),
           gates_row(pitch<T>(4 * width)), states_row(pitch<T>(size)), inputs_row(pitch<T>(n_inputs)),
@@ -218,7 +219,7 @@ void gru_backward_block(
 ) {
     const ptrdiff_t size = g.size, width = rows.width, n_inputs = g.n_inputs;
     const ptrdiff_t n_dense = x.encoder ? x.encoder->n_inputs : 0;
-    Buffer<T> carry(block_rows * width);  // dL/dh from later times
+    Buffer<T> carry(block_rows * width);  // dL/dh from later frames
     for (ptrdiff_t t = s.length[begin] - 1; t >= 0; --t) {
         const ptrdiff_t active = active_rows(s, begin, t);
         if (rows.count + active > rows.capacity) rows.flush();
@@ -294,13 +295,13 @@ void gru_backward(
     endmark::parallel(n_sums, n_threads, [&](ptrdiff_t i) {
         GruSum<T>& sum = *(sums[i] = new GruSum<T>(g, encoder));
         GruRows<T> rows(g, sum);
-        // Backwards, as what the forward pass wrote last may still be in the cache.
+        // Last block first: what the forward pass wrote last may still be in the cache.
         for (ptrdiff_t block = blocks - 1 - i; block >= 0; block -= n_sums)
             gru_backward_block(g, weights, s, block * block_rows, x, hidden, saved, grad, out.x, rows);
         rows.flush();
     });
     const ptrdiff_t size = g.size, width = padded<T>(size), x_width = padded<T>(g.n_inputs);
-    const ptrdiff_t place_of_x[] = {1, 2, 0}, place_of_bias_hh[] = {1, 2, 3};  // of r, z, n in GruSum
+    const ptrdiff_t place_of_x[] = {1, 2, 0}, place_of_bias_hh[] = {1, 2, 3};  // places of r, z, n in GruSum
     for (ptrdiff_t k = 0; k < n_sums; ++k) {
         const GruSum<T>& sum = *sums[k];
         for (ptrdiff_t gate = 0; gate < 3; ++gate) {

@@ -1,4 +1,4 @@
-// What the Python module calls: one table of functions for each instruction set.
+// The interface of the kernels to the Python module: one table of functions for each instruction set.
 
 #pragma once
 
@@ -7,29 +7,29 @@
 
 namespace endmark {
 
-// Calls task(context, i) for i in 0 .. n on this thread and n_threads - 1 more; returns when all are done.
+// Calls task(context, i) for each i in [0, n), on this thread and n_threads - 1 others; returns when all are done.
 void parallel(ptrdiff_t n, int n_threads, void (*task)(void* context, ptrdiff_t i), void* context);
 
 template <class F> void parallel(ptrdiff_t n, int n_threads, F&& f) {
     parallel(n, n_threads, [](void* context, ptrdiff_t i) { (*static_cast<F*>(context))(i); }, &f);
 }
 
-// The sequences of a ragged batch: row i of them has its time t at row first[i] + t * stride of every
-// tensor. Sorted from long to short.
+// The sequences of a ragged batch, sorted from long to short. Frame t of sequence i is row first[i] + t * stride
+// of every ragged tensor.
 struct Sequences {
     ptrdiff_t count, stride;
     const int64_t* first;
     const int64_t* length;  // in frames
 };
 
-// A GRU as torch.nn.GRUCell has it, gates in the order r, z, n. Every matrix is row-major.
+// A GRU with the parameters of torch.nn.GRUCell: gates in the order r, z, n. Every matrix is row-major.
 template <class T> struct Gru {
     ptrdiff_t n_inputs, size;
     const T *weight_ih, *weight_hh, *bias_ih, *bias_hh;  // [3H, I], [3H, H], [3H], [3H]
 };
 
-// y = [x, one-hot] weightᵀ + bias, then ReLU if `relu`: `one_hot` [R, n_one_hot] says which inputs after x are 1 rather
-// than 0, counted from there; less than 0 for none.
+// y = [x, one-hot] weightᵀ + bias, then ReLU if `relu`. one_hot [R, n_one_hot]: indices of the one-hot inputs that are
+// 1, counted from the first input after x. A negative index sets none.
 template <class T> struct Linear {
     ptrdiff_t n_rows, n_inputs, n_columns, n_outputs, n_one_hot;
     const T *x, *weight, *bias;  // [R, I], [O, C] with C >= I, [O]
@@ -38,50 +38,50 @@ template <class T> struct Linear {
 };
 
 template <class T> struct LinearGradients {
-    T *x, *weight, *bias;  // x may be null: not wanted
+    T *x, *weight, *bias;  // x is null if its gradient is not needed
 };
 
-// What the recurrence reads: rows [P, I] as they are, or as `encoder` makes them, with ReLU, from its own inputs.
-// Then `rows` is where the encoded inputs are kept for the backward pass, or null.
+// The inputs of the recurrence [P, I]: `rows`, or with an encoder its outputs after ReLU. With an encoder the forward
+// pass writes these outputs to `rows`, unless it is null, and the backward pass reads them there.
 template <class T> struct GruInputs {
     T* rows;
     const Linear<T>* encoder;  // null if there is none
 };
 
 template <class T> struct GruGradients {
-    T *x, *weight_ih, *weight_hh, *bias_ih, *bias_hh;  // x [P, I]: null if there is an encoder; as in Gru
+    T *x, *weight_ih, *weight_hh, *bias_ih, *bias_hh;  // x [P, I], null with an encoder; others as in Gru
     LinearGradients<T> encoder;
 };
 
-// Networks of linear layers with ReLU between them, of one input: layer by layer, network by network. Each layer
-// is a Linear without x; ends[l] says that it is its network's last.
+// MLPs with the same input, ReLU between their layers. `layers` holds the layers of the first network, then those of
+// the second, and so on; each is a Linear without x. ends[l]: layer l is the last of its network.
 template <class T> struct MLPs {
     ptrdiff_t n_rows, n_inputs, n_layers;
     const T* x;           // [., n_inputs]
-    const int64_t* rows;  // [n_rows] of x; null for the first n_rows
+    const int64_t* rows;  // [n_rows] indices of rows of x; null for the first n_rows
     const Linear<T>* layers;
     const bool* ends;
 };
 
-// y = weight[choice] x + bias[choice] in each row; 0 where the choice is negative.
+// y = weight[choice] x + bias[choice] for each row; 0 where the choice is negative.
 template <class T> struct Chosen {
     ptrdiff_t n_rows, n_inputs, n_outputs;
     const T *x, *weight, *bias;  // [R, I], [O, I], [O]
     const int64_t* choice;
 };
 
-// QMIX's mixing network; every row has weights of its own, of which the absolute value counts.
+// QMIX's mixing network. Each row has its own weights; their absolute values are used.
 template <class T> struct Mix {
     ptrdiff_t n_rows, n_agents, size;
     const T *values, *weight_1, *bias_1, *weight_2, *bias_2;  // [S, N], [S, N, E], [S, E], [S, E], [S]
 };
 
 template <class T> struct MixGradients {
-    T *values, *weight_1, *bias_1, *weight_2;  // that of bias_2 is the output's
+    T *values, *weight_1, *bias_1, *weight_2;  // bias_2's gradient equals the output's
 };
 
 template <class T> struct Kernels {
-    // hidden [P, H]; saved [P, 4H] takes r, z, n and W_hn h + b_hn for the backward pass, or is null.
+    // Writes hidden [P, H] and, unless it is null, saved [P, 4H]: r, z, n and W_hn h + b_hn for the backward pass.
     void (*gru_forward)(
         const Gru<T>&, const Sequences&, const GruInputs<T>&, T* hidden, T* saved, int n_threads
     );
@@ -93,9 +93,9 @@ template <class T> struct Kernels {
     void (*linear_backward)(
         const Linear<T>&, const T* y, const T* grad, const LinearGradients<T>&, int n_threads
     );
-    // outputs[l] [R, O] of each layer; null where not wanted.
+    // outputs[l] [R, O]: where layer l's outputs are written, or null.
     void (*mlps_forward)(const MLPs<T>&, T* const* outputs, int n_threads);
-    // outputs of all layers but the networks' last; grads [R, O] of those that are the last.
+    // outputs[l]: layer l's outputs, for all but the last layer of a network. grads[l] [R, O]: for the last layers.
     void (*mlps_backward)(
         const MLPs<T>&, const T* const* outputs, const T* const* grads, T* const* grad_weights,
         T* const* grad_biases, int n_threads

@@ -1,4 +1,4 @@
-// A linear layer, part of whose inputs are one-hot and given as indices; with ReLU, if wanted.
+// Linear layer with dense and one-hot inputs, with optional ReLU. One-hot inputs are given as indices.
 
 #pragma once
 
@@ -10,10 +10,10 @@ namespace ENDMARK_ISA {
 using endmark::Linear;
 using endmark::LinearGradients;
 
-constexpr ptrdiff_t linear_rows = 96;      // a block: a multiple of a tile's rows
-constexpr ptrdiff_t linear_max_sums = 16;  // partial sums of the weight's gradient
+constexpr ptrdiff_t linear_rows = 96;      // rows of a block; a multiple of a tile's rows
+constexpr ptrdiff_t linear_max_sums = 16;  // maximum number of partial sums of the gradients
 
-// f(first row, rows) for every block whose number is `begin` modulo `every`.
+// Calls f(first row, number of rows) for the blocks begin, begin + every, begin + 2 every, ...
 template <class T, class F> void for_blocks(const Linear<T>& l, ptrdiff_t begin, ptrdiff_t every, F&& f) {
     for (ptrdiff_t row = begin * linear_rows; row < l.n_rows; row += every * linear_rows)
         f(row, l.n_rows - row < linear_rows ? l.n_rows - row : linear_rows);
@@ -21,11 +21,11 @@ template <class T, class F> void for_blocks(const Linear<T>& l, ptrdiff_t begin,
 
 template <class T> ptrdiff_t n_blocks(const Linear<T>& l) { return (l.n_rows + linear_rows - 1) / linear_rows; }
 
-// The layer as the forward pass multiplies it.
+// The parameters in the layout of the forward pass.
 template <class T> struct LinearForward {
     const Linear<T>& l;
     const ptrdiff_t width;
-    Buffer<T> bias, columns;  // the weight, transposed
+    Buffer<T> bias, columns;  // columns: the transposed weight
     explicit LinearForward(const Linear<T>& l)
         : l(l), width(pitch<T>(l.n_outputs)), bias(width), columns(l.n_columns * width) {
         for (ptrdiff_t o = 0; o < l.n_outputs; ++o) {
@@ -34,7 +34,8 @@ template <class T> struct LinearForward {
         }
     }
 
-    // The outputs, in whole vectors, of the dense inputs x[m, :]; number(m) is the row's number in the batch.
+    // Writes the outputs for the dense inputs x[m, :], padded to whole vectors, to to[m, :]. number(m) is the row's
+    // index in the batch, which selects its one-hot inputs.
     template <class Number>
     void rows(const T* x, ptrdiff_t x_row, ptrdiff_t rows, Number&& number, T* to, ptrdiff_t to_row) const {
         for (ptrdiff_t m = 0; m < rows; ++m) {
@@ -54,7 +55,7 @@ template <class T> struct LinearForward {
     }
 };
 
-// take(row, its outputs) for every row, in the order of rows within a block.
+// Calls take(row, its outputs) for every row; within a block in the order of the rows.
 template <class T, class Take> void for_outputs(const Linear<T>& l, int n_threads, Take&& take) {
     const LinearForward<T> layer(l);
     const ptrdiff_t width = pitch<T>(l.n_outputs);
@@ -75,7 +76,7 @@ template <class T> void linear_forward(const Linear<T>& l, T* y, int n_threads) 
     });
 }
 
-// The weight of the dense inputs, as the backward pass multiplies it.
+// The dense inputs' weight in the layout of the backward pass.
 template <class T> struct LinearBackward {
     const ptrdiff_t row;
     Buffer<T> weight;
@@ -85,7 +86,7 @@ template <class T> struct LinearBackward {
     }
 };
 
-// The gradients of some rows' parameters.
+// The parameters' gradients, summed over some of the rows.
 template <class T> struct LinearSum {
     const Linear<T>& l;
     const ptrdiff_t width, x_width;
@@ -94,7 +95,7 @@ template <class T> struct LinearSum {
         : l(l), width(padded<T>(l.n_outputs)), x_width(padded<T>(l.n_inputs)), weight(width * x_width),
           one_hot((l.n_columns - l.n_inputs) * width), bias(width) {}
 
-    // The outputs' gradients and the dense inputs of some rows, both with whole vectors.
+    // Adds some rows, given the gradients of their outputs and their dense inputs, both padded to whole vectors.
     template <class Number>
     void add_rows(
         const T* gradients, ptrdiff_t gradients_row, const T* x, ptrdiff_t x_row, ptrdiff_t rows, Number&& number
@@ -115,6 +116,7 @@ template <class T> struct LinearSum {
         add_products(gradients, gradients_row, l.n_outputs, x, x_row, l.n_inputs, rows, weight.at);
     }
 
+    // Adds this sum to the gradients; assigns if `first`.
     void put(T* to_weight, T* to_bias, bool first) const {
         for (ptrdiff_t o = 0; o < l.n_outputs; ++o) {
             T* to = to_weight + o * l.n_columns;

@@ -1,4 +1,4 @@
-// QMIX's mixing network, of which each row has weights of its own:
+// QMIX's mixing network; each row has its own weights:
 //
 //     y = b_2 + sum_e |w_2[e]| elu(b_1[e] + sum_n q[n] |w_1[n, e]|)
 
@@ -12,7 +12,7 @@ namespace ENDMARK_ISA {
 using endmark::Mix;
 using endmark::MixGradients;
 
-constexpr ptrdiff_t mix_rows = 256;  // a block
+constexpr ptrdiff_t mix_rows = 256;  // rows of a block
 
 template <class T> inline Vector<T> absolute(Vector<T> v) { return v < T(0) ? -v : v; }
 
@@ -21,7 +21,7 @@ template <class T> inline Vector<T> times_sign(Vector<T> v, Vector<T> of) {
     return of > T(0) ? v : of < T(0) ? -v : zero;
 }
 
-// The hidden units from e on, after elu, for row s.
+// One vector of hidden units of row s, from unit e on, after elu.
 template <class T> inline Vector<T> mix_hidden(const Mix<T>& m, ptrdiff_t s, ptrdiff_t e) {
     const ptrdiff_t left = m.size - e;
     Vector<T> x = load(m.bias_1 + s * m.size + e, left);

@@ -1,5 +1,5 @@
-// Several networks of linear layers, with ReLU between them, of one input: a block of rows goes through all of
-// them before the next begins, and what is between their layers stays in the cache.
+// MLPs with the same input. A block of rows passes through all networks before the next block begins, so hidden
+// activations stay in the cache.
 
 #pragma once
 
@@ -11,9 +11,9 @@ namespace ENDMARK_ISA {
 
 using endmark::MLPs;
 
-constexpr ptrdiff_t mlps_max_sums = 8;  // partial sums of the gradients
+constexpr ptrdiff_t mlps_max_sums = 8;  // maximum number of partial sums of the gradients
 
-// One object for each layer.
+// An `Each` for each layer.
 template <class T, class Each> struct PerLayer {
     const ptrdiff_t n;
     Each** each;
@@ -38,7 +38,7 @@ template <class T> ptrdiff_t widest_row(const MLPs<T>& b) {
     return widest;
 }
 
-// The input's rows from `first` on, in whole vectors.
+// Copies input rows from the block's first row on.
 template <class T> void gather(const MLPs<T>& b, ptrdiff_t first, ptrdiff_t rows, T* to) {
     for (ptrdiff_t m = 0; m < rows; ++m) {
         const ptrdiff_t row = b.rows ? b.rows[first + m] : first + m;
@@ -51,13 +51,13 @@ template <class T> void mlps_forward(const MLPs<T>& b, T* const* outputs, int n_
     const ptrdiff_t size = linear_rows * widest_row(b);
     endmark::parallel(n_blocks(b), n_threads, [&](ptrdiff_t block) {
         const ptrdiff_t first = block * linear_rows, rows = between(0, b.n_rows - first, linear_rows);
-        Buffer<T> inputs(size, false), between_layers(2 * size, false);
+        Buffer<T> inputs(size, false), activations(2 * size, false);
         gather(b, first, rows, inputs.at);
         const T* from = inputs.at;
         ptrdiff_t from_row = pitch<T>(b.n_inputs);
         for (ptrdiff_t l = 0; l < b.n_layers; ++l) {
             const ptrdiff_t n_outputs = b.layers[l].n_outputs, row = pitch<T>(n_outputs);
-            T* to = between_layers + l % 2 * size;
+            T* to = activations + l % 2 * size;
             layers[l].rows(from, from_row, rows, [](ptrdiff_t) { return 0; }, to, row);
             for (ptrdiff_t m = 0; outputs[l] && m < rows; ++m)
                 memcpy(outputs[l] + (first + m) * n_outputs, to + m * row, n_outputs * sizeof(T));

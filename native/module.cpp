@@ -1,4 +1,4 @@
-// The Python module `endmark._native`, and the instruction set that it uses.
+// The Python module `endmark._native`, and the choice of its instruction set.
 
 #include <limits>
 
@@ -15,7 +15,7 @@ extern const Isa avx512_isa, avx2_isa;
 #endif
 extern const Isa plain_isa;
 
-// What this processor can run, the fastest first.
+// The instruction sets that this processor supports, the fastest first.
 std::vector<const Isa*> runnable() {
     std::vector<const Isa*> isas;
 #if defined(__x86_64__)

@@ -15,7 +15,7 @@ namespace endmark {
 // Runs f(data) on n threads at once.
 using Fork = void (*)(void (*f)(void*), void* data, unsigned n, unsigned flags);
 
-// Threads that live as long as the call. Starting one takes some twenty microseconds.
+// Runs f on threads that live as long as the call. Starting one takes about twenty microseconds.
 void fork_threads(void (*f)(void*), void* data, unsigned n, unsigned) {
     std::vector<std::thread> threads;
     for (unsigned i = 1; i < n; ++i) threads.emplace_back(f, data);
@@ -23,9 +23,9 @@ void fork_threads(void (*f)(void*), void* data, unsigned n, unsigned) {
     for (std::thread& thread : threads) thread.join();
 }
 
-// The threads of torch, if they are GNU OpenMP's. They wait for their next task by spinning, so threads of our own
-// would have to share a core with them. torch brings a library of its own under a name of its own, so it
-// cannot be linked to: it is looked for among the libraries that are loaded.
+// Uses torch's threads if they are GNU OpenMP's. These wait for work by spinning, so threads of our own would share
+// cores with them. torch brings its own copy of the library under its own name, which cannot be linked to, so it is
+// looked up among the loaded libraries.
 Fork find_fork() {
 #if defined(__linux__)
     Fork found = nullptr;
@@ -35,7 +35,7 @@ Fork find_fork() {
             void* library = dlopen(info->dlpi_name, RTLD_LAZY | RTLD_NOLOAD);
             void* function = library ? dlsym(library, "GOMP_parallel") : nullptr;
             *static_cast<Fork*>(found) = reinterpret_cast<Fork>(function);
-            // torch's own, where another package has loaded one as well
+            // Stops at torch's copy; another package may have loaded one as well.
             return function && std::strstr(info->dlpi_name, "torch") ? 1 : 0;
         },
         &found

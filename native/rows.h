@@ -1,4 +1,4 @@
-// Small loops that a tensor library needs several passes for.
+// Loops over rows that would take several passes in a tensor library: greedy actions, λ-returns, reverse scans.
 
 #pragma once
 
@@ -8,7 +8,7 @@
 
 namespace ENDMARK_ISA {
 
-// An integer that orders as the number does. NaN is the largest, and -0 equals 0.
+// Maps a number to an integer that preserves the order. NaN is the largest; -0 equals 0.
 inline int32_t order(float x) {
     x += 0.0f;
     int32_t bits;
@@ -22,8 +22,8 @@ inline int64_t order(double x) {
     return x != x ? INT64_MAX : bits ^ ((bits >> 63) & INT64_MAX);
 }
 
-// The first of the largest legal values; 0 where nothing legal is more than -inf. By arithmetic alone: which
-// action is best cannot be foretold, and a branch on it would cost more than the rest.
+// The index of the largest legal value, the first of equal ones; 0 if no legal value is above -inf. Branch-free, since
+// the best action is unpredictable and a mispredicted branch costs more than the rest of the loop.
 template <class T> inline int64_t best_of(const T* values, const bool* legal, ptrdiff_t n) {
     const auto lowest = order(T(-__builtin_inf()));
     auto best = lowest;
@@ -50,15 +50,15 @@ void greedy(
     });
 }
 
-// The same of the outputs of a linear layer, which are written nowhere.
+// `greedy` on the outputs of a linear layer, which are not written to memory.
 template <class T> void greedy_linear(const Linear<T>& l, const bool* legal, int64_t* choice, int n_threads) {
     for_outputs(l, n_threads, [&](ptrdiff_t row, const T* outputs) {
         choice[row] = best_of(outputs, legal + row * l.n_outputs, l.n_outputs);
     });
 }
 
-// G_t = r_t + γ_t ((1 - λ) v_{t+1} + λ G_{t+1}) within each episode, its last step with λ = 0; what follows a
-// discount of 0 is not looked at.
+// G_t = r_t + γ_t ((1 - λ) v_{t+1} + λ G_{t+1}) within each episode, with λ = 0 at its last step. Where γ_t is 0,
+// v_{t+1} and G_{t+1} may be anything, NaN included.
 template <class T>
 void lambda_return(
     const T* reward, const T* discount, const T* next_value, const int64_t* lengths, T lambda, T* y,
@@ -77,7 +77,7 @@ void lambda_return(
     }
 }
 
-// y_t = constant_t + factor_t y_{t+1} within each episode, y_L = 0; nothing is multiplied where factor_t is 0.
+// y_t = constant_t + factor_t y_{t+1} within each episode, with y_L = 0. Where factor_t is 0, y_{t+1} may be anything.
 template <class T>
 void scan_forward(
     const T* factor, const T* constant, const int64_t* lengths, T* y, ptrdiff_t n_episodes, ptrdiff_t width
@@ -90,6 +90,7 @@ void scan_forward(
     }
 }
 
+// The gradients of scan_forward's factor and constant, from that of its result.
 template <class T>
 void scan_backward(
     const T* factor, const T* y, const T* grad, const int64_t* lengths, T* grad_factor, T* grad_constant,

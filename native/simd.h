@@ -1,8 +1,8 @@
-// Vectors of the width that this translation unit is compiled for, and the functions that gates need.
+// Vectors as wide as this translation unit is compiled for, and the elementwise functions of the gates.
 //
-// Everything here and in the headers that include it lives in a namespace named after the instruction set
-// (ENDMARK_ISA), since each is compiled several times into one library. For the same reason nothing here
-// uses a template of the standard library: the linker would keep one copy of it, perhaps the AVX-512 one.
+// This header and the ones that include it are compiled several times into one library, once for each instruction
+// set. Everything is therefore in a namespace named after the instruction set (ENDMARK_ISA). Templates of the standard
+// library are not used: the linker keeps one copy of each, which may be the AVX-512 one.
 
 #pragma once
 
@@ -37,8 +37,8 @@ template <class T> constexpr ptrdiff_t lanes = ENDMARK_VECTOR_BYTES / sizeof(T);
 template <class T> constexpr ptrdiff_t vectors(ptrdiff_t n) { return (n + lanes<T> - 1) / lanes<T>; }
 template <class T> constexpr ptrdiff_t padded(ptrdiff_t n) { return vectors<T>(n) * lanes<T>; }
 
-// How far apart rows of n values lie: whole cache lines, and an odd number of them, so that a column of many
-// rows does not fall into a few sets of the cache.
+// The distance between rows of n values: an odd number of whole cache lines. With an even number, a column of many
+// rows would fall into a few sets of the cache.
 template <class T> constexpr ptrdiff_t pitch(ptrdiff_t n) {
     constexpr ptrdiff_t line = 64 / sizeof(T);
     return ((n + line - 1) / line | 1) * line;
@@ -54,7 +54,7 @@ template <class T> inline Vector<T> load(const T* from) {
 
 template <class T> inline void store(T* to, Vector<T> v) { memcpy(to, &v, sizeof v); }
 
-// The first n lanes, where fewer than a vector are left; zeros in the others.
+// Loads n values if fewer than a vector are left; the other lanes are zero.
 template <class T> inline Vector<T> load(const T* from, ptrdiff_t n) {
     if (n >= lanes<T>) return load(from);
     Vector<T> v = {};
@@ -67,7 +67,7 @@ template <class T> inline void store(T* to, Vector<T> v, ptrdiff_t n) {
     memcpy(to, &v, n * sizeof(T));
 }
 
-// Ask for n values that are needed soon.
+// Prefetches n values.
 template <class T> inline void fetch_ahead(const T* from, ptrdiff_t n) {
     for (ptrdiff_t i = 0; i < n; i += 64 / sizeof(T)) __builtin_prefetch(from + i, 0, 2);
 }
@@ -82,13 +82,14 @@ template <class T> inline T sum(Vector<T> v) {
 
 template <class T> constexpr T inverse_factorial(int k) { return k < 2 ? T(1) : inverse_factorial<T>(k - 1) / T(k); }
 
-// exp(x) = power * (1 + rest), power = 2^n, |log(1 + rest)| <= log(2) / 2. NaN stays NaN.
+// exp(x) = power * (1 + rest) with power = 2^n and |log(1 + rest)| <= log(2) / 2. NaN stays NaN.
 template <class T> inline void exp_parts(Vector<T> x, Vector<T>& power, Vector<T>& rest) {
     using L = Lanes<T>;
     const Vector<T> shifted = x * L::log2_e + L::round;
     const Vector<T> n = shifted - L::round;
     const Vector<T> r = (x - n * L::ln_2_high) - n * L::ln_2_low;
-    // Taylor: r + r^2 / 2! + r^3 / 3! + ... |r| < 0.35, so the terms left out are below half a unit.
+    // Taylor: r + r^2 / 2! + r^3 / 3! + ... |r| < 0.35, so the remaining terms are below half a unit
+    // in the last place.
     Vector<T> sum = broadcast<T>(inverse_factorial<T>(L::degree));
 #pragma GCC unroll 16
     for (int k = L::degree - 1; k >= 1; --k) sum = sum * r + inverse_factorial<T>(k);
@@ -107,8 +108,8 @@ template <class T> inline Vector<T> clamp(Vector<T> x, T limit) {
     return x < low ? low : x;
 }
 
-// σ(a) and σ(b), with one division for both. The limit keeps the product of their denominators finite; beyond
-// it σ is less than 1e-18 anyway.
+// Replaces a by σ(a) and b by σ(b), with one division for both. Clamping keeps the product of the denominators
+// finite; it changes σ by less than 1e-18.
 template <class T> inline void sigmoids(Vector<T>& a, Vector<T>& b) {
     Vector<T> power, rest;
     exp_parts<T>(clamp<T>(-a, Lanes<T>::exp_limit), power, rest);
@@ -120,7 +121,7 @@ template <class T> inline void sigmoids(Vector<T>& a, Vector<T>& b) {
     b = below_a * inverse;
 }
 
-// By exp(2x) - 1, which keeps its digits near zero.
+// tanh(x) = e / (e + 2) with e = exp(2x) - 1, which is precise near zero.
 template <class T> inline Vector<T> tanh(Vector<T> x) {
     Vector<T> power, rest;
     exp_parts<T>(clamp<T>(x, Lanes<T>::tanh_limit) * T(2), power, rest);
@@ -128,7 +129,7 @@ template <class T> inline Vector<T> tanh(Vector<T> x) {
     return e / (e + T(2));
 }
 
-// Aligned memory, zeroed unless that is not wanted, freed at the end of the scope.
+// Memory aligned to cache lines, zeroed unless `zeroed` is false, and freed at the end of the scope.
 template <class T> struct Buffer {
     T* at;
     explicit Buffer(ptrdiff_t n, bool zeroed = true) {

@@ -1,7 +1,8 @@
-"""The native kernels; see native/kernels.h. Every array is C-contiguous.
+"""The native kernels, in native/.
 
-Each function exists for float32 and for float64; all arrays of a call are of one type. Shapes are checked
-(ValueError); arrays of another type or layout are refused (TypeError).
+Arrays are C-contiguous. Each function exists for float32 and float64, and all floating-point arrays of a call
+have one type. A wrong shape is a ValueError. A wrong type or layout is a TypeError: nothing is converted.
+Results are written to arrays that the caller allocates; these are marked "written".
 """
 
 from collections.abc import Sequence
@@ -12,18 +13,18 @@ import numpy.typing as npt
 Array = npt.NDArray[Any]
 
 def gru_forward(
-    obs: Array | None,  # [F N, O], for the encoder; None: there is none, and x is read
-    one_hot: Array | None,  # [F N, K] int64, as for linear_forward
+    obs: Array | None,  # [F N, O], the encoder's dense inputs; None without an encoder
+    one_hot: Array | None,  # [F N, K] int64, the encoder's one-hot inputs, as in linear_forward
     encoder_weight: Array | None,  # [I, C]
     encoder_bias: Array | None,  # [I]
-    x: Array | None,  # [F, N, I]; with an encoder written, for gru_backward, or None if not wanted
-    lengths: Array,  # [E] int64
+    x: Array | None,  # [F, N, I], the input; with an encoder written for gru_backward, or None
+    lengths: Array,  # [E] int64, the steps of each episode; F = sum(lengths + 1)
     weight_ih: Array,  # [3H, I]
     weight_hh: Array,  # [3H, H]
     bias_ih: Array,  # [3H]
     bias_hh: Array,  # [3H]
     hidden: Array,  # [F, N, H], written
-    saved: Array | None,  # [F, N, 4H], written for gru_backward; None if nothing needs a gradient
+    saved: Array | None,  # [F, N, 4H], written for gru_backward; None if no gradient is needed
     n_threads: int,
 ) -> None: ...
 def gru_backward(
@@ -40,18 +41,18 @@ def gru_backward(
     hidden: Array,
     saved: Array,
     grad: Array,  # [F, N, H]
-    grad_x: Array | None,  # written, if there is no encoder
-    grad_encoder_weight: Array | None,  # these two are written, if there is one
-    grad_encoder_bias: Array | None,
-    grad_weight_ih: Array,  # these four are written
-    grad_weight_hh: Array,
-    grad_bias_ih: Array,
-    grad_bias_hh: Array,
+    grad_x: Array | None,  # written; None with an encoder
+    grad_encoder_weight: Array | None,  # written; None without an encoder
+    grad_encoder_bias: Array | None,  # written; None without an encoder
+    grad_weight_ih: Array,  # written
+    grad_weight_hh: Array,  # written
+    grad_bias_ih: Array,  # written
+    grad_bias_hh: Array,  # written
     n_threads: int,
 ) -> None: ...
 def linear_forward(
     x: Array,  # [R, I]
-    one_hot: Array | None,  # [R, K] int64, or None: which inputs after x are 1; less than 0 for none
+    one_hot: Array | None,  # [R, K] int64, indices of the inputs after x that are 1; negative sets none
     weight: Array,  # [O, C], C >= I
     bias: Array,  # [O]
     relu: bool,
@@ -66,16 +67,16 @@ def linear_backward(
     relu: bool,
     y: Array,
     grad: Array,  # [R, O]
-    grad_x: Array | None,  # these three are written; None if it is not wanted
-    grad_weight: Array,
-    grad_bias: Array,
+    grad_x: Array | None,  # written; None to skip it
+    grad_weight: Array,  # written
+    grad_bias: Array,  # written
     n_threads: int,
 ) -> None: ...
 def chosen_forward(
     x: Array,  # [R, I]
     weight: Array,  # [O, I]
     bias: Array,  # [O]
-    choice: Array,  # [R] int64, less than O; less than 0 for none
+    choice: Array,  # [R] int64, below O; a negative one gives 0
     y: Array,  # [R], written
     n_threads: int,
 ) -> None: ...
@@ -85,19 +86,19 @@ def chosen_backward(
     bias: Array,
     choice: Array,
     grad: Array,  # [R]
-    grad_x: Array,  # these three are written
-    grad_weight: Array,
-    grad_bias: Array,
+    grad_x: Array,  # written
+    grad_weight: Array,  # written
+    grad_bias: Array,  # written
     n_threads: int,
 ) -> None: ...
 def mlps_forward(
-    x: Array,  # [., I]
-    rows: Array | None,  # [R] int64, of x; None for all
-    depths: Sequence[int],  # how many layers each network has
-    weights: Sequence[Array],  # of all layers, network by network: [O, I]
-    biases: Sequence[Array],  # [O]
+    x: Array,  # [F, I]
+    rows: Array | None,  # [R] int64, indices of rows of x; None for all
+    depths: Sequence[int],  # the number of layers of each network
+    weights: Sequence[Array],  # [O, I] of each layer, network by network
+    biases: Sequence[Array],  # [O] of each layer
     outputs: Sequence[Array],  # [R, O] of each network, written
-    between: Sequence[Array] | None,  # [R, O] of all other layers, after ReLU, written for mlps_backward
+    activations: Sequence[Array] | None,  # [R, O] of all other layers after ReLU, written for mlps_backward
     n_threads: int,
 ) -> None: ...
 def mlps_backward(
@@ -106,10 +107,10 @@ def mlps_backward(
     depths: Sequence[int],
     weights: Sequence[Array],
     biases: Sequence[Array],
-    between: Sequence[Array],
+    activations: Sequence[Array],
     grads: Sequence[Array],  # [R, O] of each network
-    grad_weights: Sequence[Array],  # these two are written, of each layer
-    grad_biases: Sequence[Array],
+    grad_weights: Sequence[Array],  # of each layer, written
+    grad_biases: Sequence[Array],  # of each layer, written
     n_threads: int,
 ) -> None: ...
 def mix_forward(
@@ -127,11 +128,11 @@ def mix_backward(
     bias_1: Array,
     weight_2: Array,
     bias_2: Array,
-    grad: Array,  # [S], which is bias_2's gradient as well
-    grad_values: Array,  # these four are written
-    grad_weight_1: Array,
-    grad_bias_1: Array,
-    grad_weight_2: Array,
+    grad: Array,  # [S]; equals the gradient of bias_2
+    grad_values: Array,  # written
+    grad_weight_1: Array,  # written
+    grad_bias_1: Array,  # written
+    grad_weight_2: Array,  # written
     n_threads: int,
 ) -> None: ...
 def greedy(
@@ -152,32 +153,32 @@ def lambda_return(
     reward: Array,  # [S, W]
     discount: Array,  # [S, W]
     next_value: Array,  # [S, W]
-    lengths: Array,  # [E] int64
+    lengths: Array,  # [E] int64, the steps of each episode
     lambda_: float,
     y: Array,  # [S, W], written
 ) -> None: ...
 def scan_forward(
-    factor: Array,  # [S, R]
-    constant: Array,  # [S, R]
-    lengths: Array,  # [E] int64, steps
-    y: Array,  # [S, R], written
+    factor: Array,  # [S, W]
+    constant: Array,  # [S, W]
+    lengths: Array,  # [E] int64, the steps of each episode
+    y: Array,  # [S, W], written
 ) -> None: ...
 def scan_backward(
     factor: Array,
     y: Array,
-    grad: Array,  # [S, R]
+    grad: Array,  # [S, W]
     lengths: Array,
-    grad_factor: Array,  # these two are written
-    grad_constant: Array,
+    grad_factor: Array,  # written
+    grad_constant: Array,  # written
 ) -> None: ...
 def keep_memory() -> None:
-    """Let the C library keep what is freed, for this process (glibc; does nothing elsewhere)."""
+    """Make the C library keep freed memory for the rest of this process (glibc; no effect elsewhere)."""
 
 def isas() -> list[str]:
-    """The instruction sets that this build and this processor have, the fastest first."""
+    """The instruction sets that both this build and this processor support, the fastest first."""
 
 def isa() -> str:
-    """The one in use."""
+    """The instruction set in use."""
 
 def use_isa(name: str) -> None:
-    """Use another; ValueError if it is not one of `isas()`."""
+    """Use this instruction set from now on; ValueError if it is not one of `isas()`."""

@@ -157,7 +157,7 @@ def test_numbers_out_of_range_are_refused() -> None:
             mlps(x, [[layer]], torch.tensor([3, row]))
 
 
-def branches_arguments() -> dict[str, Any]:
+def mlps_arguments() -> dict[str, Any]:
     """Two networks on four of three rows: 5 -> 6 -> 2 and 5 -> 3."""
     return {
         "x": floats(3, 5),
@@ -165,12 +165,12 @@ def branches_arguments() -> dict[str, Any]:
         "depths": [2, 1],
         "weights": [floats(6, 5), floats(2, 6), floats(3, 5)],
         "biases": [floats(6), floats(2), floats(3)],
-        "between": [floats(4, 6)],
+        "activations": [floats(4, 6)],
         "n_threads": 1,
     }
 
 
-BRANCHES_REFUSED: Cases = [
+MLPS_REFUSED: Cases = [
     ({"rows": np.array([2, 3, 0, 1])}, "rows: given 3 at 1, want 0 to 2"),
     ({"rows": np.array([2, 0, 0, -1])}, "rows: given -1 at 3, want 0 to 2"),
     ({"depths": [2, 0, 1]}, "depths: given 0, want at least one layer"),
@@ -183,15 +183,15 @@ BRANCHES_REFUSED: Cases = [
     ),
     ({"depths": [1, 2]}, r"weights: given shape \(2, 6\), want \(2, 5\)"),
     ({"biases": [floats(6), floats(2), floats(4)]}, r"biases: given shape \(4\), want \(3\)"),
-    ({"between": []}, "^between: given 0 arrays, want 1"),
-    ({"between": [floats(4, 6), floats(4, 6)]}, "^between: given 2 arrays, want 1"),
-    ({"between": [floats(3, 6)]}, r"between: given shape \(3, 6\), want \(4, 6\)"),
+    ({"activations": []}, "^activations: given 0 arrays, want 1"),
+    ({"activations": [floats(4, 6), floats(4, 6)]}, "^activations: given 2 arrays, want 1"),
+    ({"activations": [floats(3, 6)]}, r"activations: given shape \(3, 6\), want \(4, 6\)"),
 ]
 
 
-def test_branches_refuse_wrong_arguments_by_name() -> None:
-    arguments = {**branches_arguments(), "outputs": [floats(4, 2), floats(4, 3)]}
-    refuses("mlps_forward", arguments, BRANCHES_REFUSED)
+def test_mlps_refuse_wrong_arguments_by_name() -> None:
+    arguments = {**mlps_arguments(), "outputs": [floats(4, 2), floats(4, 3)]}
+    refuses("mlps_forward", arguments, MLPS_REFUSED)
     cases: Cases = [
         ({"outputs": [floats(4, 2), floats(4, 2)]}, r"outputs: given shape \(4, 2\), want \(4, 3\)"),
         ({"outputs": [floats(3, 2), floats(3, 3)]}, r"outputs: given shape \(3, 2\), want \(4, 2\)"),
@@ -199,11 +199,11 @@ def test_branches_refuse_wrong_arguments_by_name() -> None:
         ({"outputs": [floats(4, 2)]}, "^outputs: given 1 arrays, want 2"),
         ({"outputs": [floats(4, 2), floats(4, 3), floats(4, 3)]}, "^outputs: given 3 arrays, want 2"),
     ]
-    refuses("mlps_forward", {**arguments, "between": None}, cases)
+    refuses("mlps_forward", {**arguments, "activations": None}, cases)
 
 
 def test_mlps_backward_refuses_wrong_arguments_by_name() -> None:
-    arguments = branches_arguments()
+    arguments = mlps_arguments()
     of_parameters = {f"grad_{name}": arguments[name] for name in ("weights", "biases")}
     cases: Cases = [
         ({"grads": [floats(4, 2), floats(4, 2)]}, r"grads: given shape \(4, 2\), want \(4, 3\)"),
@@ -217,7 +217,7 @@ def test_mlps_backward_refuses_wrong_arguments_by_name() -> None:
         ({"grad_biases": [floats(6), floats(2), floats(5)]}, r"grad_biases: given shape \(5\), want \(3\)"),
     ]
     arguments = {**arguments, **of_parameters, "grads": [floats(4, 2), floats(4, 3)]}
-    refuses("mlps_backward", arguments, [*BRANCHES_REFUSED, *cases])
+    refuses("mlps_backward", arguments, [*MLPS_REFUSED, *cases])
 
 
 def test_chosen_refuses_wrong_arguments_by_name() -> None:

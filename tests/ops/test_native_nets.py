@@ -80,7 +80,7 @@ def parameters_of(networks: Networks) -> list[Tensor]:
     return [parameter for network in networks for layer in network for parameter in layer.parameters()]
 
 
-def branches_naive(x: Tensor, networks: Networks, rows: Tensor | None) -> list[Tensor]:
+def mlps_naive(x: Tensor, networks: Networks, rows: Tensor | None) -> list[Tensor]:
     outputs = []
     for first, *others in networks:
         y = first(x if rows is None else x[rows])
@@ -95,7 +95,7 @@ def gradients_of(outputs: Sequence[Tensor], of: Sequence[Tensor]) -> tuple[Tenso
     return torch.autograd.grad(outputs, of, directions)
 
 
-def branches_both(
+def mlps_both(
     n_rows: int,
     n_inputs: int,
     sizes: Sequence[Sequence[int]],
@@ -113,7 +113,7 @@ def branches_both(
         networks = networks_of(n_inputs, sizes, kind, quarters=exact)
         x = random(n_rows, n_inputs, seed=3, dtype=kind)
         x = x.round() if exact else x
-        outputs = branches_naive(x, networks, rows) if results else mlps(x, networks, rows)
+        outputs = mlps_naive(x, networks, rows) if results else mlps(x, networks, rows)
         results.append([*outputs, *gradients_of(outputs, parameters_of(networks))])
         if len(results) == 1:
             with torch.no_grad():  # which writes fewer layers out
@@ -122,7 +122,7 @@ def branches_both(
     return results[0], results[1]
 
 
-BRANCHES = {
+MLPS = {
     "one row": (1, 5, [[3]]),
     "one number": (50, 1, [[1], [7, 1]]),
     "QMIX's": (300, 48, [[64, 256], [32], [64, 32], [32, 1]]),
@@ -137,12 +137,10 @@ BRANCHES = {
 @on_every_isa
 @dtypes
 @pytest.mark.parametrize("indexed", [False, True])
-@pytest.mark.parametrize(("n_rows", "n_inputs", "sizes"), BRANCHES.values(), ids=BRANCHES)
-def test_branches(
-    n_rows: int, n_inputs: int, sizes: list[list[int]], indexed: bool, dtype: torch.dtype
-) -> None:
+@pytest.mark.parametrize(("n_rows", "n_inputs", "sizes"), MLPS.values(), ids=MLPS)
+def test_mlps(n_rows: int, n_inputs: int, sizes: list[list[int]], indexed: bool, dtype: torch.dtype) -> None:
     rows = integers(n_rows + 5, high=n_rows) if indexed else None  # in no order, some several times
-    for a, b in zip(*branches_both(n_rows, n_inputs, sizes, rows, dtype), strict=True):
+    for a, b in zip(*mlps_both(n_rows, n_inputs, sizes, rows, dtype), strict=True):
         assert relative_error(a, b) < TOLERANCE[dtype]
 
 
@@ -154,18 +152,18 @@ def test_branches(
     st.integers(0, 250),
     st.sampled_from(list(TOLERANCE)),
 )
-def test_branches_of_any_shape(
+def test_mlps_of_any_shape(
     n_rows: int, n_inputs: int, sizes: list[list[int]], n_index: int, dtype: torch.dtype
 ) -> None:
     rows = integers(n_index, high=n_rows) if n_index else None
-    for a, b in zip(*branches_both(n_rows, n_inputs, sizes, rows, dtype, exact=True), strict=True):
+    for a, b in zip(*mlps_both(n_rows, n_inputs, sizes, rows, dtype, exact=True), strict=True):
         assert relative_error(a, b) == 0
 
 
 @ways
 @pytest.mark.parametrize("of_x", [True, False])
 @pytest.mark.parametrize("rows", [None, [5, 0, 0, 3]])
-def test_branches_by_every_way(
+def test_mlps_by_every_way(
     monkeypatch: pytest.MonkeyPatch, has_kernels: bool, of_x: bool, rows: list[int] | None
 ) -> None:
     """One after the other where the input has a gradient, and without kernels; whatever the strides of x."""
@@ -176,7 +174,7 @@ def test_branches_by_every_way(
     )
     x = random(4, 6, seed=3).t().requires_grad_(of_x)
     parameters = [*parameters_of(networks), *([x] if of_x else [])]
-    outputs, want = mlps(x, networks, index), branches_naive(x, networks, index)
+    outputs, want = mlps(x, networks, index), mlps_naive(x, networks, index)
     torch.testing.assert_close(list(outputs), want)
     for a, b in zip(gradients_of(outputs, parameters), gradients_of(want, parameters), strict=True):
         torch.testing.assert_close(a, b)
@@ -184,7 +182,7 @@ def test_branches_by_every_way(
 
 @needs_kernels
 @on_every_isa
-def test_branches_gradcheck() -> None:
+def test_mlps_gradcheck() -> None:
     networks, x = networks_of(3, [[4, 2], [1], [3, 2, 2]], torch.float64), random(7, 3, seed=1)
     rows = torch.tensor([6, 2, 2, 0])
 
@@ -199,7 +197,7 @@ def test_branches_gradcheck() -> None:
 def test_an_output_that_nobody_reads_has_no_gradient() -> None:
     networks, x = networks_of(3, [[4, 2], [5]], torch.float64), random(200, 3, seed=1)
     (of_second,) = gradients_of(mlps(x, networks)[1:], [networks[1][0].weight])
-    (want,) = gradients_of(branches_naive(x, networks, None)[1:], [networks[1][0].weight])
+    (want,) = gradients_of(mlps_naive(x, networks, None)[1:], [networks[1][0].weight])
     assert relative_error(of_second, want) < TOLERANCE[torch.float64]
     for gradient in torch.autograd.grad(mlps(x, networks)[1].sum(), parameters_of(networks[:1])):
         assert (gradient == 0).all()

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from endmark.ops.native import native as kernels
 
@@ -54,6 +55,16 @@ def integers(*shape: int, low: int = 0, high: int, seed: int = 0) -> Tensor:
 def gradients(out: Tensor, *of: Tensor) -> tuple[Tensor, ...]:
     direction = random(*out.shape, seed=99, dtype=out.dtype)
     return torch.autograd.grad(out, of, direction)
+
+
+def one_hot_naive(layer: nn.Linear, x: Tensor, one_hot: Tensor | None, relu: bool) -> Tensor:
+    """The layer with its one-hot inputs written out as vectors."""
+    if one_hot is not None:
+        n_hot = layer.in_features - x.shape[-1]
+        hot = functional.one_hot(torch.where(one_hot < 0, n_hot, one_hot), n_hot + 1).sum(-2)[..., :n_hot]
+        x = torch.cat([x, hot.to(x.dtype)], -1)
+    y: Tensor = layer(x)
+    return torch.relu(y) if relu else y
 
 
 @pytest.fixture(params=kernels.isas() if kernels else [])

@@ -21,23 +21,33 @@ import safetensors.torch
 import torch
 
 import endmark.training.loop
-from endmark.algorithms import QLearner, QLearningConfig
+from endmark.algorithms import (
+    ALGORITHMS,
+    IQLConfig,
+    Learner,
+    MAPPOConfig,
+    QLearner,
+    QLearningConfig,
+    QMIXConfig,
+    VDNConfig,
+)
 from endmark.episodes import EpisodeBatch
-from endmark.rollout import Policy
+from endmark.policies import EpsilonGreedy
 from endmark.run import Counters, RunError, read_checkpoint, read_config, read_metrics
-from endmark.training.loop import TrainConfig, evaluate, greedy_policy, load, random_policy, train
+from endmark.training import TrainConfig, evaluate, load, random_policy, train
 
 LBF = "lbforaging:Foraging-5x5-2p-1f-v3"
-TINY = TrainConfig(
-    algorithm="iql",
+SMALL: dict[str, Any] = {"hidden_size": 8, "batch_size": 4, "replay_frames": 2100, "epsilon_steps": 300}
+IQL = IQLConfig(**SMALL)
+QMIX = QMIXConfig(mixer_embed_size=4, mixer_hyper_size=4, **SMALL)
+MAPPO = MAPPOConfig(hidden_size=8, batch_size=4, epochs=2, minibatches=2)
+Config = TrainConfig[Any]
+TINY = Config(
+    algorithm=IQL,
     env="CartPole-v1",
     steps=400,
     seed=3,
-    learner=QLearningConfig(hidden_size=8, mixer_embed_size=4, mixer_hyper_size=4),
     n_envs=3,
-    batch_size=4,
-    replay_frames=2100,
-    epsilon_steps=300,
     log_every=100,
     eval_every=150,
     eval_episodes=3,
@@ -67,10 +77,15 @@ def assert_same_tensors(given: dict[str, torch.Tensor], want: dict[str, torch.Te
 
 @pytest.mark.parametrize(
     "config",
-    [TINY, replace(TINY, algorithm="qmix", env=LBF), replace(TINY, algorithm="vdn", env=LBF)],
-    ids=["iql", "qmix", "vdn"],
+    [
+        TINY,
+        replace(TINY, algorithm=QMIX, env=LBF),
+        replace(TINY, algorithm=VDNConfig(**SMALL), env=LBF),
+        replace(TINY, algorithm=MAPPO, env=LBF, steps=1000),
+    ],
+    ids=["iql", "qmix", "vdn", "mappo"],
 )
-def test_a_seed_gives_the_same_run_bit_for_bit(config: TrainConfig, tmp_path: Path) -> None:
+def test_a_seed_gives_the_same_run_bit_for_bit(config: Config, tmp_path: Path) -> None:
     torch.rand(5)  # what was drawn before does not matter
     first, counters = train(config, tmp_path / "first", quietly)
     torch.rand(7)
@@ -78,7 +93,7 @@ def test_a_seed_gives_the_same_run_bit_for_bit(config: TrainConfig, tmp_path: Pa
     train(replace(config, seed=4), tmp_path / "other", quietly)
     assert counters.updates > 5
     assert metrics_of(tmp_path / "first") == metrics_of(tmp_path / "second")
-    assert_same_tensors(first.state_dict(), second.state_dict())
+    assert_same_tensors(first.networks.state_dict(), second.networks.state_dict())
     assert_same_tensors(read_checkpoint(tmp_path / "first")[1], read_checkpoint(tmp_path / "second")[1])
     lines = (metrics_of(tmp_path / name) for name in ("first", "other"))
     assert all(a != b for a, b in zip(*lines, strict=False))
@@ -92,9 +107,10 @@ def test_what_is_logged_is_what_is_documented(tmp_path: Path) -> None:
     evaluations = [line for line, kind in zip(lines, kinds, strict=True) if kind == EVALUATION]
     training = [line for line, kind in zip(lines, kinds, strict=True) if kind != EVALUATION]
     assert set().union(*kinds) == TRAINING | EVALUATION
+    assert {*QLearningConfig.METRICS} == TRAINING - {"epsilon", "episode_return", "episode_length"}
     assert all("epsilon" in line for line in training)
     documented = set(re.findall(r"`([a-z_]+)`", str(endmark.training.loop.__doc__)))
-    assert documented == TRAINING | EVALUATION | COUNTERS
+    assert documented == EVALUATION | COUNTERS | {"epsilon", "episode_return", "episode_length"}
 
     # One after each multiple, at the first episode's end, and both at the end.
     for lines_of_kind, every in [(training, TINY.log_every), (evaluations, TINY.eval_every)]:
@@ -106,8 +122,10 @@ def test_what_is_logged_is_what_is_documented(tmp_path: Path) -> None:
         assert all(value is not None for value in line.values())
     steps = [line["env_steps"] for line in lines]
     assert steps == sorted(steps, key=lambda step: step or 0)
-    assert training[0]["epsilon"] == pytest.approx(TINY.epsilon(int(training[0]["env_steps"] or 0)), abs=0.1)
-    assert training[-1]["epsilon"] == pytest.approx(TINY.epsilon_end)
+    assert training[0]["epsilon"] == pytest.approx(
+        1 - 0.95 * int(training[0]["env_steps"] or 0) / 300, abs=0.1
+    )
+    assert training[-1]["epsilon"] == pytest.approx(IQL.epsilon_end)
 
 
 def test_training_metrics_are_means_over_what_happened_since_the_last_line(tmp_path: Path) -> None:
@@ -125,14 +143,6 @@ def test_training_metrics_are_means_over_what_happened_since_the_last_line(tmp_p
         assert line["env_steps"] == pytest.approx(steps)
 
 
-def test_epsilon_falls_in_a_straight_line() -> None:
-    config = replace(TINY, epsilon_start=0.9, epsilon_end=0.1, epsilon_steps=200)
-    assert [config.epsilon(steps) for steps in (0, 50, 100, 200, 10_000)] == pytest.approx(
-        [0.9, 0.7, 0.5, 0.1, 0.1]
-    )
-    assert replace(config, epsilon_steps=0).epsilon(0) == pytest.approx(0.1)
-
-
 def test_observers_see_every_hand_over(tmp_path: Path) -> None:
     seen: list[tuple[Counters, float | None]] = []
     _, counters = train(TINY, tmp_path, lambda now, greedy: seen.append((now, greedy)))
@@ -146,38 +156,40 @@ def test_observers_see_every_hand_over(tmp_path: Path) -> None:
 
 def test_updates_come_after_every_so_many_episodes(tmp_path: Path) -> None:
     _, each = train(TINY, tmp_path / "each", quietly)
-    assert each.updates == each.episodes - TINY.batch_size + 1
-    third = replace(TINY, episodes_per_update=3)
+    assert each.updates == each.episodes - IQL.batch_size + 1
+    third = replace(TINY, algorithm=replace(IQL, episodes_per_update=3))
     _, counters = train(third, tmp_path / "third", quietly)
-    assert counters.updates == pytest.approx((counters.episodes - third.batch_size) / 3, abs=1.5)
+    assert counters.updates == pytest.approx((counters.episodes - IQL.batch_size) / 3, abs=1.5)
 
 
 def test_load_gives_the_same_learner_and_configuration(tmp_path: Path) -> None:
-    config = replace(TINY, algorithm="qmix", env=LBF)
-    config = replace(config, learner=replace(config.learner, standardise_reward=True))
+    config = replace(TINY, algorithm=QMIX, env=LBF)
     learner, counters = train(config, tmp_path, quietly)
     loaded_config, loaded = load(tmp_path)
     assert loaded_config == config
     assert loaded.spec == learner.spec
     assert loaded.updates == learner.updates == counters.updates
     assert read_checkpoint(tmp_path)[0] == counters
-    assert_same_tensors(loaded.state_dict(), learner.state_dict())
-    assert evaluate(config, greedy_policy(config, loaded), 5) == evaluate(
-        config, greedy_policy(config, learner), 5
+    assert_same_tensors(loaded.networks.state_dict(), learner.networks.state_dict())
+    assert evaluate(config, loaded.greedy_policy(config.n_envs), 5) == evaluate(
+        config, learner.greedy_policy(config.n_envs), 5
     )
 
 
 def test_every_option_round_trips(tmp_path: Path) -> None:
     """Also those that are not their default."""
-    values: dict[type, Any] = {str: "hard", int: 3, float: 0.125}
-    options: dict[str, Any] = {
-        field.name: not field.default if isinstance(field.default, bool) else values[type(field.default)]
-        for field in dataclasses.fields(QLearningConfig)
-    }
-    learner = QLearningConfig(**options)
-    config = replace(TINY, learner=learner, episode_limit=50, device="cpu", epsilon_start=0.5)
-    train(config, tmp_path, quietly)
-    assert load(tmp_path)[0] == config
+    values: dict[type, Any] = {int: 3, float: 0.125, type(None): 0.25}
+    words = {"target_update": "hard", "agent": "feedforward", "critic": "own", "reward": "agent"}
+    wide = {"replay_frames": 2100}
+    for name, kind in ALGORITHMS.items():
+        options: dict[str, Any] = {
+            field.name: (words | wide).get(field.name)
+            or (not field.default if isinstance(field.default, bool) else values[type(field.default)])
+            for field in dataclasses.fields(kind)  # type: ignore[arg-type]
+        }
+        config = replace(TINY, algorithm=kind(**options), episode_limit=50, device="cpu", steps=100)
+        train(config, tmp_path / name, quietly)
+        assert load(tmp_path / name)[0] == config
 
 
 def test_the_episode_limit_cuts(tmp_path: Path) -> None:
@@ -193,10 +205,10 @@ def test_a_replay_that_is_too_small_is_refused(tmp_path: Path) -> None:
         ValueError,
         match=f"replay_frames: given {needed - 1}, want at least {needed}, which holds batch_size 4",
     ):
-        train(replace(TINY, replay_frames=needed - 1), tmp_path / "run", quietly)
+        train(replace(TINY, algorithm=replace(IQL, replay_frames=needed - 1)), tmp_path / "run", quietly)
     assert not (tmp_path / "run").exists(), "what is refused leaves nothing behind"
     with pytest.raises(ValueError, match="do not fit into memory"):
-        train(replace(TINY, replay_frames=10**14), tmp_path / "run", quietly)
+        train(replace(TINY, algorithm=replace(IQL, replay_frames=10**14)), tmp_path / "run", quietly)
     assert not (tmp_path / "run").exists()
 
 
@@ -211,9 +223,7 @@ def test_a_replay_that_is_too_small_is_refused(tmp_path: Path) -> None:
         ({"workers": -1}, "workers: given -1, want at least 0"),
         ({"n_envs": 8, "workers": 3}, "n_envs: given 8, want a multiple of 3, the workers"),
         ({"worker_timeout": 0.0}, "worker_timeout: given 0.0, want more than 0 seconds"),
-        ({"epsilon_steps": -5}, "epsilon_steps: given -5, want at least 0"),
-        ({"epsilon_start": 1.5}, "epsilon_start: given 1.5, want 0 to 1"),
-        ({"epsilon_end": float("nan")}, "epsilon_end: given nan, want 0 to 1"),
+        ({"env_arg": ("size",)}, "env_arg: given 'size', want key=value"),
     ],
 )
 def test_what_makes_no_sense_is_refused(changes: dict[str, Any], message: str) -> None:
@@ -238,11 +248,11 @@ def test_a_device_that_is_none_is_refused(device: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("workers", [1, 2, 4])
 def test_workers_give_the_same_run_bit_for_bit(workers: int, tmp_path: Path) -> None:
-    config = replace(TINY, algorithm="qmix", env=LBF, n_envs=4)
+    config = replace(TINY, algorithm=QMIX, env=LBF, n_envs=4)
     here, _ = train(config, tmp_path / "here", quietly)
     there, _ = train(replace(config, workers=workers), tmp_path / "there", quietly)
     assert metrics_of(tmp_path / "there") == metrics_of(tmp_path / "here")
-    assert_same_tensors(there.state_dict(), here.state_dict())
+    assert_same_tensors(there.networks.state_dict(), here.networks.state_dict())
 
 
 # --- overlap ---
@@ -251,13 +261,14 @@ def test_workers_give_the_same_run_bit_for_bit(workers: int, tmp_path: Path) -> 
 class Stale:
     """`Overlapped` without a thread: the same order of weights, one thing after the other."""
 
-    def __init__(self, learner: QLearner, threads: int) -> None:
-        self.learner, self.agent = learner, copy.deepcopy(learner.agent)
+    def __init__(self, learner: Learner, threads: int) -> None:
+        self.learner, self.actor, self.begun = learner, copy.deepcopy(learner.actor), 0
         self.waiting: list[EpisodeBatch] = []
 
     def begin(self, batch: EpisodeBatch) -> None:
+        self.begun += 1
         if not self.waiting:
-            self.agent.load_state_dict(self.learner.agent.state_dict())
+            self.actor.load_state_dict(self.learner.actor.state_dict())
         self.waiting.append(batch)
 
     def finish(self) -> list[dict[str, torch.Tensor]]:
@@ -265,22 +276,23 @@ class Stale:
         return [self.learner.update(batch) for batch in waiting]
 
 
-OVERLAPPED = replace(TINY, overlap=True)
+# A high learning rate, so that weights matter early.
+OVERLAPPED = replace(TINY, algorithm=replace(IQL, lr=0.01), overlap=True)
 
 
 @pytest.mark.parametrize(
     "config",
     [
         OVERLAPPED,
-        replace(OVERLAPPED, episodes_per_update=3),
-        replace(OVERLAPPED, algorithm="qmix", env=LBF, n_envs=4, workers=2),
+        replace(OVERLAPPED, algorithm=replace(IQL, episodes_per_update=3, lr=0.01)),
+        replace(OVERLAPPED, algorithm=replace(QMIX, lr=0.01), env=LBF, n_envs=4, workers=2),
+        replace(OVERLAPPED, algorithm=replace(MAPPO, actor_lr=0.03), env=LBF, steps=1000),
     ],
-    ids=["an update an episode", "now and then", "with workers"],
+    ids=["an update an episode", "now and then", "with workers", "on-policy"],
 )
 def test_overlapped_updates_change_what_acts_and_nothing_else(
-    config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = replace(config, learner=replace(config.learner, lr=0.01))  # so that weights matter early
     first, counters = train(config, tmp_path / "first", quietly)
     second, _ = train(config, tmp_path / "second", quietly)
     train(replace(config, overlap=False), tmp_path / "in turn", quietly)
@@ -289,12 +301,12 @@ def test_overlapped_updates_change_what_acts_and_nothing_else(
     assert counters.updates == first.updates > 5
     for other, directory in [(second, "second"), (naive, "naive")]:
         assert metrics_of(tmp_path / "first") == metrics_of(tmp_path / directory)
-        assert_same_tensors(other.state_dict(), first.state_dict())
+        assert_same_tensors(other.networks.state_dict(), first.networks.state_dict())
     assert metrics_of(tmp_path / "first") != metrics_of(tmp_path / "in turn")
 
 
 def test_overlap_makes_no_difference_where_weights_make_none(tmp_path: Path) -> None:
-    config = replace(TINY, epsilon_end=1.0)
+    config = replace(TINY, algorithm=replace(IQL, epsilon_end=1.0))
     train(config, tmp_path / "in turn", quietly)
     train(replace(config, overlap=True), tmp_path / "overlapped", quietly)
     lines = [
@@ -307,7 +319,7 @@ def test_overlap_makes_no_difference_where_weights_make_none(tmp_path: Path) -> 
 def test_how_often_is_logged_does_not_change_an_overlapped_run(tmp_path: Path) -> None:
     often, _ = train(replace(OVERLAPPED, log_every=1), tmp_path / "often", quietly)
     seldom, _ = train(OVERLAPPED, tmp_path / "seldom", quietly)
-    assert_same_tensors(often.state_dict(), seldom.state_dict())
+    assert_same_tensors(often.networks.state_dict(), seldom.networks.state_dict())
 
 
 @pytest.mark.parametrize("overlap", [False, True])
@@ -322,12 +334,14 @@ def test_lines_speak_of_the_updates_that_they_count(
         time.sleep(0.01)  # so that what does not wait is caught
         return update(learner, batch) | {"loss": torch.tensor(float(learner.updates))}
 
-    def noted_policy(config: TrainConfig, learner: QLearner) -> Policy:
+    greedy_policy = QLearner.greedy_policy
+
+    def noted_policy(learner: QLearner, n_envs: int) -> EpsilonGreedy:
         evaluated.append(learner.updates)
-        return greedy_policy(config, learner)
+        return greedy_policy(learner, n_envs)
 
     monkeypatch.setattr(QLearner, "update", numbered_update)
-    monkeypatch.setattr(endmark.training.loop, "greedy_policy", noted_policy)
+    monkeypatch.setattr(QLearner, "greedy_policy", noted_policy)
     train(replace(TINY, overlap=overlap), tmp_path, quietly)
     lines = list(read_metrics(tmp_path))
     assert [line["updates"] for line in lines if "greedy_return" in line] == evaluated
@@ -372,7 +386,7 @@ def test_a_stop_waits_for_the_updates_that_run(tmp_path: Path, monkeypatch: pyte
     """Also where the machine is slow: the checkpoint holds all updates that it counts."""
     counters_of: dict[str, Counters] = {}
 
-    def stop_early(name: str) -> QLearner:
+    def stop_early(name: str) -> Learner:
         def observe(counters: Counters, _: float | None) -> None:
             if counters.updates >= 7:
                 signal.raise_signal(signal.SIGINT)
@@ -392,8 +406,8 @@ def test_a_stop_waits_for_the_updates_that_run(tmp_path: Path, monkeypatch: pyte
     naive = stop_early("naive")
     assert counters_of["slow"] == counters_of["naive"]
     assert slow.updates == counters_of["slow"].updates == read_checkpoint(tmp_path / "slow")[0].updates
-    assert_same_tensors(read_checkpoint(tmp_path / "slow")[1], slow.state_dict())
-    assert_same_tensors(slow.state_dict(), naive.state_dict())
+    assert_same_tensors(read_checkpoint(tmp_path / "slow")[1], slow.networks.state_dict())
+    assert_same_tensors(slow.networks.state_dict(), naive.networks.state_dict())
 
 
 def config_with(directory: Path, **changes: object) -> None:
@@ -405,10 +419,11 @@ def test_a_run_that_does_not_fit_is_said_on_one_line(tmp_path: Path) -> None:
     train(replace(TINY, steps=50), tmp_path, quietly)
     original = (tmp_path / "config.json").read_bytes()
     for changes, message in [
-        ({"algorithm": "qmix"}, "does not fit the run's config"),
-        ({"learner": {"hidden_size": 9}}, "does not fit the run's config"),
-        ({"learner": 3}, "does not fit this version of endmark"),
-        ({"learner": {"no_such_option": 3}}, "does not fit this version of endmark"),
+        ({"algorithm": {"name": "qmix"}}, "does not fit the run's config"),
+        ({"algorithm": {"name": "iql", "hidden_size": 9}}, "does not fit the run's config"),
+        ({"algorithm": 3}, "does not fit this version of endmark"),
+        ({"algorithm": {"name": "iql", "no_such_option": 3}}, "does not fit this version of endmark"),
+        ({"algorithm": {"name": "qmux"}}, "does not fit this version of endmark: unknown algorithm 'qmux'"),
         ({"steps": -5}, "does not fit this version of endmark: steps: given -5"),
     ]:
         config_with(tmp_path, **changes)  # type: ignore[arg-type]
@@ -466,7 +481,7 @@ def test_a_signal_ends_training_with_a_checkpoint(
     assert f"endmark eval {tmp_path / 'run'}" in out
     config, learner = load(tmp_path / "run")
     counters, _ = read_checkpoint(tmp_path / "run")
-    assert (config.steps, config.learner.hidden_size) == (100_000_000, 8)
+    assert (config.steps, config.algorithm.hidden_size) == (100_000_000, 8)
     assert learner.updates == counters.updates > 0
     assert f"stopped after {counters.env_steps} steps" in out
 
@@ -481,24 +496,21 @@ def test_a_kill_leaves_what_can_be_read(tmp_path: Path) -> None:
     assert any("greedy_return" in line for line in lines)
     config, learner = load(tmp_path / "run")
     assert learner.updates > 0
-    assert evaluate(config, greedy_policy(config, learner), 3).episodes == 3
+    assert evaluate(config, learner.greedy_policy(config.n_envs), 3).episodes == 3
 
 
 @pytest.mark.slow
 def test_training_improves_on_random(tmp_path: Path) -> None:
-    config = TrainConfig(
-        algorithm="iql",
+    config = Config(
+        algorithm=IQLConfig(lr=3e-3, hidden_size=32, gamma=0.95, batch_size=8, epsilon_steps=3_000),
         env="CartPole-v1",
         steps=5_000,
         seed=3,
-        learner=QLearningConfig(lr=3e-3, hidden_size=32, gamma=0.95),
-        batch_size=8,
-        epsilon_steps=3_000,
         eval_every=5_000,
         eval_episodes=4,
     )
     learner, _ = train(config, tmp_path, quietly)
-    trained = evaluate(config, greedy_policy(config, learner), 20)
+    trained = evaluate(config, learner.greedy_policy(config.n_envs), 20)
     random = evaluate(config, random_policy(), 20)
     assert random.return_mean < 35
     assert trained.return_mean > 1.5 * random.return_mean

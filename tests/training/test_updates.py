@@ -10,24 +10,24 @@ import pytest
 import torch
 from torch import Tensor
 
-from endmark.algorithms import QLearner, QLearningConfig
+from endmark.algorithms import QLearner, VDNConfig
 from endmark.episodes import EpisodeBatch
-from endmark.rollout import play
+from endmark.rollout import InProcess, play
 from endmark.training.updates import InTurn, Overlapped
 from support.scripted import ByObservation, Scripted
 
 
 def make_learner() -> QLearner:
     torch.manual_seed(0)
-    return QLearner("vdn", Scripted().spec, QLearningConfig(hidden_size=8, lr=0.1))
+    return QLearner(Scripted().spec, VDNConfig(hidden_size=8, lr=0.1))
 
 
 def batches(n: int) -> list[EpisodeBatch]:
-    return [play([Scripted()], ByObservation(), [seed, seed + 1]) for seed in range(n)]
+    return [play(InProcess([Scripted()]), ByObservation(), [seed, seed + 1]) for seed in range(n)]
 
 
 def weights(learner: InTurn | Overlapped | QLearner) -> dict[str, Tensor]:
-    return copy.deepcopy(learner.agent.state_dict())
+    return copy.deepcopy(learner.actor.state_dict())
 
 
 def assert_same(given: dict[str, Tensor], want: dict[str, Tensor]) -> None:
@@ -45,7 +45,7 @@ def test_the_updates_are_the_same() -> None:
     assert len(want) == len(given) == 5
     for mine, theirs in zip(given, want, strict=True):
         assert_same(dict(mine), dict(theirs))
-    assert_same(other.learner.state_dict(), one.learner.state_dict())
+    assert_same(other.learner.networks.state_dict(), one.learner.networks.state_dict())
     assert (one.finish(), other.finish()) == ([], [])
 
 
@@ -54,7 +54,7 @@ def test_in_turn_the_next_action_is_by_the_new_weights() -> None:
     before = weights(updates)
     updates.begin(*batches(1))
     assert_same(weights(updates), weights(updates.learner))
-    assert not torch.equal(before["head.bias"], updates.agent.head.bias)
+    assert not torch.equal(before["head.linear.bias"], updates.actor.state_dict()["head.linear.bias"])
 
 
 def test_what_acts_changes_when_an_update_begins_and_nothing_runs() -> None:
@@ -71,7 +71,7 @@ def test_what_acts_changes_when_an_update_begins_and_nothing_runs() -> None:
     updates.finish()
     after = weights(updates.learner)
     assert_same(weights(updates), start)
-    assert not torch.equal(start["head.bias"], after["head.bias"])
+    assert not torch.equal(start["head.linear.bias"], after["head.linear.bias"])
     updates.begin(third)
     assert_same(weights(updates), after)
     updates.finish()

@@ -65,9 +65,7 @@ class ActorCriticConfig:
             if (given := getattr(self, name)) not in wants:
                 raise ValueError(f"{name}: given {given!r}, want one of {', '.join(wants)}")
         if self.critic == "team" and self.reward == "agent":
-            raise ValueError(
-                "reward: given 'agent' with --critic team, want 'team': it has one value for all"
-            )
+            raise ValueError("reward: given 'agent', want 'team', as the critic has one value for the team")
 
     def store(
         self,

@@ -6,7 +6,7 @@ import dataclasses
 import importlib
 from collections.abc import Mapping
 from difflib import get_close_matches
-from typing import Any, cast
+from typing import Any
 
 from endmark.algorithms import ALGORITHMS
 from endmark.algorithms.learner import AlgorithmConfig
@@ -16,7 +16,7 @@ class AlgorithmError(ValueError):
     """There is no such algorithm, or it is none. One line that says what to do about it."""
 
 
-def config_class(name: str) -> type[AlgorithmConfig]:
+def config_class(name: str) -> type[Any]:
     """The config class of this name: a key of `ALGORITHMS`, or `package.module:Class` for one of your own.
 
     AlgorithmError where there is none, or where it does not keep to `AlgorithmConfig`.
@@ -37,7 +37,8 @@ def config_class(name: str) -> type[AlgorithmConfig]:
         raise AlgorithmError(f"algorithm '{name}': the module '{module_name}' has no '{class_name}'")
     if problem := _problem(given):
         raise AlgorithmError(f"algorithm '{name}': {problem}")
-    return cast(type[AlgorithmConfig], given)
+    kind: type[Any] = given
+    return kind
 
 
 def name_of(config: AlgorithmConfig) -> str:

@@ -36,7 +36,7 @@ class QLearningConfig:
 
     gamma: float = 0.99
     """Discount of a step's future."""
-    td_lambda: float = 0.6
+    td_lambda: float = 0.9
     """Mix of n-step returns in the target: 0 is the one-step target, 1 the Monte Carlo return."""
     lr: float = 5e-4
     """Adam's learning rate."""
@@ -62,7 +62,7 @@ class QLearningConfig:
     """Hard: updates between two copies."""
     max_grad_norm: float = 10.0
     """Gradients with a larger norm are scaled down to it."""
-    standardise_reward: bool = False
+    standardise_reward: bool = True
     """Subtract the mean of all rewards seen at real steps and divide by their standard deviation."""
     agent: AgentKind = "gru"
     """The agents' network: with a memory (gru), or without (feedforward)."""

@@ -1,4 +1,4 @@
-"""Whole episodes of different lengths: what flows through endmark."""
+"""Whole episodes of different lengths, the data that flows through endmark."""
 
 from endmark.episodes.batch import EpisodeBatch
 from endmark.episodes.builder import EpisodeBuilder

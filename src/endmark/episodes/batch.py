@@ -27,8 +27,8 @@ class EpisodeBatch:
     terminated: [E] bool on the device of the fields: True if the MDP ended with the last step, False if
         the episode was cut off there.
 
-    What is given is validated once, here; ValueError or TypeError names the field, the episode, what was
-    given and what was wanted. `checked=True` skips that for what was validated before.
+    Arguments are validated here, once. A ValueError or TypeError names the field and the episode, the value
+    given and the value wanted. `checked=True` skips validation, for data that was validated before.
     """
 
     spec: EpisodeSpec
@@ -46,7 +46,7 @@ class EpisodeBatch:
         # A mapping proxy can be neither copied nor pickled.
         return EpisodeBatch, (self.spec, dict(self.fields), self.lengths, self.terminated, True)
 
-    # What is stored.
+    # Fields.
 
     def __getitem__(self, name: str) -> Shaped[Tensor, "F ..."]:
         """A field on all frames, [F, ...]."""
@@ -61,7 +61,7 @@ class EpisodeBatch:
 
     @property
     def obs(self) -> Float[Tensor, "F N ..."]:
-        """What each agent observes at each frame."""
+        """The observation of each agent at each frame."""
         return self["obs"]
 
     @property
@@ -76,9 +76,9 @@ class EpisodeBatch:
 
     @cached_property
     def state(self) -> Float[Tensor, "F ..."]:
-        """The global state at each frame; all agents' observations side by side where none is stored.
+        """The global state at each frame. If none is stored, the concatenated observations of all agents.
 
-        What an agent that has left observes is not part of it: zeros stand there.
+        In the concatenation, agents that have left are zeros.
         """
         if "state" in self.fields:
             return self["state"]
@@ -92,24 +92,24 @@ class EpisodeBatch:
 
     @property
     def device(self) -> torch.device:
-        """Where the fields are."""
+        """The device of the fields."""
         return self.terminated.device
 
     # Counts and indices.
 
     @property
     def n_episodes(self) -> int:
-        """E."""
+        """E, the number of episodes."""
         return len(self.lengths)
 
     @cached_property
     def n_steps(self) -> int:
-        """S, the steps of all episodes."""
+        """S, the number of steps of all episodes."""
         return int(self.lengths.sum())
 
     @property
     def n_frames(self) -> int:
-        """F = S + E."""
+        """F = S + E, the number of frames of all episodes."""
         return self.n_steps + self.n_episodes
 
     @cached_property
@@ -124,7 +124,7 @@ class EpisodeBatch:
 
     @cached_property
     def final_frames(self) -> Int[Tensor, " E"]:
-        """Each episode's final frame, which is seen and not acted on."""
+        """Each episode's final frame, at which nobody acts."""
         return ragged.final_frames(self.lengths).to(self.device, non_blocking=True)
 
     @cached_property
@@ -134,14 +134,14 @@ class EpisodeBatch:
 
     @cached_property
     def actions_taken(self) -> Int[Tensor, "F N"]:
-        """What each agent did at each frame; -1 at an episode's final frame, where nobody acts."""
+        """The action of each agent at each frame; -1 at an episode's final frame, where nobody acts."""
         taken = self["actions"].clone()
         taken[self.final_frames] = -1
         return taken
 
     @cached_property
     def last_actions(self) -> Int[Tensor, "F N"]:
-        """What each agent did at the step before, as seen at each frame; -1 at an episode's first frame."""
+        """The previous action of each agent at each frame; -1 at an episode's first frame."""
         last = self["actions"].roll(1, dims=0)
         last[self.first_frames] = -1
         return last
@@ -160,12 +160,12 @@ class EpisodeBatch:
     def agent_discount(self, gamma: float) -> Float[Tensor, "S N"]:
         """`gamma` for each step and agent, 0 where the step was that agent's last.
 
-        That is where the step terminated the MDP, and where the agent left though others went on.
+        A step is an agent's last if it terminated the MDP, or if the agent left while others went on.
         """
         stays = self.alive[self.step_frames + 1]
         return torch.where(stays, self.discount(gamma)[:, None], 0.0)
 
-    # In and out.
+    # Conversions.
 
     @staticmethod
     def cat(batches: Sequence[EpisodeBatch]) -> EpisodeBatch:
@@ -185,7 +185,7 @@ class EpisodeBatch:
         )
 
     def split(self) -> list[EpisodeBatch]:
-        """One batch an episode; its fields are views of this one's."""
+        """A list of batches of one episode each; their fields are views of this batch's."""
         frames = (self.lengths + 1).tolist()
         parts = {name: torch.split(tensor, frames) for name, tensor in self.fields.items()}
         return [
@@ -262,10 +262,10 @@ class EpisodeBatch:
             `terminated` (B, T+1, 1) 0/1 in any dtype, `truncated` if it is stored. `actions` (B, T+1, N, 1)
             or (B, T+1, N), `reward` (B, T+1, 1), or (B, T+1, N) one an agent. `avail_actions` and `alive`
             are all ones where they are not stored. `actions_onehot` is derived and so left out.
-        spec: inferred from the shapes if None; further names then become frame fields.
-        on_error: `"raise"` a ValueError that says which episode, which t and which rule (`RULES`) if a row
-            holds anything but one episode; or `"repair"`: keep the real prefix of each row, drop rows that
-            have none, and tell what was cut in a `RepairWarning`.
+        spec: inferred from the shapes if None; names that are not standard fields then become frame fields.
+        on_error: what to do with a row that holds anything but one episode. `"raise"`: a ValueError with the
+            row, the time and the rule (`RULES`). `"repair"`: keep the real prefix of each row, drop rows
+            without one, and list the cuts in a `RepairWarning`.
         final_frame: False if there is no column for the final frame, so T columns for T steps.
 
         The steps kept are those of `masks.step_mask`. The last step of an episode that was truncated
@@ -274,9 +274,9 @@ class EpisodeBatch:
         return EpisodeBatch(*unpad(padded, spec, on_error=on_error, final_frame=final_frame))
 
     def to_padded(self, limit: int | None = None) -> dict[str, Tensor]:
-        """The padded layout: every field (E, limit + 1, ...), zeros where nothing is real.
+        """The padded layout: every field (E, limit + 1, ...), with zeros as padding.
 
-        limit: at least the longest episode, which is the default.
+        limit: in steps, at least the longest episode (the default).
         Adds `filled` int64, `terminated` and `truncated` uint8 (E, limit + 1, 1), and the exact `mask`
         (E, limit, 1) bool. `actions` and a shared `reward` have a last axis of one, as PyMARL has it.
         `from_padded` gives the same episodes back.
@@ -289,7 +289,7 @@ def _validate(batch: EpisodeBatch) -> None:
     if not isinstance(lengths, Tensor) or lengths.dtype != torch.int64 or lengths.ndim != 1:
         raise TypeError(f"lengths: given {_describe(lengths)}, want int64 of shape (E,)")
     if lengths.device.type != "cpu":
-        raise ValueError(f"lengths: given on {lengths.device}, want on cpu: they are a shape")
+        raise ValueError(f"lengths: given on {lengths.device}, want on cpu")
     if len(lengths) == 0:
         raise ValueError("lengths: given no episode, want at least one")
     limit = spec.episode_limit

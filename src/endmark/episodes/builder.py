@@ -41,17 +41,17 @@ class EpisodeBuilder:
         }
 
     def begin(self, **frame: npt.ArrayLike | None) -> None:
-        """Start an episode at its first frame, given by its frame fields. A running one is dropped.
+        """Start an episode with the frame fields of its first frame. A running episode is dropped.
 
         ValueError for a field that is missing, has another shape, or is not in the spec (None is nothing).
         """
         self.length = 0
-        self._running = False  # a frame that is refused begins nothing
+        self._running = False  # a refused frame starts no episode
         self._write(0, self._frame_fields, frame, "frame")
         self._running = True
 
     def add(self, step: Mapping[str, npt.ArrayLike], **frame: npt.ArrayLike | None) -> None:
-        """One step, given by its step fields, and the frame that followed."""
+        """Add a step, given by its step fields, and the frame fields of the frame after it."""
         if not self._running:
             raise RuntimeError("add: no episode is running; call begin first")
         if self.length == (limit := self.spec.episode_limit):
@@ -66,7 +66,7 @@ class EpisodeBuilder:
         return {name: self._arrays[name][:length].copy() for name in names}
 
     def finish(self, *, terminated: bool) -> EpisodeBatch:
-        """The episode as a batch of one, validated; its tensors are its own.
+        """The episode as a validated batch of one, with copies of the data.
 
         terminated: whether the MDP ended; False for an episode that was cut off.
         """
@@ -75,7 +75,7 @@ class EpisodeBuilder:
         self._running = False
         n_frames = self.length + 1
         for _, array, _ in self._step_fields:
-            array[self.length] = 0  # undefined there; nothing of an earlier episode stays
+            array[self.length] = 0  # undefined there, but no data of an earlier episode may remain
         return EpisodeBatch(
             self.spec,
             {name: torch.from_numpy(array[:n_frames].copy()) for name, array in self._arrays.items()},
@@ -93,7 +93,7 @@ class EpisodeBuilder:
                     )
         for name, array, want in fields:
             value = values.get(name)
-            # np.shape takes anything, and takes its time.
+            # np.shape accepts any value but is slow.
             shape = value.shape if isinstance(value, np.ndarray) else value is not None and np.shape(value)
             if shape != want:
                 given = "nothing" if value is None else f"shape {shape}"

@@ -1,4 +1,4 @@
-"""Episodes in a file: safetensors, so nothing that is loaded can run."""
+"""Episodes in safetensors files, which cannot contain code."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _FIELD = "field."  # before the name of each field, so that a field may have any
 
 
 class FileError(ValueError):
-    """A file that cannot be read as what it should be; the message says which and why, on one line."""
+    """A file is missing, damaged or of another kind. The message is one line: the path and the reason."""
 
 
 def save_episodes(batch: EpisodeBatch, path: Path) -> None:
-    """Write the episodes and their spec; what was at `path` stays until the file is complete."""
+    """Write the episodes and their spec. An old file at `path` stays until the new one is complete."""
     spec = batch.spec
     described = {
         "n_agents": spec.n_agents,
@@ -46,7 +46,7 @@ def save_episodes(batch: EpisodeBatch, path: Path) -> None:
 
 
 def load_episodes(path: Path) -> EpisodeBatch:
-    """Episodes that `save_episodes` wrote, validated; FileError if they are not, or are damaged."""
+    """Episodes written by `save_episodes`, validated; FileError for any other or a damaged file."""
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}

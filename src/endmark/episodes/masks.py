@@ -44,7 +44,7 @@ def shift_mask(filled: Flags, terminated: Flags) -> Float[Tensor, "B T 1"]:
         mask = filled[:, :-1].float()
         mask[:, 1:] = mask[:, 1:] * (1 - terminated[:, :-1])
 
-    For comparison, and to reproduce old results; `step_mask` is the one to use. Float 0/1, as there.
+    For comparison, and to reproduce old results; use `step_mask` otherwise. Float 0/1, like the original.
     """
     _same_shape(filled, terminated)
     ended = terminated[:, :-1].float()
@@ -75,7 +75,7 @@ REASONS: dict[Reason, str] = {
 
 @dataclass(frozen=True)
 class MaskExplanation:
-    """Both masks of a padded batch and the reason for each difference; `str()` is for people."""
+    """Both masks of a padded batch and the reason for each difference; `str()` prints them for people."""
 
     filled: Bool[Tensor, "B T_plus_1"]
     terminated: Bool[Tensor, "B T_plus_1"]
@@ -100,8 +100,8 @@ class MaskExplanation:
 def explain_mask(filled: Flags, terminated: Flags) -> MaskExplanation:
     """Both masks, step by step, and for every step where they differ the reason (`REASONS`).
 
-    The shift mask counts too much or just right, never too little: a step that is real has a filled
-    frame, and no end before it that the shift could act on.
+    The shift mask never counts too few steps: a real step has a filled frame and no end before it, so the
+    shift does not clear it.
     """
     exact = step_mask(filled, terminated)[..., 0].cpu()
     shift = shift_mask(filled, terminated)[..., 0].bool().cpu()

@@ -1,4 +1,4 @@
-"""The border: padded tensors in (`unpad`), padded tensors out (`pad`). Nowhere else is there padding.
+"""Conversion from padded tensors (`unpad`) and to padded tensors (`pad`). No other file has padding.
 
 The padded layout is that of PyMARL and its descendants: every field (B, T+1, ...), column t holds frame
 t and, if there is one, step t; `filled` and `terminated` (B, T+1, 1) say what is real.
@@ -34,9 +34,9 @@ RULES: dict[Rule, str] = {
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing in a padded row that is no part of an episode.
+    """The first entry of a padded row that does not fit one episode.
 
-    row, t: where it starts. rule: a key of `RULES`. kept: the real steps of the row, which `repair` keeps.
+    row, t: its position. rule: a key of `RULES`. kept: the number of real steps, which `repair` keeps.
     """
 
     row: int
@@ -49,7 +49,7 @@ class Fault:
 
 
 class RepairWarning(UserWarning):
-    """`from_padded(..., on_error="repair")` cut something; `faults` tells what."""
+    """`from_padded(..., on_error="repair")` cut data; `faults` lists the cuts."""
 
     def __init__(self, faults: list[Fault]) -> None:
         super().__init__(_summary(faults, "cut"))
@@ -57,7 +57,7 @@ class RepairWarning(UserWarning):
 
 
 def find_faults(filled: object, terminated: object, truncated: object = None) -> list[Fault]:
-    """For each row of padded flags (B, T+1, 1) the first thing that is no part of its one episode.
+    """The fault of each row of padded flags (B, T+1, 1) that holds anything but one episode.
 
     A row with an early truncation, or whose terminated episode lacks its final frame, has no fault.
     """
@@ -73,7 +73,7 @@ def unpad(
 ) -> tuple[EpisodeSpec, dict[str, Tensor], Int[Tensor, " E"], Bool[Tensor, " E"]]:
     """Spec, ragged fields, lengths and terminated flags from padded tensors or arrays.
 
-    See `EpisodeBatch.from_padded`, which is this function's front.
+    The implementation of `EpisodeBatch.from_padded`; arguments and errors are described there.
     """
     if on_error not in ("raise", "repair"):
         raise ValueError(f"on_error: given {on_error!r}, want 'raise' or 'repair'")
@@ -88,7 +88,7 @@ def unpad(
             raise ValueError(
                 f"field '{name}': given shape {tuple(tensor.shape)}, want {columns} + (...) like filled"
             )
-    if not final_frame:  # one column more, not filled: what "the final frame is not stored" looks like
+    if not final_frame:  # append a column that is not filled, as if the final frame were not stored
         tensors = {name: _append_column(tensor) for name, tensor in tensors.items()}
     filled, terminated = tensors["filled"], tensors["terminated"]
     lengths, ended, faults = _read_flags(filled, terminated, tensors.get("truncated"))
@@ -102,8 +102,8 @@ def unpad(
     spec = spec or _infer_spec(tensors)
     lengths, ended = lengths[rows], ended[rows]
 
-    # Gather: row and time of every ragged frame. A final frame that was not stored repeats the one before;
-    # only a terminated step may lack it, so nothing ever reads its value.
+    # Gather: row and time of every ragged frame. A final frame that was not stored repeats the frame before.
+    # That happens after a terminated step only, whose successor's value is never read.
     times = ragged.ramp(lengths + 1)
     rows_of_frames = rows.repeat_interleave(lengths + 1)
     stored = as_flags("filled", filled)[..., 0].cpu()[rows_of_frames, times]
@@ -126,7 +126,7 @@ def pad(
     terminated: Bool[Tensor, " E"],
     limit: int | None,
 ) -> dict[str, Tensor]:
-    """Padded tensors from ragged ones; see `EpisodeBatch.to_padded`, which is this function's front."""
+    """Padded tensors from ragged ones; the implementation of `EpisodeBatch.to_padded`."""
     longest = int(lengths.max())
     limit = longest if limit is None else limit
     if limit < longest:
@@ -148,7 +148,7 @@ def pad(
     last = torch.arange(n_episodes, device=device), (lengths - 1).to(device)
     ended[last] = terminated[:, None]
     cut[last] = ~terminated[:, None]
-    # Integer flags, as the code that takes them computes `1 - terminated`.
+    # Integer flags, since code for padded batches computes `1 - terminated`.
     return padded | {
         "filled": filled.long(),
         "terminated": ended.to(torch.uint8),
@@ -158,7 +158,7 @@ def pad(
 
 
 def _read_flags(filled: object, terminated: object, truncated: object) -> tuple[Tensor, Tensor, list[Fault]]:
-    """Real steps of each row, whether the last one terminated, the first fault of each row; on the CPU."""
+    """For each row, on the CPU: the real steps, whether the last one terminated, and the first fault."""
     frames, ends = as_flags("filled", filled).cpu(), as_flags("terminated", terminated).cpu()
     cuts = torch.zeros_like(ends) if truncated is None else as_flags("truncated", truncated).cpu()
     for name, flags in [("terminated", ends), ("truncated", cuts)]:
@@ -166,8 +166,8 @@ def _read_flags(filled: object, terminated: object, truncated: object) -> tuple[
             raise ValueError(
                 f"{name}: given shape {tuple(flags.shape)}, want {tuple(frames.shape)} like filled"
             )
-    # A row that goes on after a cut: the frame after the cut step may be the next episode's first, so it is
-    # not taken for the step's successor.
+    # If a row goes on after a truncated step, the next frame may be the first one of another episode. It is
+    # therefore not taken as the step's successor.
     goes_on = torch.zeros_like(cuts)
     goes_on[:, :-2] = cuts[:, :-2] & (frames[:, 2:] | (frames[:, 1:-1] & ends[:, 1:-1]))
     own_frames = frames & (goes_on.cumsum(1) - goes_on.long() == 0)
@@ -214,7 +214,7 @@ def _summary(faults: list[Fault], verb: str) -> str:
 
 
 def _infer_spec(tensors: Mapping[str, Tensor]) -> EpisodeSpec:
-    """A spec that fits padded tensors; needs `obs` and `avail_actions` to know agents and actions."""
+    """The spec of padded tensors. `obs` and `avail_actions` give the numbers of agents and actions."""
     for name in ("obs", "avail_actions", "actions", "reward"):
         if name not in tensors:
             raise ValueError(f"field '{name}': missing, and no spec is given that could stand in for it")
@@ -238,7 +238,7 @@ def _gather(
     name: str, field: Field, tensor: Tensor | None, index: tuple[Tensor, Tensor], final: Tensor
 ) -> Shaped[Tensor, "F ..."]:
     if tensor is None:
-        if name in ("avail_actions", "alive"):  # not stored by everybody: all legal, all alive
+        if name in ("avail_actions", "alive"):  # if not stored: all legal, all alive
             return torch.ones((len(index[0]), *field.shape), dtype=torch.bool, device=index[0].device)
         raise ValueError(f"field '{name}': missing, though the spec has it")
     ragged_field = tensor[index]
@@ -259,7 +259,7 @@ def _gather(
 
 
 def _cannot_be(dtype: torch.dtype, value: Tensor) -> Tensor:
-    """Where `value` would be lost in `dtype`: fractions and NaN as integers, all but 0 and 1 as flags."""
+    """Where `value` has no equal in `dtype`: fractions and NaN for integers, all but 0 and 1 for bool."""
     if dtype == torch.bool:
         return (value != 0) & (value != 1)
     if value.is_floating_point() and not dtype.is_floating_point:

@@ -1,7 +1,7 @@
 """Index arithmetic of the ragged layout: frames of all episodes end to end on one axis.
 
-An episode with L steps has L+1 frames. `lengths` [E] int64 counts the steps of each episode and lives
-on the CPU: it is a shape, and reading a shape must not wait for a GPU.
+An episode with L steps has L+1 frames. `lengths` [E] int64 counts the steps of each episode. It is on the
+CPU, since shapes depend on it, and reading a shape must not wait for a GPU.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ def final_frames(lengths: Int[Tensor, " E"]) -> Int[Tensor, " E"]:
 
 
 def step_frames(lengths: Int[Tensor, " E"]) -> Int[Tensor, " S"]:
-    """The frames that carry a step: all but each episode's final one."""
+    """The frames that carry a step: all but the final frame of each episode."""
     steps = torch.arange(int(lengths.sum()))
     episodes_before = torch.arange(len(lengths)).repeat_interleave(lengths)
-    return steps + episodes_before  # each episode before this one holds one frame that is no step
+    return steps + episodes_before  # each earlier episode has one frame without a step
 
 
 def steps_left(lengths: Int[Tensor, " E"]) -> Int[Tensor, " S"]:
@@ -49,10 +49,10 @@ def frames_from(starts: Int[Tensor, " E"], lengths: Int[Tensor, " E"]) -> Int[Te
 
 
 class TimeMajor:
-    """The ragged frames in the order in which a recurrence visits them, worked out when it is asked for.
+    """The ragged frames in time-major order, in which a recurrence visits them; computed on first use.
 
     lengths: [E] int64, the steps of each episode.
-    device: where `order` is wanted.
+    device: the device of `order`.
     """
 
     def __init__(self, lengths: Int[Tensor, " E"], device: torch.device | str = "cpu") -> None:
@@ -60,14 +60,16 @@ class TimeMajor:
 
     @property
     def order(self) -> Int[Tensor, " F"]:
-        """Position in the ragged layout of the i-th frame in time-major order: first frame 0 of every
-        episode, the longest episode first, then frame 1 of every episode that has one, and so on.
+        """The ragged position of each frame in time-major order.
+
+        Frame 0 of every episode comes first, the longest episode leading; then frame 1 of every episode that
+        has one; and so on.
         """
         return self._sorted[0]
 
     @property
     def counts(self) -> list[int]:
-        """For each time, how many episodes have a frame then; never increasing."""
+        """The number of episodes that have a frame t, for each t; never increasing."""
         return self._sorted[1]
 
     @cached_property

@@ -1,4 +1,4 @@
-"""`EpisodeReplay`: a ring of whole episodes on the frame axis, and the memory that samples are put in."""
+"""`EpisodeReplay`, a ring buffer of whole episodes, and `SampleBuffer`, reusable memory for samples."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from endmark.episodes.spec import EpisodeSpec
 
 
 class EpisodeReplay:
-    """Stores whole episodes, the oldest making way for the newest, and samples them uniformly.
+    """Stores whole episodes, drops the oldest when full, and samples uniformly.
 
-    capacity: in frames; an episode of L steps takes L+1. One tensor a field is allocated at once, and an
-    episode may run over its end and go on at its beginning.
+    capacity: in frames; an episode of L steps takes L+1. One tensor for each field is allocated at the
+    start, as a ring: an episode may begin at its end and continue at its beginning.
     """
 
     def __init__(self, spec: EpisodeSpec, capacity: int) -> None:
@@ -34,14 +34,14 @@ class EpisodeReplay:
             }
         except RuntimeError as error:
             raise ValueError(f"capacity: given {capacity} frames, which do not fit into memory") from error
-        # The episodes, themselves in a ring: `_count` of them from `_oldest` on.
+        # Start, length and end of each episode, also in rings: `_count` entries from `_oldest` on.
         slots = capacity // 2
         self._starts = np.zeros(slots, dtype=np.int64)
         self._lengths = np.zeros(slots, dtype=np.int64)
         self._terminated = np.zeros(slots, dtype=np.bool_)
         self._oldest = 0
         self._count = 0
-        self._end = 0  # where the next frame goes
+        self._end = 0  # position of the next frame
         self._used = 0
 
     def __len__(self) -> int:
@@ -55,11 +55,11 @@ class EpisodeReplay:
 
     @property
     def n_bytes(self) -> int:
-        """The memory of the fields, used or not."""
+        """Bytes allocated for the fields."""
         return sum(tensor.numel() * tensor.element_size() for tensor in self._fields.values())
 
     def add(self, batch: EpisodeBatch) -> None:
-        """Store every episode of the batch, in order; or none, if one is longer than the capacity."""
+        """Store all episodes of the batch, in order. ValueError, and none is stored, if one does not fit."""
         if batch.spec != self.spec:
             raise ValueError("add: the batch has another spec than this replay")
         if (too_long := batch.lengths + 1 > self.capacity).any():
@@ -87,9 +87,9 @@ class EpisodeReplay:
             self._count += 1
 
     def sample(self, n: int, generator: torch.Generator, buffer: SampleBuffer | None = None) -> EpisodeBatch:
-        """`n` different episodes, every set of them equally likely; on the CPU, or on the buffer's device.
+        """`n` different episodes; every set of `n` is equally likely. On the CPU, or on the buffer's device.
 
-        buffer: where the batch is put; it lasts until the next sample that is put there.
+        buffer: memory for the batch, which is then valid until the next sample into the same buffer.
         """
         if not 1 <= n <= self._count:
             raise ValueError(f"sample: given n = {n}, want 1 <= n <= {self._count}, the episodes stored")
@@ -132,10 +132,9 @@ class EpisodeReplay:
 
 
 class SampleBuffer:
-    """Memory for a sampled batch, used again for the next one.
+    """Memory for a sampled batch, reused for the next one.
 
-    device: where batches are wanted. For a GPU the memory is page-locked, and a batch is copied there while
-        the host goes on.
+    device: the device of the batches. For a GPU, the memory is page-locked and copied asynchronously.
     """
 
     def __init__(self, device: torch.device | str = "cpu") -> None:
@@ -144,9 +143,9 @@ class SampleBuffer:
         self._copied: torch.cuda.Event | None = None
 
     def take(self, fields: Mapping[str, Tensor], index: Int[Tensor, " F"]) -> dict[str, Tensor]:
-        """These frames of every field, on the device."""
+        """The frames `index` of every field, on the device."""
         if self._copied is not None:
-            self._copied.synchronize()  # of the last batch: its memory is written over now
+            self._copied.synchronize()  # the last batch's copy must finish before its memory is reused
         n_frames = len(index)
         for name, tensor in fields.items():
             if name not in self._memory or len(self._memory[name]) < n_frames:

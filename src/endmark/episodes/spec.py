@@ -1,4 +1,4 @@
-"""What an episode holds: the name, shape and dtype of every field."""
+"""`EpisodeSpec`: the name, shape and dtype of every field of an episode."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import torch
 
 Per = Literal["frame", "step"]
 FLAGS = ("filled", "terminated", "truncated")
-DERIVED = ("mask", "actions_onehot")  # from other fields of the padded layout
+DERIVED = ("mask", "actions_onehot")  # computed from other fields of the padded layout
 
 
 @dataclass(frozen=True)
 class Field:
     """One named tensor of an episode.
 
-    shape: of a single frame, so `(n_agents, 5)` for five numbers an agent.
-    per: `"frame"` if it is seen at every frame, `"step"` if it comes with an action, and so is
+    shape: the shape at one frame; `(n_agents, 5)` for five numbers an agent.
+    per: `"frame"` if it exists at every frame, `"step"` if it belongs to an action and is therefore
         undefined on an episode's final frame.
     """
 
@@ -32,8 +32,8 @@ class Field:
 class EpisodeSpec:
     """Shapes and dtypes of all fields, the number of agents and actions, and the longest episode.
 
-    A learner is built from this and nothing else; it never sees an environment. Use `EpisodeSpec.of`,
-    which fills in the standard fields:
+    A learner is built from a spec alone, without an environment. `EpisodeSpec.of` fills in the standard
+    fields:
 
     | field | shape of a frame | dtype | per |
     |---|---|---|---|
@@ -63,7 +63,7 @@ class EpisodeSpec:
         reward_per_agent: bool = False,
         extra: Mapping[str, Field] | None = None,
     ) -> EpisodeSpec:
-        """The standard fields, and `extra` ones of your own."""
+        """A spec of the standard fields and of `extra` fields. ValueError for a name that is taken."""
         agents = (n_agents,)
         fields = {
             "obs": Field((*agents, *obs_shape), torch.float32),
@@ -127,12 +127,12 @@ class EpisodeSpec:
 
     @property
     def frame_fields(self) -> dict[str, Field]:
-        """The fields seen at every frame, the final one included."""
+        """The fields that exist at every frame, the final one included."""
         return {name: field for name, field in self.fields.items() if field.per == "frame"}
 
     @property
     def step_fields(self) -> dict[str, Field]:
-        """The fields that come with an action."""
+        """The fields that belong to an action, undefined on an episode's final frame."""
         return {name: field for name, field in self.fields.items() if field.per == "step"}
 
     def __eq__(self, other: object) -> bool:
@@ -144,7 +144,7 @@ class EpisodeSpec:
         return hash(self._key())
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # A mapping proxy can be neither copied nor pickled, and so could no learner or worker's spec.
+        # A mapping proxy can be neither copied nor pickled, but learners and workers copy and pickle specs.
         return EpisodeSpec, (self.n_agents, self.n_actions, self.episode_limit, dict(self.fields))
 
     def _key(self) -> tuple[Any, ...]:

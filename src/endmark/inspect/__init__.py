@@ -1,1 +1,1 @@
-"""What a padded batch, a stored replay or a run holds: explanations, findings, a page."""
+"""Inspection of a padded batch, a stored replay or a run: explained masks, findings, an HTML page."""

@@ -1,4 +1,4 @@
-"""The usual three lines executed one by one on one row of a padded batch, and the exact mask beside it."""
+"""The usual three mask lines, run one by one on one row of a padded batch, next to the exact mask."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ THREE_LINES = (
     'mask = batch["filled"][:, :-1].float()',
     "mask[:, 1:] = mask[:, 1:] * (1 - terminated[:, :-1])",
 )
-AS_BITS = torch.uint8  # of flags given as text, whose dtype is not known
+AS_BITS = torch.uint8  # stands for flags given as text, whose dtype is unknown
 
 
 @dataclass(frozen=True)
 class Values:
-    """One tensor of the computation, for the row that is explained.
+    """One tensor of the computation, restricted to the explained row.
 
-    name: as the code calls it. shape: of the whole tensor. values: 0 and 1, the first one in the batch's
-    column `first_column`.
+    name: its expression in the code. shape: the shape of the whole tensor. values: 0 or 1 for each column,
+    from column `first_column` of the batch on.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Values:
 
 @dataclass(frozen=True)
 class Line:
-    """One of the three lines: its code, what it does in words, and the tensors that it reads and makes."""
+    """One of the three lines: its code, its effect in words, and the tensors involved."""
 
     code: str
     words: str
@@ -47,9 +47,10 @@ class Line:
 
 @dataclass(frozen=True)
 class Explanation:
-    """One row of padded flags (B, T+1, 1) and all that the three lines and the exact rule make of it.
+    """The three lines and the exact mask, computed on one row of padded flags (B, T+1, 1).
 
-    title: which row it is. inputs: `filled` and `terminated`. shift, exact: both masks, (B, T, 1).
+    title: names the row. inputs: `filled` and `terminated`. shift, exact: both masks, (B, T, 1).
+    differences: the steps on which the masks disagree. notes: further remarks, each a sentence or two.
     """
 
     title: str
@@ -61,7 +62,7 @@ class Explanation:
     notes: list[str]
 
     def to_json(self) -> dict[str, Any]:
-        """Everything, ready for JSON."""
+        """All fields as plain values for JSON."""
         return {
             "title": self.title,
             "inputs": [vars(values) for values in self.inputs],
@@ -80,7 +81,7 @@ class Explanation:
 
 
 def explain(filled: str | None, terminated: str | None, file: Path | None, episode: int) -> Explanation:
-    """Explain what `endmark explain` is given: flags as text, or one row of a file; ValueError if neither."""
+    """Explain flags given as text, or one row of a file. ValueError for both or neither."""
     if file is not None:
         if filled is not None or terminated is not None:
             raise ValueError("given --file and flags; want either")
@@ -93,7 +94,7 @@ def explain(filled: str | None, terminated: str | None, file: Path | None, episo
 def explain_bits(filled: str, terminated: str) -> Explanation:
     """Explain one row given as strings like "1111100" and "0001000", one character a column.
 
-    ValueError, in one line, if they are no flags of one row with at least one step.
+    ValueError, with a message of one line, unless they are the flags of one row with at least one step.
     """
     flags = {"filled": filled, "terminated": terminated}
     for name, bits in flags.items():
@@ -126,7 +127,7 @@ def explain_row(source: Source, row: int) -> Explanation:
 def _explain(
     title: str, n_rows: int, filled: Tensor, terminated: Tensor, *, truncated: Tensor | None
 ) -> Explanation:
-    """Run the three lines on one row (1, T+1, 1), keeping every tensor on the way."""
+    """Run the three lines on one row (1, T+1, 1), keeping every intermediate tensor."""
     masks = explain_mask(filled, terminated)
     frames, ends = masks.filled[0], masks.terminated[0]
     n_steps = len(frames) - 1
@@ -191,7 +192,7 @@ def _final_frame(
 
 
 def _overwritten(dtype: torch.dtype, cleared: list[int]) -> list[str]:
-    """What line 3 does to the batch itself: `.float()` of float32 is no copy."""
+    """A note if line 3 overwrites the batch itself: `.float()` of a float32 tensor is no copy."""
     if not cleared or dtype not in (torch.float32, AS_BITS):
         return []
     when = "If" if dtype == AS_BITS else "As"

@@ -1,4 +1,4 @@
-"""What `endmark explain` prints."""
+"""The output of `endmark explain`."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from rich.text import Text
 from endmark.episodes.masks import REASONS, Difference, Reason
 from endmark.inspect.explain import Explanation, Values, ranges
 
-LABEL = 26  # columns of the terminal left of the values
+LABEL = 26  # width of the labels left of the values, in characters
 NARROWEST, WIDEST = 60, 100
 
 
 def explanation_text(explanation: Explanation, width: int = 80) -> Text:
-    """The explanation, `width` characters wide, as far as that lies between 60 and 100.
+    """The explanation as text. `width` characters wide, clamped to 60..100.
 
     Colour only repeats what the characters say: `^` marks the steps on which the masks differ.
     """
@@ -61,7 +61,10 @@ def _prose(text: Text, words: str, width: int, *, indent: str = "", style: str =
 
 
 def _blocks(text: Text, rows: list[Values], marked: set[int], width: int) -> None:
-    """The values under their columns' numbers, in blocks as wide as fit; `^` under marked columns."""
+    """Append the values under their column numbers, with `^` under marked columns.
+
+    Columns are split into blocks that fit into the width.
+    """
     n_columns = max(values.first_column + len(values.values) for values in rows)
     shape_width = max(len(str(values.shape)) for values in rows) + 2
     per_block = max(10, (width - LABEL - shape_width) // 10 * 10)
@@ -88,7 +91,7 @@ def _cell(text: Text, values: Values, t: int, *, marked: bool) -> None:
 
 
 def _ruler(columns: range) -> str:
-    """The number of every column where there are no more than ten, else of every tenth."""
+    """The number of every column if there are at most ten, else of every tenth column."""
     if columns.stop <= 10:
         return "".join(map(str, columns))
     return "".join(str(t).ljust(10) for t in columns if t % 10 == 0).rstrip()

@@ -1,4 +1,4 @@
-"""One self-contained page that shows a padded batch, from the dictionary that `page_data` makes."""
+"""The self-contained HTML page of a padded batch, made from the dictionary of `page_data`."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ _SCRIPTS = ("masks.js", "tiles.js", "picture.js", "numbers.js", "playground.js",
 
 
 def html_page(data: Mapping[str, Any]) -> str:
-    """The page as text: nothing is loaded from anywhere, and no code but the page's own may run on it.
+    """The page as text. It loads nothing, and its security policy lets only its own script run.
 
-    data: what `page_data` returns; KeyError without its `source`. Strings in it are foreign (a file's name,
-    say) and reach the page as text only. Numbers that are not finite, which JSON lacks, become strings.
-    The result is ASCII, so that it can be written in any encoding and with any file name in it.
+    data: the dictionary of `page_data`; KeyError without `source`. Its strings are untrusted, such as a
+    file's name, and reach the page as text only. NaN and infinities, which JSON lacks, become strings.
+
+    The result is ASCII, so it can be written in any encoding, whatever the file's name.
     """
     style = _asset("page.css")
     script = "\n".join(_asset(name) for name in _SCRIPTS)
@@ -32,13 +33,13 @@ def html_page(data: Mapping[str, Any]) -> str:
         "script_hash": _hash(script),
         "data": _json(data),
     }
-    # One pass over the template alone: what is put in is not looked through for placeholders again.
+    # One pass over the template: placeholders inside inserted text stay as they are.
     page = re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], _asset("page.html"))
     return page.encode("ascii", "xmlcharrefreplace").decode("ascii")
 
 
 def _json(data: Mapping[str, Any]) -> str:
-    """JSON that can stand in a <script>: no end tag and no comment can open in it."""
+    """JSON that is safe inside a <script> element: it contains no tag and no comment."""
     try:
         text = json.dumps(data, allow_nan=False, separators=(",", ":"))
     except ValueError:

@@ -1,4 +1,4 @@
-"""What a padded batch holds: lengths, ends, padding, what its flags hide, and what is not finite."""
+"""Inspection of a padded batch: lengths, ends, padding, masks, faulty flags, NaN and infinity."""
 
 from __future__ import annotations
 
@@ -16,16 +16,17 @@ from endmark.episodes.masks import REASONS, Difference, MaskExplanation, explain
 from endmark.episodes.padded import RULES, Fault, find_faults
 from endmark.inspect.source import Source
 
+# A page that shows rewards and actions of more rows, or more numbers in all, would be too large.
 VALUES_UP_TO_ROWS = 64
-VALUES_UP_TO = 100_000  # numbers; a page with more would be too heavy
+VALUES_UP_TO = 100_000
 
 
 @dataclass(frozen=True)
 class NonFinite:
-    """NaN or infinity in one field, counted in cells (row, column), however many numbers a cell has.
+    """The cells (row, column) of one field that hold NaN or infinity; a cell counts once.
 
-    real: cells on real frames; on real steps if the field comes with an action. elsewhere: the other cells.
-    first: (row, t) of the first real one, or, if there is none, of the first one elsewhere.
+    real: how many are on real frames, or on real steps for a step field. elsewhere: how many are not.
+    first: (row, t) of the first one on a real frame or step, else of the first one elsewhere.
     """
 
     field: str
@@ -38,12 +39,12 @@ class NonFinite:
 class Inspection:
     """The findings on a padded batch of B rows and T+1 columns.
 
-    lengths: [B] the real steps of each row, those that `EpisodeBatch.from_padded` keeps; 0 if it holds no
-        episode. They are the steps of the exact mask, save where `truncated` says that the row goes on
-        after a cut: then they end before the cut step, as its successor may be the next episode's frame.
+    lengths: [B] the number of real steps of each row, which `EpisodeBatch.from_padded` keeps; 0 if the row
+        holds no episode. Usually the steps of the exact mask. But if the row goes on after a step marked
+        `truncated`, they end before that step: the next frame may belong to another episode.
     ends: [B] how each row's episode ended, "terminated", "truncated" or "empty".
     padding_share: the share of the B x (T+1) cells that hold no frame of the row's episode.
-    padding_bytes, total_bytes: in these cells and in all of them, over all fields, flags included.
+    padding_bytes, total_bytes: bytes of these cells and of all cells, over all fields and flags.
     explanation: both masks of `filled` and `terminated`.
     """
 
@@ -80,31 +81,30 @@ class Inspection:
 
     @property
     def length_min_median_max(self) -> tuple[int, float, int]:
-        """Over the rows that hold an episode; zeros if there is none."""
+        """Minimum, median and maximum over the rows that hold an episode; zeros if there is none."""
         lengths = [length for length in self.lengths if length > 0] or [0]
         return min(lengths), float(statistics.median(lengths)), max(lengths)
 
     @property
     def differences(self) -> tuple[Difference, ...]:
-        """The steps on which the shift and the exact mask disagree."""
+        """The steps on which shift mask and exact mask disagree."""
         return self.explanation.differences
 
     @property
     def reason_counts(self) -> dict[str, int]:
-        """How many differences have which reason."""
+        """The number of differences for each reason."""
         return dict(Counter(difference.reason for difference in self.differences))
 
     @property
     def broken(self) -> bool:
-        """Whether real steps cannot be trusted: a real one is not finite, or a row's flags are faulty.
+        """Whether a real frame or step is not finite, or `EpisodeBatch.from_padded` refuses a row's flags.
 
-        That the shift mask is wrong is no fault of the data: an early truncation, for example, is not
-        broken. Faulty flags are what `EpisodeBatch.from_padded` refuses.
+        A row on which only the shift mask is wrong, such as an early truncation, is not broken.
         """
         return bool(self.faults) or any(found.real for found in self.nonfinite)
 
     def summary(self) -> dict[str, Any]:
-        """The numbers, ready for JSON."""
+        """The counts as plain values for JSON."""
         low, median, high = self.length_min_median_max
         return {
             "rows": self.n_rows,
@@ -125,7 +125,7 @@ class Inspection:
         }
 
     def to_json(self) -> dict[str, Any]:
-        """The numbers, and every length, difference and fault; ready for JSON."""
+        """The summary with every length, difference and fault, as plain values for JSON."""
         return self.summary() | {
             "broken": self.broken,
             "lengths": self.lengths,
@@ -138,7 +138,7 @@ class Inspection:
 
 
 def inspect(source: Source) -> Inspection:
-    """The findings on what was read."""
+    """Inspect a batch."""
     tensors = source.tensors
     filled, terminated, truncated = tensors["filled"], tensors["terminated"], tensors.get("truncated")
     explanation = explain_mask(filled, terminated)
@@ -170,10 +170,10 @@ def inspect(source: Source) -> Inspection:
 
 
 def page_data(source: Source, inspection: Inspection) -> dict[str, Any]:
-    """What the HTML page shows, ready for JSON.
+    """The content of the HTML page, as plain values for JSON.
 
-    `rows` has the flags as strings of 0 and 1, one a column. `values` has rewards and actions of real
-    steps, null elsewhere, and is itself null for more than 64 rows: the page must stay small.
+    `rows` holds each row's flags as strings of 0 and 1, one character a column. `values` holds rewards and
+    actions of real steps and None elsewhere; it is None for a batch that is too large (`VALUES_UP_TO`).
     """
     faults = {fault.row: {"t": fault.t, "rule": fault.rule} for fault in inspection.faults}
     truncated = source.tensors.get("truncated")
@@ -225,7 +225,7 @@ def _find_nonfinite(name: str, tensor: Tensor, real: Bool[Tensor, "B T_plus_1"])
     if not (tensor.is_floating_point() or tensor.is_complex()):
         return None
     if tensor.is_floating_point() and tensor.element_size() == 1:
-        tensor = tensor.float()  # torch has no isfinite for eight bits
+        tensor = tensor.float()  # torch has no isfinite for 8-bit floats
     wrong = ~tensor.isfinite().flatten(2).all(2) if tensor.ndim > 2 else ~tensor.isfinite()
     if not wrong.any():
         return None
@@ -235,7 +235,7 @@ def _find_nonfinite(name: str, tensor: Tensor, real: Bool[Tensor, "B T_plus_1"])
 
 
 def _values(source: Source, lengths: list[int]) -> dict[str, list[list[Any]]] | None:
-    """Reward and actions for each row and column, null where there is no step or nothing is stored."""
+    """Reward and actions for each row and column; None where there is no step or nothing is stored."""
     stored = {name: source.tensors.get(name) for name in ("reward", "actions")}
     n_values = sum(tensor.numel() for tensor in stored.values() if tensor is not None)
     if len(lengths) > VALUES_UP_TO_ROWS or n_values > VALUES_UP_TO:
@@ -253,7 +253,7 @@ def _values(source: Source, lengths: list[int]) -> dict[str, list[list[Any]]] | 
 
 
 def _value(name: str, numbers: list[Any]) -> int | float | str:
-    """A shared reward as a number, unless JSON has none such; otherwise one after another as text."""
+    """A finite shared reward as a number; any other cell as text, its numbers separated by spaces."""
     if name == "reward" and len(numbers) == 1 and isinstance(numbers[0], int | float):
         rounded = float(f"{numbers[0]:.4g}")
         if math.isfinite(rounded):

@@ -1,4 +1,4 @@
-"""What `endmark inspect` prints."""
+"""The output of `endmark inspect`."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from endmark.inspect.explain import ranges
 from endmark.inspect.inspection import Inspection, NonFinite
 from endmark.inspect.source import Source
 
-SHOWN = 4  # rows of each finding
+SHOWN = 4  # places shown for each finding
 BINS, BAR = 8, 32
 EIGHTHS = " ▏▎▍▌▋▊▉█"
 
 
 def inspection_table(source: Source, inspection: Inspection, *, ascii_only: bool = False) -> Table:
-    """The numbers and the findings, one kind a row, without borders.
+    """The inspection as a table without borders, one topic a row.
 
     ascii_only: draw the histogram with `#`, for terminals that have no block characters.
     """
@@ -45,7 +45,7 @@ def inspection_table(source: Source, inspection: Inspection, *, ascii_only: bool
 
 
 def histogram(lengths: Iterable[int], *, ascii_only: bool = False) -> Text:
-    """How many of the episodes (those with a step) have how many steps: a bar for each range of lengths."""
+    """A histogram of episode lengths: a bar for each range. Rows without a step are left out."""
     found = sorted(length for length in lengths if length > 0)
     low, high = found[0], found[-1]
     width = -(-(high - low + 1) // BINS)  # steps in a bin, so that at most `BINS` bins cover all
@@ -66,7 +66,7 @@ def _bin_name(first: int, last: int) -> str:
 
 
 def _bar(share: float, *, ascii_only: bool) -> str:
-    """A bar of up to `BAR` characters; anything above zero shows."""
+    """A bar of up to `BAR` characters; at least the smallest mark for a share above zero."""
     if ascii_only:
         return "#" * max(round(share * BAR), share > 0)
     eighths = max(round(share * BAR * 8), int(share > 0))
@@ -155,5 +155,5 @@ def _bytes(number: int) -> str:
 
 
 def _plain(words: str) -> Text:
-    """As it is: names of files may hold what rich takes for markup."""
+    """Text without markup: a file's name may contain rich's markup characters."""
     return Text(words)

@@ -1,4 +1,4 @@
-"""What `endmark inspect` reads: a padded batch in a file, stored episodes, or a run directory."""
+"""The input of `endmark inspect`: a padded batch in a file, stored episodes, or a run directory."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from endmark.run import CONFIG, REPLAY
 
 Kind = Literal["padded batch", "replay", "run"]
 STEP_FIELDS = frozenset({"actions", "actions_onehot", "reward"})
-"""Fields of the padded layout that come with an action, and so are undefined on a final frame."""
+"""Step fields of the padded layout, which are undefined on a final frame."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """What was read, checked to be a padded batch of at least one row and one step.
+    """A padded batch of at least one row and one step, with its origin.
 
     name: the path as given.
     tensors: fields (B, T+1, ...) on the CPU; `filled`, `terminated` and, if it is stored, `truncated`
@@ -44,8 +44,8 @@ class Source:
 def read(path: Path) -> Source:
     """The batch at `path`: .npz, .safetensors, .pt or .pth, or a run directory that holds a replay.
 
-    Nothing that is read can run: arrays of objects and pickled classes are refused. FileError, with a
-    message of one line, if there is no batch at `path` or its shapes and flags do not fit together.
+    Files cannot run code: arrays of objects and pickled classes are refused. FileError, with a message of
+    one line, if there is no batch at `path`, or its shapes or flags are inconsistent.
     """
     try:
         return _read(path)
@@ -108,7 +108,7 @@ def _npz(path: Path) -> dict[str, Any]:
             return {name: _native(path, name, arrays[name]) for name in arrays.files}
         except FileError:
             raise
-        except Exception as error:  # zipfile, zlib and numpy each raise what they like on damaged bytes
+        except Exception as error:  # damaged bytes raise various errors in zipfile, zlib and numpy
             if "Object arrays" in str(error):
                 raise FileError(
                     f"{path}: holds arrays of objects, which need pickle, and that could run any code; write "
@@ -118,7 +118,7 @@ def _npz(path: Path) -> dict[str, Any]:
 
 
 def _native(path: Path, name: str, array: npt.NDArray[Any]) -> Tensor:
-    """As a tensor, whatever byte order it was written in."""
+    """The array as a tensor in native byte order."""
     if array.dtype.kind not in "biufc":
         raise FileError(f"{path}: field '{name}': given {array.dtype}, want numbers")
     return torch.from_numpy(array.astype(array.dtype.newbyteorder("="), order="C"))
@@ -126,10 +126,10 @@ def _native(path: Path, name: str, array: npt.NDArray[Any]) -> Tensor:
 
 def _torch(path: Path) -> dict[str, Any]:
     with path.open("rb") as file, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch doubts some bytes before it refuses them
+        warnings.simplefilter("ignore")  # torch warns about some damaged files before it raises
         try:
             content = torch.load(file, map_location="cpu", weights_only=True)
-        except Exception as error:  # on damaged bytes torch raises what it likes, an IndexError too
+        except Exception as error:  # damaged bytes raise various errors, IndexError included
             if not isinstance(error, pickle.UnpicklingError) or "GLOBAL" not in str(error):
                 raise FileError(f"{path}: damaged, or no torch file") from None
             raise FileError(
@@ -147,7 +147,7 @@ def _torch(path: Path) -> dict[str, Any]:
 
 
 def _checked(path: Path, fields: Mapping[Any, Any]) -> dict[str, Tensor]:
-    """The fields, if together they are a padded batch with a row and a step; FileError otherwise."""
+    """The fields as tensors; FileError unless they form a padded batch with at least one row and one step."""
     for name in ("filled", "terminated"):
         if name not in fields:
             given = ", ".join(map(str, fields)) or "nothing"

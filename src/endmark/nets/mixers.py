@@ -1,4 +1,13 @@
-"""Mixers: the team's value from the agents' values, for centralised training."""
+"""Mixers: the team's value from the agents' values, for centralised training.
+
+Arguments of every mixer:
+
+    values: the agents' values at S steps
+    state: the global states at all F frames
+    frames: the frame of each step; None if every frame is a step, S = F
+
+The result is the team's value at each step, in the unit of the agents' values.
+"""
 
 from __future__ import annotations
 
@@ -20,14 +29,16 @@ class VDNMixer(nn.Module):
         state: Float[Tensor, "F ..."],  # noqa: ARG002
         frames: Int[Tensor, " S"] | None = None,  # noqa: ARG002
     ) -> Float[Tensor, " S"]:
-        """The team's value at each of these frames."""
+        """The team's value of each step; the state is not used."""
         return values.sum(-1)
 
 
 class QMIXMixer(nn.Module):
-    """Q_tot monotone in each agent's value, by weights that a hypernetwork makes from the state.
+    """Q_tot, monotone in each agent's value. Hypernetworks compute the weights from the global state.
 
         Q_tot = |W_2(s)|ᵀ elu(|W_1(s)| q + b_1(s)) + b_2(s)
+
+    embed_size: units of the mixing network. hyper_size: hidden units of the hypernetworks for W_1 and W_2.
 
     Rashid et al. (2018), arXiv:1803.11485, figure 2.
     """
@@ -54,12 +65,12 @@ class QMIXMixer(nn.Module):
         state: Float[Tensor, "F ..."],
         frames: Int[Tensor, " S"] | None = None,
     ) -> Float[Tensor, " S"]:
-        """The team's value at each of these frames, or at all; `values` are there, `state` at all frames."""
+        """The team's value of each step."""
         states = state.reshape(len(state), -1)
         weight_1, bias_1, weight_2, bias_2 = mlps(states, self._networks, frames)
         return monotone_mix(values, weight_1, bias_1, weight_2, bias_2[:, 0])
 
 
 def state_numel(spec: EpisodeSpec) -> int:
-    """Numbers in a frame's global state; all agents' observations side by side where there is none."""
+    """The size of a frame's global state, or of all agents' observations if the spec has no state."""
     return torch.Size(spec.fields["state" if "state" in spec.fields else "obs"].shape).numel()

@@ -1,4 +1,4 @@
-"""Tensor operations, each with a native way for the CPU and a plain way through torch."""
+"""Tensor operations. Each has a native kernel for the CPU and a fallback in plain torch."""
 
 from endmark.ops.greedy import greedy, greedy_linear
 from endmark.ops.gru import gru_unroll, gru_unroll_naive

@@ -1,4 +1,4 @@
-"""The choice of the best legal action, by values or by the layer that gives them."""
+"""Greedy action selection, from action values or from the linear layer that computes them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,11 @@ from endmark.ops.native import array, native, usable
 
 
 def greedy(q: Float[Tensor, "*rows A"], avail_actions: Bool[Tensor, "*rows A"]) -> Int[Tensor, "*rows"]:
-    """The legal action of the highest value, the first of several; 0 where nothing is legal."""
+    """The legal action with the highest value in each row; among equal values the first.
+
+    q: action values; NaN counts as the highest. avail_actions: True where the action is legal.
+    Action 0 is returned for a row without a legal action.
+    """
     if not usable(q):
         return torch.where(avail_actions, q, -torch.inf).argmax(-1)
     assert native is not None
@@ -26,7 +30,10 @@ def greedy(q: Float[Tensor, "*rows A"], avail_actions: Bool[Tensor, "*rows A"]) 
 def greedy_linear(
     layer: nn.Linear, x: Float[Tensor, "*rows I"], avail_actions: Bool[Tensor, "*rows A"]
 ) -> Int[Tensor, "*rows"]:
-    """`greedy(linear(layer, x), avail_actions)`; on a CPU the values are written nowhere."""
+    """`greedy(linear(layer, x), avail_actions)`, without gradients.
+
+    On a CPU the action values stay in the kernel's buffer: no tensor of shape [*rows, A] is written.
+    """
     if not usable(x, layer.weight, layer.bias):
         return greedy(linear(layer, x), avail_actions)
     assert native is not None

@@ -1,13 +1,14 @@
-"""A GRU over ragged episodes. `gru_unroll` alone knows how the recurrence is computed.
+"""GRU over ragged episodes.
 
-The recurrence is that of `torch.nn.GRUCell` (Cho et al. 2014, arXiv:1406.1078), whose parameters it uses:
+`gru_unroll` picks the implementation: native kernel, cuDNN or plain torch. The recurrence is that of
+`torch.nn.GRUCell` (Cho et al. 2014, arXiv:1406.1078), and the parameters are those of such a cell:
 
     r = σ(W_ir x + b_ir + W_hr h + b_hr)
     z = σ(W_iz x + b_iz + W_hz h + b_hz)
     n = tanh(W_in x + b_in + r * (W_hn h + b_hn))
     h' = (1 - z) * n + z * h
 
-with h = 0 before an episode's first frame.
+h is 0 before the first frame of an episode.
 """
 
 from __future__ import annotations
@@ -35,25 +36,28 @@ def gru_unroll(
 ) -> Float[Tensor, "F N H"]:
     """The hidden state after every frame of every episode.
 
-    x: the input at F ragged frames, of N sequences each (the agents).
-    packing: the frames in the order of the recurrence, `EpisodeBatch.time_major`.
-    encoder, one_hot: if given, the recurrence's input is `linear(encoder, x, one_hot=one_hot, relu=True)`.
+    x: the input at F ragged frames, for N sequences (agents) in each episode.
+    packing: the frames in time order, `EpisodeBatch.time_major`.
+    encoder, one_hot: a linear layer before the recurrence. If it is given, the input of the recurrence is
+        `linear(encoder, x, one_hot=one_hot, relu=True)` instead of x.
 
-    On a CPU by the native kernel, which reads what the encoder gives while it is in the cache; on a GPU by
-    cuDNN; elsewhere, or where no kernel was built, by torch's matrix products over time-major packing.
+    On a CPU the native kernel runs encoder and recurrence together: the encoder's outputs are read while
+    they are in the cache. On a GPU cuDNN is used. Plain torch is the fallback.
+
+    ValueError if `one_hot` is given without `encoder`.
     """
     if one_hot is not None and encoder is None:
-        raise ValueError("one_hot: given without an encoder to read them")
+        raise ValueError("one_hot: given without an encoder, want an encoder that reads it")
     parameters = cell.weight_ih, cell.weight_hh, cell.bias_ih, cell.bias_hh
-    by_kernel = not x.is_cuda and usable(x, *parameters)
-    if encoder is not None and (x.requires_grad or not by_kernel or not usable(x, *encoder.parameters())):
+    use_kernel = not x.is_cuda and usable(x, *parameters)
+    if encoder is not None and (x.requires_grad or not use_kernel or not usable(x, *encoder.parameters())):
         x, encoder, one_hot = linear(encoder, x, one_hot=one_hot, relu=True), None, None
     if x.is_cuda:
         return gru_cudnn(x, *parameters, packing)
-    if not by_kernel:
+    if not use_kernel:
         return gru_packed(x, *parameters, packing)
-    of_encoder = (None, None) if encoder is None else (encoder.weight, encoder.bias)
-    args = x, one_hot, *of_encoder, *parameters, packing.lengths
+    encoder_parameters = (None, None) if encoder is None else (encoder.weight, encoder.bias)
+    args = x, one_hot, *encoder_parameters, *parameters, packing.lengths
     if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in args):
         hidden: Tensor = _NativeGRU.apply(*args)  # type: ignore[no-untyped-call]
         return hidden
@@ -63,7 +67,7 @@ def gru_unroll(
 def gru_unroll_naive(
     cell: nn.GRUCell, x: Float[Tensor, "F N I"], lengths: Int[Tensor, " E"]
 ) -> Float[Tensor, "F N H"]:
-    """The same, one episode and one frame after the other: what every faster way is tested against."""
+    """Reference implementation: a loop over episodes and frames. Every other one is tested against it."""
     episodes = []
     for frames in torch.split(x, (lengths + 1).tolist()):
         h = x.new_zeros(x.shape[1], cell.hidden_size)
@@ -74,7 +78,10 @@ def gru_unroll_naive(
 
 
 class _NativeGRU(torch.autograd.Function):
-    """Of `_forward`'s tensors. With an encoder, x is what that reads, and gets no gradient."""
+    """Autograd for the native kernel; the arguments are those of `_forward`.
+
+    x gets a gradient only if there is no encoder.
+    """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, *others: Any) -> Float[Tensor, "F N H"]:
@@ -87,14 +94,15 @@ class _NativeGRU(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         assert native is not None
         x, one_hot, *parameters, lengths, hidden, inputs, saved = ctx.saved_tensors
-        of_encoder, of_cell = parameters[:2], parameters[2:]
+        encoder_parameters, cell_parameters = parameters[:2], parameters[2:]
         grads = [None if p is None else torch.empty_like(p, memory_format=CONTIGUOUS) for p in parameters]
-        if of_encoder[0] is None:
+        if encoder_parameters[0] is None:
             obs, grad_x = None, torch.empty_like(x, memory_format=CONTIGUOUS)
         else:
             obs, grad_x = x, None
         native.gru_backward(
-            *arrays(_rows(obs), _rows(one_hot), *of_encoder, inputs, lengths, *of_cell),
+            *arrays(_flatten_agents(obs), _flatten_agents(one_hot), *encoder_parameters),
+            *arrays(inputs, lengths, *cell_parameters),
             *arrays(hidden, saved, grad, grad_x, *grads),
             torch.get_num_threads(),
         )
@@ -114,7 +122,11 @@ def _forward(
     *,
     for_backward: bool,
 ) -> tuple[Float[Tensor, "F N H"], Tensor | None, Tensor | None]:
-    """The hidden states; for the backward pass, what the recurrence read, and r, z, n and W_hn h + b_hn."""
+    """Run the native kernel: hidden states, recurrence inputs [F, N, I], and saved gates [F, N, 4H].
+
+    The inputs are the encoder's outputs, or x without an encoder. The saved gates are r, z, n and
+    W_hn h + b_hn. Both are for the backward pass; unless `for_backward`, they may be None.
+    """
     assert native is not None
     n_inputs, size = weight_ih.shape[1], weight_hh.shape[1]
     hidden = x.new_empty(*x.shape[:2], size)
@@ -124,12 +136,14 @@ def _forward(
     if encoder_weight is not None:
         obs, inputs = x, x.new_empty(*x.shape[:2], n_inputs) if for_backward else None
     native.gru_forward(
-        *arrays(_rows(obs), _rows(one_hot), encoder_weight, encoder_bias, inputs, lengths),
+        *arrays(_flatten_agents(obs), _flatten_agents(one_hot), encoder_weight, encoder_bias),
+        *arrays(inputs, lengths),
         *arrays(weight_ih, weight_hh, bias_ih, bias_hh, hidden, saved),
         torch.get_num_threads(),
     )
     return hidden, inputs, saved
 
 
-def _rows(tensor: Tensor | None) -> Tensor | None:
+def _flatten_agents(tensor: Tensor | None) -> Tensor | None:
+    """[F, N, ...] as [F N, ...]; None stays None."""
     return None if tensor is None else tensor.flatten(0, 1)

@@ -1,4 +1,4 @@
-"""A linear layer, part of whose inputs may be one-hot: these are given as indices and never written out."""
+"""Linear layer with dense and one-hot inputs. One-hot inputs are given as indices, not as vectors."""
 
 from __future__ import annotations
 
@@ -20,17 +20,18 @@ def linear(
     one_hot: Int[Tensor, "*rows K"] | None = None,
     relu: bool = False,
 ) -> Float[Tensor, "*rows O"]:
-    """`layer` of `[x, one-hot]`, and ReLU after it if wanted.
+    """`layer` applied to the concatenation of x and the one-hot inputs, followed by ReLU if `relu`.
 
-    one_hot: indices of the inputs that are 1, counted from 0 after those of x; a negative index sets none.
-        The layer has as many inputs as x and all one-hot vectors together, and a bias.
+    layer: a linear layer with bias, of I dense and C one-hot inputs, in this order.
+    x: the dense inputs; I may be 0.
+    one_hot: for each row, K indices below C of the one-hot inputs that are 1. A negative index sets none.
 
-    On a CPU a row's result has the same bits whatever the other rows are.
+    On a CPU the bits of a row's result do not depend on the other rows.
     """
     weight, bias = layer.weight, layer.bias
     if not usable(x, weight, bias):
         return _linear_torch(x, one_hot, weight, bias, relu)
-    n_rows = x.shape[:-1].numel()  # which -1 does not tell where there are no dense inputs
+    n_rows = x.shape[:-1].numel()  # reshape(-1, 0) cannot infer it
     flat = x.reshape(n_rows, x.shape[-1])
     flat_one_hot = None if one_hot is None else one_hot.reshape(n_rows, one_hot.shape[-1])
     y: Tensor
@@ -44,7 +45,7 @@ def linear(
 def _linear_torch(x: Tensor, one_hot: Tensor | None, weight: Tensor, bias: Tensor, relu: bool) -> Tensor:
     y = functional.linear(x, weight[:, : x.shape[-1]], bias)
     if one_hot is not None:
-        # Looked up in a table with a row of zeros at its end, for "none".
+        # The last row of the table is zero; negative indices select it.
         table = functional.pad(weight[:, x.shape[-1] :].t(), (0, 0, 0, 1))
         y = y + functional.embedding(torch.where(one_hot < 0, len(table) - 1, one_hot), table).sum(-2)
     return torch.relu(y) if relu else y

@@ -1,4 +1,4 @@
-"""The chosen one of a linear layer's outputs, where no other is wanted: the value of an action taken."""
+"""One chosen output of a linear layer for each row, such as the Q-value of the action taken."""
 
 from __future__ import annotations
 
@@ -15,9 +15,12 @@ from endmark.ops.native import CONTIGUOUS, array, native, usable
 def linear_chosen(
     layer: nn.Linear, x: Float[Tensor, "*rows I"], choice: Int[Tensor, "*rows"]
 ) -> Float[Tensor, "*rows"]:
-    """`layer(x)[choice]` of each row, and 0, without gradient, where the choice is negative.
+    """`layer(x)[choice]` for each row; 0, with a gradient of 0, where the choice is negative.
 
-    Neither the other outputs nor their gradients, which are zeros, are written out.
+    choice: indices below O, the number of the layer's outputs.
+
+    On a CPU only the chosen outputs are computed. The other outputs have zero gradients, which are not
+    written to memory either.
     """
     weight, bias = layer.weight, layer.bias
     if not usable(x, weight, bias):
@@ -30,9 +33,9 @@ def linear_chosen(
 def linear_chosen_naive(
     layer: nn.Linear, x: Float[Tensor, "*rows I"], choice: Int[Tensor, "*rows"]
 ) -> Float[Tensor, "*rows"]:
-    """The same by torch's operations."""
+    """`linear_chosen` through torch: all outputs, then a gather."""
     none = choice < 0
-    x = torch.where(none[..., None], 0.0, x)  # NaN there would have a gradient, of 0 times NaN
+    x = torch.where(none[..., None], 0.0, x)  # else NaN in x reaches the weight's gradient: 0 * NaN
     outputs = layer(x).gather(-1, choice.masked_fill(none, 0)[..., None])[..., 0]
     return torch.where(none, 0.0, outputs)
 

@@ -1,4 +1,4 @@
-"""QMIX's mixing network with weights of its own at each step."""
+"""QMIX's mixing network, whose weights differ from step to step."""
 
 from __future__ import annotations
 
@@ -20,9 +20,12 @@ def monotone_mix(
     weight_2: Float[Tensor, "S E"],
     bias_2: Float[Tensor, " S"],
 ) -> Float[Tensor, " S"]:
-    """|W_2|ᵀ elu(|W_1| q + b_1) + b_2 at each step (Rashid et al. 2018, figure 2).
+    """The mixed value of each step, |W_2|ᵀ elu(|W_1| q + b_1) + b_2.
 
-    weight_1: agent by agent, [N, E] in one row.
+    values: q, the agents' values.
+    weight_1: W_1 of shape [N, E], flattened to one row a step.
+
+    Rashid et al. (2018), arXiv:1803.11485, figure 2.
     """
     args = values, weight_1, bias_1, weight_2, bias_2
     if not usable(*args):
@@ -40,7 +43,7 @@ def monotone_mix_naive(
     weight_2: Float[Tensor, "S E"],
     bias_2: Float[Tensor, " S"],
 ) -> Float[Tensor, " S"]:
-    """The same by torch's operations."""
+    """`monotone_mix` through torch."""
     weight_1 = weight_1.abs().view(*values.shape, -1)
     hidden = functional.elu((values[:, :, None] * weight_1).sum(1) + bias_1)
     return (hidden * weight_2.abs()).sum(-1) + bias_2

@@ -1,4 +1,4 @@
-"""Several small networks of one input, such as those that make QMIX's mixing weights from the state."""
+"""Several MLPs with the same input, such as QMIX's hypernetworks, which all read the state."""
 
 from __future__ import annotations
 
@@ -18,16 +18,23 @@ from endmark.ops.native import CONTIGUOUS, arrays, native, usable
 def mlps(
     x: Float[Tensor, "F I"], networks: Sequence[Sequence[nn.Linear]], rows: Int[Tensor, " R"] | None = None
 ) -> tuple[Float[Tensor, "R _"], ...]:
-    """The output of each network at these rows of x, or at all: its layers in turn, with ReLU between them.
+    """The output of each MLP for the same input rows.
 
-    On a CPU all in one call, and one for all gradients: a block of rows goes through every network while it
-    is in the cache.
+    x: the input.
+    networks: the linear layers of each MLP. There is a ReLU between layers, none after the last.
+    rows: indices of the R rows of x to use; None uses all.
+
+    Returns one tensor [R, O] for each network; O is the size of its last layer's output.
+
+    On a CPU one native call computes all networks, and one computes all gradients. A block of rows passes
+    through every network while it is in the cache. The kernel does not compute a gradient of x; if x needs
+    one, the layers run one by one.
     """
     layers = [layer for network in networks for layer in network]
     parameters = [parameter for layer in layers for parameter in (layer.weight, layer.bias)]
     if x.requires_grad or not usable(x, *parameters):
         x = x if rows is None else x[rows]
-        return tuple(_one_by_one(x, network) for network in networks)
+        return tuple(_mlp(x, network) for network in networks)
     depths = [len(network) for network in networks]
     if torch.is_grad_enabled() and any(parameter.requires_grad for parameter in parameters):
         args = x, rows, depths, *parameters
@@ -36,23 +43,26 @@ def mlps(
     return _forward(x, rows, depths, parameters, for_backward=False)[0]
 
 
-def _one_by_one(x: Tensor, network: Sequence[nn.Linear]) -> Tensor:
-    *before, last = network
-    for layer in before:
+def _mlp(x: Tensor, network: Sequence[nn.Linear]) -> Tensor:
+    *hidden, last = network
+    for layer in hidden:
         x = linear(layer, x, relu=True)
     return linear(last, x)
 
 
 class _NativeMLPs(torch.autograd.Function):
-    """Of x, which gets no gradient, and the weight and bias of each layer in turn."""
+    """Autograd for the native kernel.
+
+    parameters: weight and bias of each layer in turn. x gets no gradient.
+    """
 
     @staticmethod
     def forward(
         ctx: Any, x: Tensor, rows: Tensor | None, depths: list[int], *parameters: Tensor
     ) -> tuple[Tensor, ...]:
-        outputs, between = _forward(x, rows, depths, parameters, for_backward=True)
+        outputs, activations = _forward(x, rows, depths, parameters, for_backward=True)
         ctx.depths = depths
-        ctx.save_for_backward(x, rows, *parameters, *between)
+        ctx.save_for_backward(x, rows, *parameters, *activations)
         return outputs
 
     @staticmethod
@@ -61,26 +71,29 @@ class _NativeMLPs(torch.autograd.Function):
         assert native is not None
         x, rows, *saved = ctx.saved_tensors
         n_parameters = 2 * sum(ctx.depths)
-        parameters, between = saved[:n_parameters], saved[n_parameters:]
-        of_parameters = [torch.empty_like(p, memory_format=CONTIGUOUS) for p in parameters]
+        parameters, activations = saved[:n_parameters], saved[n_parameters:]
+        grad_parameters = [torch.empty_like(p, memory_format=CONTIGUOUS) for p in parameters]
         native.mlps_backward(
             *arrays(x, rows),
             ctx.depths,
             arrays(*parameters[::2]),
             arrays(*parameters[1::2]),
-            arrays(*between),
+            arrays(*activations),
             arrays(*grads),
-            arrays(*of_parameters[::2]),
-            arrays(*of_parameters[1::2]),
+            arrays(*grad_parameters[::2]),
+            arrays(*grad_parameters[1::2]),
             torch.get_num_threads(),
         )
-        return None, None, None, *of_parameters
+        return None, None, None, *grad_parameters
 
 
 def _forward(
     x: Tensor, rows: Tensor | None, depths: list[int], parameters: Sequence[Tensor], *, for_backward: bool
 ) -> tuple[tuple[Tensor, ...], list[Tensor]]:
-    """The networks' outputs; for the backward pass, those of the layers before their last, after ReLU."""
+    """Run the native kernel: the networks' outputs, and the hidden activations of all other layers.
+
+    The activations, after ReLU, are for the backward pass: an empty list unless `for_backward`.
+    """
     assert native is not None
     weights, biases = parameters[::2], parameters[1::2]
     n_rows, last = len(x) if rows is None else len(rows), set(accumulate(depths))
@@ -89,14 +102,14 @@ def _forward(
         for layer, bias in enumerate(biases, start=1)
     ]
     outputs = tuple(y for layer, y in enumerate(all_outputs, start=1) if y is not None and layer in last)
-    between = [y for layer, y in enumerate(all_outputs, start=1) if y is not None and layer not in last]
+    activations = [y for layer, y in enumerate(all_outputs, start=1) if y is not None and layer not in last]
     native.mlps_forward(
         *arrays(x, rows),
         depths,
         arrays(*weights),
         arrays(*biases),
         arrays(*outputs),
-        arrays(*between) if for_backward else None,
+        arrays(*activations) if for_backward else None,
         torch.get_num_threads(),
     )
-    return outputs, between
+    return outputs, activations

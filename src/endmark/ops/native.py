@@ -1,7 +1,8 @@
-"""The native kernels, where they were built; everything has a way without them.
+"""Access to the native kernels. Every operation has a fallback in torch for when they are missing.
 
-`endmark._native` is compiled at installation (`native/`), for several instruction sets, and picks the best
-that the processor has. Without a compiler endmark installs all the same, and says once that it is slower.
+`endmark._native` is compiled from `native/` at installation, for several instruction sets, and uses the
+fastest one that the processor supports. Without a compiler endmark installs without it, and logs one warning
+that it is slower.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-CONTIGUOUS = torch.contiguous_format  # of memory that a kernel writes to
+CONTIGUOUS = torch.contiguous_format  # the memory format of every tensor that a kernel writes
 
 native: ModuleType | None
 try:
@@ -25,46 +26,46 @@ except ImportError:
 
 
 def usable(*tensors: Tensor) -> bool:
-    """Whether the kernels can work on these: all on the CPU, all float32 or all float64."""
+    """Whether the kernels exist and accept these tensors: all on the CPU, all float32 or all float64."""
     dtype = tensors[0].dtype
     if dtype not in (torch.float32, torch.float64):
         return False
     if not all(t.dtype == dtype and t.device.type == "cpu" for t in tensors):
         return False
     if native is None:
-        _say_once()
+        _warn_once()
     return native is not None
 
 
 def keep_memory() -> None:
-    """Let this process keep the memory that it frees, rather than ask the system for it at every update.
+    """Make the C library keep freed memory for the rest of this process (glibc; no effect elsewhere).
 
-    The C library hands large pieces back at once, and getting them again, page by page, can cost a third of
-    an update of many episodes. For a process that trains until it ends.
+    By default it returns large blocks to the system at once. Allocating them again costs a page fault for
+    each page, up to a third of an update of many episodes.
     """
     if native is not None:
         native.keep_memory()
 
 
 def backend() -> str:
-    """What computes on the CPU: an instruction set of the native kernels, or "torch" without them."""
+    """The CPU backend: the instruction set of the native kernels, or "torch" without them."""
     return "torch" if native is None else str(native.isa())
 
 
 def array(tensor: Tensor) -> npt.NDArray[Any]:
-    """The tensor as the kernels take it: contiguous and outside autograd; a view, where it is contiguous.
+    """The tensor as a contiguous NumPy array without autograd, which is what kernels take.
 
-    As an array, since a tensor itself costs several times as much to hand over.
+    It shares memory with a contiguous tensor. nanobind converts an array several times faster than a tensor.
     """
     return tensor.detach().contiguous().numpy()
 
 
 def arrays(*tensors: Tensor | None) -> list[npt.NDArray[Any] | None]:
-    """The same of each; None stays None."""
+    """`array` of each tensor; None stays None."""
     return [None if tensor is None else array(tensor) for tensor in tensors]
 
 
 @cache
-def _say_once() -> None:
-    message = "endmark was installed without its native kernels, for want of a C++ compiler, and is slower"
+def _warn_once() -> None:
+    message = "the native kernels are missing (no C++ compiler at installation), so endmark is slower"
     logging.getLogger("endmark").warning(message)

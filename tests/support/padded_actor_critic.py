@@ -1,0 +1,130 @@
+"""The padded losses of the usual kind for A2C and PPO: a loop over time, an exact mask, selection.
+
+Plain on purpose: of the learners they share the parameters alone, no return, no distribution and no mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from endmark.algorithms.actor_critic import ActorCriticConfig, Networks
+from endmark.algorithms.ppo import PPOConfig
+from endmark.nets import CentralCritic, FeedForwardAgent
+from support.padded_oracle import real_steps, unroll
+
+
+class Padded(NamedTuple):
+    """What both losses need, (B, T, ...). counted: of agents; value_counted: of values, N or one."""
+
+    log_prob: Tensor
+    entropy: Tensor
+    value: Tensor
+    advantage: Tensor
+    value_target: Tensor
+    counted: Tensor
+    value_counted: Tensor
+
+
+def padded_a2c_loss(networks: Networks, config: ActorCriticConfig, padded: Mapping[str, Tensor]) -> Tensor:
+    """The loss of `A2CLearner` on the layout of `EpisodeBatch.to_padded`."""
+    p = padded_terms(networks, config, padded)
+    policy = -masked_mean(p.log_prob * p.advantage, p.counted)
+    value = 0.5 * masked_mean((p.value - p.value_target) ** 2, p.value_counted)
+    return policy + value - config.entropy_coef * masked_mean(p.entropy, p.counted)
+
+
+def padded_ppo_loss(
+    networks: Networks,
+    config: PPOConfig,
+    padded: Mapping[str, Tensor],
+    targets: Padded | None = None,
+) -> Tensor:
+    """The loss of `PPOLearner`. targets: of an earlier moment, whose advantages and old values count."""
+    p = padded_terms(networks, config, padded)
+    old = targets or p
+    ratio = (p.log_prob - padded["log_prob"][:, :-1]).exp()
+    clipped = ratio.clamp(1 - config.clip, 1 + config.clip)
+    policy = -masked_mean(torch.min(ratio * old.advantage, clipped * old.advantage), p.counted)
+    error = (p.value - old.value_target) ** 2
+    if config.value_clip is not None:
+        old_value = old.value.detach()
+        near = old_value + (p.value - old_value).clamp(-config.value_clip, config.value_clip)
+        error = torch.max(error, (near - old.value_target) ** 2)
+    value = 0.5 * masked_mean(error, p.value_counted)
+    return policy + value - config.entropy_coef * masked_mean(p.entropy, p.counted)
+
+
+def padded_terms(networks: Networks, config: ActorCriticConfig, padded: Mapping[str, Tensor]) -> Padded:
+    """Everything by loops over rows and time; values and targets in the critic's normalised units."""
+    obs, alive, avail = padded["obs"], padded["alive"], padded["avail_actions"]
+    actions = padded["actions"][..., 0]
+    n_rows, _, n_agents = actions.shape
+    mask = real_steps(padded["filled"], padded["terminated"])  # (B, T)
+    terminated = padded["terminated"][:, :-1, 0].bool()
+
+    logits = unroll(networks.actor, obs, actions)[:, :-1]
+    log_prob, entropy = torch.zeros_like(logits[..., 0]), torch.zeros_like(logits[..., 0])
+    for b, t, n in torch.cartesian_prod(*map(torch.arange, log_prob.shape)).tolist():
+        if mask[b, t] and alive[b, t, n]:
+            legal = avail[b, t, n].nonzero()[:, 0]
+            log_p = functional.log_softmax(logits[b, t, n, legal], -1)
+            log_prob[b, t, n] = log_p[legal.tolist().index(int(actions[b, t, n]))]
+            entropy[b, t, n] = -(log_p.exp() * log_p).sum()
+
+    normalised = values(networks, obs, actions, alive, padded)  # (B, T+1, V)
+    moments = networks.value_moments
+    mean, std = (moments.mean, moments.std) if config.normalise_value else (0.0, 1.0)
+    value = (normalised * std + mean).to(obs.dtype).detach()
+    reward = padded["reward"]  # (B, T+1, 1) or (B, T+1, N)
+    if config.reward == "team":
+        reward = torch.where(alive, reward, 0.0).sum(-1, keepdim=True) if reward.shape[-1] > 1 else reward
+    team = config.critic == "team"
+    value_counted = mask[..., None] if team else mask[..., None] & alive[:, :-1]
+    advantage = torch.zeros_like(value[:, :-1])
+    for b in range(n_rows):
+        for v in range(value.shape[2]):
+            following = 0.0
+            for t in reversed(range(int(mask[b].sum()))):
+                r = reward[b, t, v if reward.shape[-1] > 1 else 0]
+                goes_on = not terminated[b, t] and (team or bool(alive[b, t + 1, v]))
+                future = value[b, t + 1, v] if goes_on else 0.0
+                delta = r + config.gamma * future - value[b, t, v]
+                following = delta + (config.gamma * config.gae_lambda * following if goes_on else 0.0)
+                advantage[b, t, v] = following
+    value_target = ((advantage + value[:, :-1] - mean) / std).to(obs.dtype)
+    if config.normalise_advantage:
+        real = advantage[value_counted]
+        advantage = (advantage - real.mean()) / (real.std(correction=0) + 1e-8)
+    counted = mask[..., None] & alive[:, :-1]
+    advantage = advantage.expand(-1, -1, n_agents)
+    return Padded(log_prob, entropy, normalised[:, :-1], advantage, value_target, counted, value_counted)
+
+
+def values(
+    networks: Networks, obs: Tensor, actions: Tensor, alive: Tensor, padded: Mapping[str, Tensor]
+) -> Tensor:
+    """The critic's outputs (B, T+1, V)."""
+    critic: Any = networks.critic
+    if not isinstance(critic, CentralCritic):
+        return unroll(critic.actor, obs, actions)[..., 0]
+    seen = obs.masked_fill(~alive.view(*alive.shape, *[1] * (obs.ndim - 3)), 0)
+    state = padded.get("state", seen).flatten(2)
+    trunk: Any = critic.trunk
+    hidden, outputs = state.new_zeros(len(state), trunk.n_features), []
+    for frame in state.unbind(1):
+        x = functional.relu(trunk.encoder(frame))
+        if isinstance(trunk, FeedForwardAgent):
+            outputs.append(critic.head(functional.relu(trunk.hidden(x))))
+        else:
+            hidden = trunk.recurrence(x, hidden)
+            outputs.append(critic.head(hidden))
+    return torch.stack(outputs, 1)
+
+
+def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
+    return x[mask.expand_as(x)].sum() / mask.sum()
