@@ -16,11 +16,12 @@ from benchmarks.measure import Work, measure, measure_rates
 from benchmarks.results import Detail, Goal, Row
 from benchmarks.setting import Setting, draw, make_learner
 from benchmarks.shapes import full
-from endmark.algorithms import EpsilonGreedy, QLearner, QLearningConfig
+from endmark.algorithms import QLearner, QMIXConfig
 from endmark.envs import Environment, make
 from endmark.envs.errors import EnvError
-from endmark.episodes import EpisodeBatch, EpisodeReplay, EpisodeSpec, SampleBuffer
-from endmark.rollout import Lockstep, Rollout, WorkerRollout, episode_seeds
+from endmark.episodes import EpisodeBatch, EpisodeReplay, EpisodeSpec, SampleBuffer, Seen
+from endmark.policies import EpsilonGreedy
+from endmark.rollout import EpisodeSeeds, InProcess, Rollout, VectorEnv, Workers
 from endmark.training.updates import InTurn, Overlapped
 
 N_ENVS = 8
@@ -35,18 +36,19 @@ def acting(setting: Setting) -> Iterator[Row]:
     batch = draw(setting.shape, full, 1)
     obs, avail = batch.obs[:N_ENVS], batch.avail_actions[:N_ENVS]
     first = torch.zeros(len(obs), dtype=torch.bool)
+    seen = Seen(obs, avail, batch.alive[:N_ENVS], batch.state[:N_ENVS], first)
     generator = torch.Generator().manual_seed(0)
-    policy = EpsilonGreedy(learner.agent, len(obs), generator)
+    policy = EpsilonGreedy(learner.actor, len(obs), learner.spec.n_agents, generator)
     n_actions = setting.shape.n_actions
     actors = [OneEnvironmentActor(baseline.agent, n_actions, generator) for _ in range(len(obs))]
 
     def one_by_one() -> list[torch.Tensor]:
-        return [actor.act(*seen) for actor, *seen in zip(actors, obs, avail, strict=True)]
+        return [actor.act(*row) for actor, *row in zip(actors, obs, avail, strict=True)]
 
     for _ in range(3):
-        if not torch.equal(policy.act(obs, avail, first), torch.stack(one_by_one())):
+        if not torch.equal(policy.act(seen)["actions"], torch.stack(one_by_one())):
             raise Disagreement("acting: the actions differ; not timed")
-    work: dict[str, Work] = {"endmark": lambda: policy.act(obs, avail, first), "baseline": one_by_one}
+    work: dict[str, Work] = {"endmark": lambda: policy.act(seen), "baseline": one_by_one}
     times = measure(work, setting.share(0.25))
     both = times["endmark"], times["baseline"]
     what = f"{len(obs)} environments, a step"
@@ -80,8 +82,9 @@ def _play(
     env_id, (env, usual_env) = _environments(2)
     learner = _learner(env, setting.quick)
     n = 4 if setting.quick else 32
-    with closing(env), closing(usual_env), _rollout(env_id, env.spec, n_envs, workers) as rollout:
-        play = Ours(rollout, n_envs, learner, n, overlap=overlap)
+    envs = _vector_env(env_id, env.spec, n_envs, workers)
+    with closing(env), closing(usual_env), closing(envs):
+        play = Ours(Rollout(envs, EpisodeSeeds(0)), n_envs, learner, n, overlap=overlap)
         learn_from = play.prefill(2 * n)
         baseline, _, distance = check_update(learner, learn_from)
         usual = Usual(usual_env, learner, baseline, n)
@@ -131,7 +134,7 @@ class Ours:
     """The training loop of `endmark.training.loop`, without logging and evaluation."""
 
     def __init__(
-        self, rollout: Lockstep, n_envs: int, learner: QLearner, batch_size: int, *, overlap: bool
+        self, rollout: Rollout, n_envs: int, learner: QLearner, batch_size: int, *, overlap: bool
     ) -> None:
         self.batch_size = batch_size
         self.generator = torch.Generator().manual_seed(0)
@@ -140,7 +143,7 @@ class Ours:
         # One thread is left for acting.
         threads = max(1, torch.get_num_threads() - 1)
         self.updates = Overlapped(learner, threads) if overlap else InTurn(learner)
-        self.policy = EpsilonGreedy(self.updates.agent, n_envs, self.generator)
+        self.policy = EpsilonGreedy(self.updates.actor, n_envs, learner.spec.n_agents, self.generator)
         self.policy.epsilon = EPSILON
         self.rollout = rollout
 
@@ -155,7 +158,7 @@ class Ours:
         while collected < episodes:
             finished = self.rollout.collect(self.policy)
             self.updates.finish()
-            for episode in finished:
+            for episode in finished.split():
                 self.replay.add(episode)
                 collected += 1
                 if updates:
@@ -175,7 +178,7 @@ class Usual:
         spec = learner.spec
         self.replay = padded_replay(spec, 20 * batch_size)
         actor = OneEnvironmentActor(baseline.agent, spec.n_actions, self.generator, EPSILON)
-        self.runner = OneEnvironmentRunner(env, spec.episode_limit, spec.n_actions, actor, episode_seeds(0))
+        self.runner = OneEnvironmentRunner(env, spec.episode_limit, spec.n_actions, actor, EpisodeSeeds(0))
 
     def prefill(self, episodes: int) -> None:
         """Collect this many episodes."""
@@ -192,12 +195,10 @@ class Usual:
         return self.runner.env_steps - before
 
 
-def _rollout(env_id: str, spec: EpisodeSpec, n_envs: int, workers: int) -> Lockstep:
-    seeds = episode_seeds(0)
+def _vector_env(env_id: str, spec: EpisodeSpec, n_envs: int, workers: int) -> VectorEnv:
     if workers == 0:
-        return Rollout([make(env_id) for _ in range(n_envs)], seeds)
-    each = n_envs // workers
-    return WorkerRollout(partial(make, env_id), spec, seeds, workers=workers, envs_per_worker=each)
+        return InProcess([make(env_id) for _ in range(n_envs)])
+    return Workers(partial(make, env_id), spec, workers=workers, envs_per_worker=n_envs // workers)
 
 
 def _environments(n: int) -> tuple[str, list[Environment]]:
@@ -210,4 +211,5 @@ def _environments(n: int) -> tuple[str, list[Environment]]:
 
 def _learner(env: Environment, quick: bool) -> QLearner:
     torch.manual_seed(0)
-    return QLearner("qmix", env.spec, QLearningConfig(hidden_size=8 if quick else 64))
+    config = QMIXConfig(hidden_size=8 if quick else 64, standardise_reward=False)
+    return QLearner(env.spec, config)

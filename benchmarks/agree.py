@@ -5,15 +5,16 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from typing import cast
 
 import torch
 from torch import Tensor
 
 from benchmarks.baseline import BaselineLearner, PaddedBatch
-from benchmarks.border import baseline_of, padded_batch
+from benchmarks.border import baseline_of, named_parameters, padded_batch
 from endmark.algorithms import QLearner
 from endmark.episodes import EpisodeBatch
-from endmark.nets import QMIXMixer
+from endmark.nets import QMIXMixer, RecurrentAgent
 from endmark.ops import linear
 
 TOLERANCE = 1e-5
@@ -67,9 +68,9 @@ def check_update(learner: QLearner, batch: EpisodeBatch) -> tuple[BaselineLearne
     ours, theirs = learner.loss(clear)["loss"], baseline.loss(padded)
     same("the loss", ours.detach(), theirs.detach())
     worst = 0.0
-    names = [name for name, parameter in learner.named_parameters() if parameter.requires_grad]
-    parameters = [learner.get_parameter(name) for name in names]
-    gradients = torch.autograd.grad(ours, parameters)
+    parameters = {name: parameter for name, parameter in named_parameters(learner) if parameter.requires_grad}
+    names = list(parameters)
+    gradients = torch.autograd.grad(ours, list(parameters.values()))
     wanted = torch.autograd.grad(theirs, [baseline.get_parameter(name) for name in names])
     # The terms of a gradient may nearly cancel, as those of the last bias do. Rounding errors scale with the
     # terms, not with their sum; hence the lower bound.
@@ -105,10 +106,11 @@ def without_corners(learner: QLearner, batch: EpisodeBatch) -> EpisodeBatch:
 @torch.no_grad()
 def _corners(learner: QLearner, batch: EpisodeBatch) -> Iterator[Tensor]:
     """The inputs of each ReLU and absolute value of the online networks, one row a frame, in float64."""
-    obs, one_hot = learner.agent.inputs(batch.obs.double(), batch.last_actions)
-    yield linear(copy.deepcopy(learner.agent.encoder).double(), obs, one_hot=one_hot)
-    if isinstance(learner.mixer, QMIXMixer):
-        state, mixer = batch.state.flatten(1).double(), copy.deepcopy(learner.mixer).double()
+    agent = cast(RecurrentAgent, learner.actor.agent)
+    obs, one_hot = agent.inputs(batch.obs.double(), batch.last_actions)
+    yield linear(copy.deepcopy(agent.encoder).double(), obs, one_hot=one_hot)
+    state, mixer = batch.state.flatten(1).double(), copy.deepcopy(learner.online["mixer"]).double()
+    if isinstance(mixer, QMIXMixer):
         for network in (mixer.weight_1, mixer.weight_2):
             yield network[0](state)
             yield network(state)
@@ -121,9 +123,9 @@ def without_ties(learner: QLearner, batch: EpisodeBatch) -> EpisodeBatch:
     Rounding would decide which of two such actions is greedy, and one different choice can change a gradient
     by more than the tolerance.
     """
-    agent = learner.agent if learner.config.double_q else learner.target_agent
+    actor = learner.online["actor"] if learner.config.double_q else learner.target["actor"]
     with torch.no_grad():
-        q = torch.where(batch.avail_actions, agent.unroll(batch), -torch.inf)
+        q = torch.where(batch.avail_actions, actor(batch), -torch.inf)
     best = q.max(-1, keepdim=True)
     is_best = torch.zeros_like(batch.avail_actions).scatter(-1, best.indices, True)
     legal = batch.avail_actions & (is_best | (q < best.values - MARGIN))
@@ -141,10 +143,10 @@ def _check_step(
     learner: QLearner, baseline: BaselineLearner, batch: EpisodeBatch, padded: PaddedBatch
 ) -> None:
     """Make one update with each learner and compare the changes of all parameters."""
-    before = _copies(learner.named_parameters())
+    before = _copies(named_parameters(learner))
     learner.update(batch)
     baseline.update(padded)
-    for name, parameter in learner.named_parameters():
+    for name, parameter in named_parameters(learner):
         want = baseline.get_parameter(name).detach() - before[name]
         same(f"an update of {name}", parameter.detach() - before[name], want, STEP_TOLERANCE)
 
@@ -153,7 +155,7 @@ def _check_step(
 def _move_apart(learner: QLearner) -> None:
     """Add noise to every parameter, so that target networks are not copies of the online ones."""
     generator = torch.Generator().manual_seed(0)
-    for parameter in learner.parameters():
+    for parameter in learner.networks.parameters():
         noise = torch.randn(parameter.shape, generator=generator).to(parameter.device)
         parameter.add_(noise, alpha=0.02)
 

@@ -15,7 +15,7 @@ from functools import partial
 
 import torch
 
-from endmark.algorithms import QLearner, QLearningConfig
+from endmark.algorithms import QLearner, QMIXConfig
 from endmark.audit import Case, audit
 from endmark.episodes import EpisodeBatch, EpisodeSpec
 
@@ -56,16 +56,16 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
-    learner = QLearner("qmix", SPEC, QLearningConfig())
+    learner = QLearner(SPEC, QMIXConfig(standardise_reward=False))
     batch = episodes()
     if options.padded:
         padded = batch.to_padded(SPEC.episode_limit)
-        case = Case(lambda b: learner.loss(EpisodeBatch.from_padded(b, SPEC)), padded, learner)
+        case = Case(lambda b: learner.loss(EpisodeBatch.from_padded(b, SPEC)), padded, learner.networks)
     else:
-        case = Case(learner.loss, batch, learner)
-    torch.autograd.grad(learner.loss(batch)["loss"], list(learner.agent.parameters()))  # warm-up
+        case = Case(learner.loss, batch, learner.networks)
+    torch.autograd.grad(learner.loss(batch)["loss"], list(learner.actor.parameters()))  # warm-up
     began = time.perf_counter()
-    torch.autograd.grad(learner.loss(batch)["loss"], list(learner.agent.parameters()))
+    torch.autograd.grad(learner.loss(batch)["loss"], list(learner.actor.parameters()))
     print(f"{batch.n_episodes} episodes, {batch.n_steps} steps, {options.threads} threads")
     print(f"the loss and its gradient once: {time.perf_counter() - began:.2f} s")
     for quick in (False, True):

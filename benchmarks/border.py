@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import re
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -10,9 +12,9 @@ from torch.nn import functional
 
 from benchmarks.baseline import BaselineConfig, BaselineLearner, PaddedBatch
 from benchmarks.baseline_replay import PaddedReplay
-from endmark.algorithms import QLearner
+from endmark.algorithms import QLearner, QMIXConfig
 from endmark.episodes import EpisodeBatch, EpisodeSpec
-from endmark.nets import QMIXMixer
+from endmark.nets import FeedForwardAgent, IndependentAgents, QMIXMixer
 from endmark.nets.mixers import state_numel
 
 
@@ -22,10 +24,12 @@ def baseline_of(learner: QLearner) -> BaselineLearner:
     ValueError if the baseline does not implement the learner's settings.
     """
     config, spec = learner.config, learner.spec
-    if not isinstance(learner.mixer, QMIXMixer) or learner.target_mixer is None:
+    if not isinstance(config, QMIXConfig) or not isinstance(learner.online["mixer"], QMIXMixer):
         raise ValueError("the baseline is QMIX: given a learner with another mixer")
     if config.target_update != "soft" or config.standardise_reward:
         raise ValueError("the baseline has a soft target update and plain rewards")
+    if isinstance(learner.actor.agent, FeedForwardAgent | IndependentAgents):
+        raise ValueError("the baseline's agents share one recurrent network")
     if not config.last_action or not config.agent_id:
         raise ValueError("the baseline's agents see their last action and their number")
     baseline = BaselineLearner(
@@ -44,14 +48,21 @@ def baseline_of(learner: QLearner) -> BaselineLearner:
             embed_size=config.mixer_embed_size,
             hyper_size=config.mixer_hyper_size,
         )
-    ).to(learner.device)
-    baseline.agent.load_state_dict(learner.agent.state_dict())
-    baseline.mixer.load_state_dict(learner.mixer.state_dict())
-    baseline.target_agent.load_state_dict(learner.target_agent.state_dict())
-    baseline.target_mixer.load_state_dict(learner.target_mixer.state_dict())
+    ).to(next(learner.networks.parameters()).device)
+    with torch.no_grad():
+        for name, parameter in named_parameters(learner):
+            baseline.get_parameter(name).copy_(parameter)
     # The parameters come in the same order. Deep copy, since load_state_dict would share the moments.
     baseline.optimiser.load_state_dict(copy.deepcopy(learner.optimiser.state_dict()))
     return baseline
+
+
+def named_parameters(learner: QLearner) -> Iterator[tuple[str, Tensor]]:
+    """The learner's parameters by the names that the baseline has for them."""
+    for name, parameter in learner.networks.named_parameters():
+        name = re.sub(r"^(online|target)\.actor\.agent\.", r"\1.agent.", name)
+        name = re.sub(r"^(online|target)\.actor\.head\.linear\.", r"\1.agent.head.", name)
+        yield name.replace("online.", "").replace("target.", "target_"), parameter
 
 
 def padded_batch(batch: EpisodeBatch) -> PaddedBatch:

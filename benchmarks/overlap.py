@@ -11,12 +11,15 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
+from contextlib import closing
 
 import torch
 
-from benchmarks.workers import Slow, rollout_of
-from endmark.algorithms import EpsilonGreedy, QLearner, QLearningConfig
+from benchmarks.workers import Slow, envs_of
+from endmark.algorithms import QLearner, QMIXConfig
 from endmark.episodes import EpisodeReplay
+from endmark.policies import EpsilonGreedy
+from endmark.rollout import EpisodeSeeds, Rollout
 from endmark.training.updates import InTurn, Overlapped
 
 BATCH_SIZE = 32
@@ -28,17 +31,18 @@ def train(
     """Train for `steps` from the first update on; returns environment steps a second and the weights."""
     torch.manual_seed(0)
     generator = torch.Generator().manual_seed(0)
-    learner = QLearner("qmix", Slow(0.0).spec, QLearningConfig())
+    learner = QLearner(Slow(0.0).spec, QMIXConfig())
     replay = EpisodeReplay(learner.spec, 20_000)
     updates = Overlapped(learner, 1) if overlap else InTurn(learner)
-    policy = EpsilonGreedy(updates.agent, n_envs, generator)
+    policy = EpsilonGreedy(updates.actor, n_envs, learner.spec.n_agents, generator)
     policy.epsilon = 0.3
     begin, first_steps = 0.0, 0
-    with rollout_of(workers, n_envs, seconds) as rollout:
+    with closing(envs_of(workers, n_envs, seconds)) as envs:
+        rollout = Rollout(envs, EpisodeSeeds(0))
         while not begin or rollout.env_steps - first_steps < steps:
             episodes = rollout.collect(policy)
             updates.finish()
-            for episode in episodes:
+            for episode in episodes.split():
                 replay.add(episode)
                 if len(replay) >= BATCH_SIZE:
                     if not begin:
@@ -46,7 +50,7 @@ def train(
                     updates.begin(replay.sample(BATCH_SIZE, generator))
         updates.finish()
         speed = (rollout.env_steps - first_steps) / (time.perf_counter() - begin)
-    return speed, learner.state_dict()
+    return speed, learner.networks.state_dict()
 
 
 def main() -> None:

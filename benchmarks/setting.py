@@ -9,7 +9,7 @@ import torch
 from benchmarks.measure import Effort
 from benchmarks.results import Floor
 from benchmarks.shapes import Lengths, Shape, episodes
-from endmark.algorithms import QLearner, QLearningConfig
+from endmark.algorithms import QLearner, QMIXConfig
 from endmark.episodes import EpisodeBatch
 
 
@@ -34,12 +34,15 @@ class Setting:
 
 
 def make_learner(shape: Shape, device: str = "cpu") -> QLearner:
-    """A QMIX learner of this shape, otherwise with default settings."""
+    """A QMIX learner of this shape, with plain rewards and otherwise with default settings."""
     torch.manual_seed(0)
-    config = QLearningConfig(
-        hidden_size=shape.hidden_size, mixer_embed_size=shape.embed_size, mixer_hyper_size=shape.hyper_size
+    config = QMIXConfig(
+        hidden_size=shape.hidden_size,
+        mixer_embed_size=shape.embed_size,
+        mixer_hyper_size=shape.hyper_size,
+        standardise_reward=False,
     )
-    return QLearner("qmix", shape.spec(), config).to(device)
+    return QLearner(shape.spec(), config, device)
 
 
 def draw(shape: Shape, lengths: Lengths, n: int, *, leaves: bool = False, seed: int = 0) -> EpisodeBatch:

@@ -11,15 +11,17 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
+from contextlib import closing
 from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from endmark.algorithms import EpsilonGreedy, QLearner, QLearningConfig
+from endmark.algorithms import QLearner, VDNConfig
 from endmark.envs import Frame, Step, make
-from endmark.rollout import Lockstep, Rollout, WorkerRollout, episode_seeds
+from endmark.policies import EpsilonGreedy
+from endmark.rollout import EpisodeSeeds, InProcess, Rollout, VectorEnv, Workers
 
 ENV = "lbforaging:Foraging-8x8-2p-3f-v3"
 
@@ -46,20 +48,21 @@ class Slow:
         self._env.close()
 
 
-def rollout_of(workers: int, n_envs: int, seconds: float) -> Lockstep:
-    """A rollout with this many workers; with 0 in this process."""
-    make_env, seeds = partial(Slow, seconds), episode_seeds(0)
+def envs_of(workers: int, n_envs: int, seconds: float) -> VectorEnv:
+    """Environments in this many workers; with 0 in this process."""
+    make_env = partial(Slow, seconds)
     if workers == 0:
-        return Rollout([make_env() for _ in range(n_envs)], seeds)
-    spec = make_env().spec
-    return WorkerRollout(make_env, spec, seeds, workers=workers, envs_per_worker=n_envs // workers)
+        return InProcess([make_env() for _ in range(n_envs)])
+    with closing(make_env()) as env:
+        spec = env.spec
+    return Workers(make_env, spec, workers=workers, envs_per_worker=n_envs // workers)
 
 
 def policy_of(n_envs: int) -> EpsilonGreedy:
     """An ε-greedy policy with a fixed seed."""
     torch.manual_seed(0)
-    learner = QLearner("vdn", make(ENV).spec, QLearningConfig())
-    policy = EpsilonGreedy(learner.agent, n_envs, torch.Generator().manual_seed(0))
+    learner = QLearner(make(ENV).spec, VDNConfig())
+    policy = EpsilonGreedy(learner.actor, n_envs, learner.spec.n_agents, torch.Generator().manual_seed(0))
     policy.epsilon = 0.3
     return policy
 
@@ -68,17 +71,17 @@ def check(workers: int, n_envs: int) -> None:
     """Check that workers collect the same first episodes as this process."""
     given = []
     for count in (0, workers):
-        with rollout_of(count, n_envs, 0.0) as rollout:
-            policy = policy_of(n_envs)
-            given.append([episode for _ in range(20) for episode in rollout.collect(policy)])
+        with closing(envs_of(count, n_envs, 0.0)) as envs:
+            rollout, policy = Rollout(envs, EpisodeSeeds(0)), policy_of(n_envs)
+            given.append([rollout.collect(policy) for _ in range(20)])
     for one, other in zip(*given, strict=True):
         assert all(torch.equal(one[name], other[name]) for name in one.fields)
 
 
 def speed(workers: int, n_envs: int, seconds: float, duration: float) -> float:
     """Environment steps a second over `duration` seconds; the environment sleeps `seconds` at every step."""
-    with rollout_of(workers, n_envs, seconds) as rollout:
-        policy = policy_of(n_envs)
+    with closing(envs_of(workers, n_envs, seconds)) as envs:
+        rollout, policy = Rollout(envs, EpisodeSeeds(0)), policy_of(n_envs)
         rollout.collect(policy)  # warm-up: starting is not measured
         steps, begin = rollout.env_steps, time.perf_counter()
         while time.perf_counter() - begin < duration:

@@ -5,10 +5,11 @@ from itertools import islice
 import numpy as np
 import torch
 
-from endmark.algorithms import EpsilonGreedy, QLearner, QLearningConfig
+from endmark.algorithms import QMIXConfig
 from endmark.envs import Frame, Step, check
-from endmark.episodes import EpisodeReplay, EpisodeSpec
-from endmark.rollout import Policy, RandomPolicy, Rollout, episode_seeds, play, summarise
+from endmark.episodes import EpisodeSpec
+from endmark.policies import Policy, RandomPolicy
+from endmark.rollout import EpisodeSeeds, InProcess, Rollout, play, summarise
 
 
 class Rendezvous:
@@ -37,18 +38,18 @@ print(check(Rendezvous))  # raises an error if the environment breaks the contra
 torch.manual_seed(0)
 torch.set_num_threads(1)  # small networks are fastest so
 generator = torch.Generator().manual_seed(0)
-learner = QLearner("qmix", Rendezvous.spec, QLearningConfig(gamma=0.95, lr=1e-3))
-replay = EpisodeReplay(Rendezvous.spec, capacity=20_000)
-rollout = Rollout([Rendezvous() for _ in range(8)], episode_seeds(0))
-policy = EpsilonGreedy(learner.agent, 8, generator)
+config = QMIXConfig(gamma=0.95, lr=1e-3, epsilon_steps=6_000)
+learner = config.learner(Rendezvous.spec, torch.device("cpu"))
+store = config.store(learner.spec, generator, None)
+policy = learner.policy(learner.actor, 8, generator)
+rollout = Rollout(InProcess([Rendezvous() for _ in range(8)]), EpisodeSeeds(0), learner.spec)
 while rollout.env_steps < 12_000:
-    policy.epsilon = max(0.05, 1 - rollout.env_steps / 6_000)
-    for episode in rollout.collect(policy):
-        replay.add(episode)
-    if len(replay) >= 32:
-        learner.update(replay.sample(32, generator))
-policy.epsilon = 0.0
-policies: dict[str, Policy] = {"trained": policy, "random": RandomPolicy(generator)}
+    policy.schedule(rollout.env_steps)
+    store.add(rollout.collect(policy))
+    for batch in store.due():
+        learner.update(batch)
+policies: dict[str, Policy] = {"trained": learner.greedy_policy(8), "random": RandomPolicy(generator)}
 for name, tried in policies.items():
-    summary = summarise(play([Rendezvous() for _ in range(8)], tried, islice(episode_seeds(1), 100)))
+    envs = InProcess([Rendezvous() for _ in range(8)])
+    summary = summarise(play(envs, tried, islice(EpisodeSeeds(1), 100)))
     print(f"{name}: return {summary.return_mean:.2f} in {summary.length_mean:.1f} steps")

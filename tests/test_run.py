@@ -7,8 +7,8 @@ import math
 import os
 import pickle
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 import safetensors.torch
@@ -18,34 +18,23 @@ from torch import Tensor
 from endmark.run import Counters, Run, RunError, read_checkpoint, read_config, read_metrics
 
 
-@dataclass(frozen=True)
-class Inner:
-    """A part of a configuration."""
-
-    lr: float = 0.1
-
-
-@dataclass(frozen=True)
-class Config:
-    """A configuration."""
-
-    env: str = "an id"
-    limit: int | None = None
-    inner: Inner = field(default_factory=Inner)
+def config(**changes: Any) -> dict[str, Any]:
+    """A configuration, as JSON has it."""
+    return {"env": "an id", "limit": None, "inner": {"lr": 0.1}} | changes
 
 
 TENSORS = {"a.weight": torch.arange(6.0).reshape(2, 3), "count": torch.tensor(3, dtype=torch.float64)}
 
 
 def test_the_configuration_round_trips(tmp_path: Path) -> None:
-    with Run(tmp_path / "deep" / "run", Config(limit=3)):
+    with Run(tmp_path / "deep" / "run", config(limit=3)):
         assert read_config(tmp_path / "deep" / "run") == {"env": "an id", "limit": 3, "inner": {"lr": 0.1}}
     assert "made_with" in json.loads((tmp_path / "deep" / "run" / "config.json").read_text())
     assert not list(tmp_path.rglob("*.unfinished"))
 
 
 def test_lines_can_be_read_at_once(tmp_path: Path) -> None:
-    with Run(tmp_path / "run", Config()) as run:
+    with Run(tmp_path / "run", config()) as run:
         assert list(read_metrics(tmp_path / "run")) == []
         for i in range(1, 4):
             run.log(Counters(10 * i, i, 2 * i), {"loss": 0.5 * i})
@@ -59,7 +48,7 @@ def test_lines_can_be_read_at_once(tmp_path: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore:.*NaN or Inf")
 def test_what_is_not_finite_becomes_null(tmp_path: Path) -> None:
-    with Run(tmp_path / "run", Config()) as run:
+    with Run(tmp_path / "run", config()) as run:
         run.log(Counters(), {"a": math.nan, "b": math.inf, "c": -math.inf, "d": 1.5})
 
     def refuse(name: str) -> None:
@@ -72,7 +61,7 @@ def test_what_is_not_finite_becomes_null(tmp_path: Path) -> None:
 
 
 def test_a_last_line_cut_short_is_left_out(tmp_path: Path) -> None:
-    with Run(tmp_path / "run", Config()) as run:
+    with Run(tmp_path / "run", config()) as run:
         run.log(Counters(1, 1, 0), {"loss": 1.0})
         run.log(Counters(2, 1, 0), {"loss": 2.0})
     path = tmp_path / "run" / "metrics.jsonl"
@@ -86,7 +75,7 @@ def test_a_last_line_cut_short_is_left_out(tmp_path: Path) -> None:
 
 
 def test_a_checkpoint_round_trips_with_its_counters(tmp_path: Path) -> None:
-    with Run(tmp_path / "run", Config()) as run:
+    with Run(tmp_path / "run", config()) as run:
         for counters in (Counters(1, 0, 0), Counters(123, 45, 6)):
             transposed = TENSORS["a.weight"].clone().requires_grad_().t()
             run.checkpoint(counters, {**TENSORS, "a.weight": transposed})
@@ -111,7 +100,7 @@ def test_a_checkpoint_that_fails_leaves_the_old_one(
             os.truncate(path, path.stat().st_size // 2)
         raise OSError("no space left on device")
 
-    with Run(tmp_path / "run", Config()) as run:
+    with Run(tmp_path / "run", config()) as run:
         run.checkpoint(Counters(1, 2, 3), TENSORS)
         with monkeypatch.context() as patch:
             patch.setattr(safetensors.torch, "save_file", failing)
@@ -127,17 +116,17 @@ def test_a_checkpoint_that_fails_leaves_the_old_one(
 
 
 def test_a_directory_that_holds_a_run_is_refused(tmp_path: Path) -> None:
-    with Run(tmp_path / "run", Config()) as run:
+    with Run(tmp_path / "run", config()) as run:
         run.log(Counters(), {"loss": 1.0})
     before = (tmp_path / "run" / "config.json").read_bytes()
     with pytest.raises(RunError, match="holds a run already; choose another --run-dir"):
-        Run(tmp_path / "run", Config(env="another"))
+        Run(tmp_path / "run", config(env="another"))
     assert (tmp_path / "run" / "config.json").read_bytes() == before
     assert len(list(read_metrics(tmp_path / "run"))) == 1
 
 
 def test_an_empty_directory_is_taken(tmp_path: Path) -> None:
-    with Run(tmp_path, Config()):
+    with Run(tmp_path, config()):
         assert read_config(tmp_path)["env"] == "an id"
 
 
@@ -237,7 +226,7 @@ def test_what_cannot_be_read_is_said_on_one_line(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     run_dir = tmp_path / "run"
-    with Run(run_dir, Config()) as run:
+    with Run(run_dir, config()) as run:
         run.log(Counters(1, 1, 0), {"loss": 1.0})
         run.checkpoint(Counters(1, 1, 0), TENSORS)
     damage(run_dir)

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import TypeCheckError
 from torch import Tensor
 
-from endmark.algorithms import ALGORITHMS, QLearner, QLearningConfig
+from endmark.algorithms import ALGORITHMS, QLearner, QLearningConfig, QMIXConfig
 from endmark.episodes import EpisodeBatch, EpisodeSpec
 from endmark.nets import Actor, LinearHead, RunningMoments
 from support.helpers import (
@@ -484,7 +484,7 @@ def test_what_makes_no_sense_is_refused(name: str, value: float, message: str) -
 def test_a_misspelt_word_is_not_taken_for_another() -> None:
     # Seen by the shape checker in the tests, by the class itself otherwise.
     with pytest.raises((ValueError, TypeCheckError), match="Soft"):
-        ALGORITHMS["qmix"](target_update="Soft")
+        QMIXConfig(target_update="Soft")  # type: ignore[arg-type]
 
 
 def test_the_limits_of_what_makes_sense_are_taken() -> None:

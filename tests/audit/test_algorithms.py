@@ -39,8 +39,9 @@ def spec_of(*, state: bool, reward_per_agent: bool) -> EpisodeSpec:
 def learner_of(name: str, spec: EpisodeSpec, *, seed: int = 0, **settings: Any) -> Learner:
     """A learner whose target networks are not its online ones."""
     torch.manual_seed(seed)
-    config = ALGORITHMS[name](hidden_size=8, **SIZES.get(name, {}), **settings)
-    learner = config.learner(spec, torch.device("cpu"))
+    kind: Any = ALGORITHMS[name]
+    config = kind(hidden_size=8, **SIZES.get(name, {}), **settings)
+    learner: Learner = config.learner(spec, torch.device("cpu"))
     with torch.no_grad():
         for parameter in (p for p in learner.networks.parameters() if not p.requires_grad):
             parameter.add_(0.2 * torch.randn_like(parameter))

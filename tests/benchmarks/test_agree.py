@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -25,9 +25,9 @@ from torch import Tensor, nn
 
 from benchmarks import agree, baseline
 from benchmarks import targets as targets_section
-from endmark.algorithms import QLearner, QLearningConfig
+from endmark.algorithms import QLearner, QMIXConfig
 from endmark.episodes import EpisodeBatch
-from endmark.nets import QMIXMixer
+from endmark.nets import LinearHead, QMIXMixer, RecurrentAgent
 from support.helpers import random_batch
 
 Patch = Callable[[pytest.MonkeyPatch], None]
@@ -86,11 +86,11 @@ WRONG: dict[str, Patch] = {
 @pytest.mark.parametrize("patch", WRONG.values(), ids=WRONG.keys())
 def test_whatever_is_wrong_is_refused(patch: Patch, monkeypatch: pytest.MonkeyPatch) -> None:
     batch = random_batch(2, n_episodes=7)
-    config = QLearningConfig(hidden_size=8, mixer_embed_size=4, mixer_hyper_size=6)
-    check_update(QLearner("qmix", batch.spec, config), batch)
+    config = QMIXConfig(hidden_size=8, mixer_embed_size=4, mixer_hyper_size=6, standardise_reward=False)
+    check_update(QLearner(batch.spec, config), batch)
     patch(monkeypatch)
     with pytest.raises(Disagreement, match=r"not timed|shapes"):
-        check_update(QLearner("qmix", batch.spec, config), batch)
+        check_update(QLearner(batch.spec, config), batch)
 
 
 def test_a_run_reports_nothing_then(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,16 +140,18 @@ def test_the_same_is_the_same() -> None:
 
 def test_no_unit_stands_at_a_corner() -> None:
     batch = random_batch(1, n_episodes=7)
-    learner = QLearner("qmix", batch.spec, QLearningConfig(hidden_size=8))
+    learner = QLearner(batch.spec, QMIXConfig(hidden_size=8, standardise_reward=False))
     with torch.no_grad():
         frame = batch.obs[3, 1]
-        learner.agent.encoder.bias[2] = -learner.agent.encoder.weight[2, : len(frame)] @ frame
-        learner.agent.encoder.weight[2, len(frame) :] = 0  # so that this unit of this frame is at 0
-        assert isinstance(learner.mixer, QMIXMixer)
+        agent, mixer = learner.actor.agent, learner.online["mixer"]
+        assert isinstance(agent, RecurrentAgent)
+        assert isinstance(mixer, QMIXMixer)
+        agent.encoder.bias[2] = -agent.encoder.weight[2, : len(frame)] @ frame
+        agent.encoder.weight[2, len(frame) :] = 0  # so that this unit of this frame is at 0
         state = batch.state[5]
-        last = learner.mixer.weight_1[2]
+        last = mixer.weight_1[2]
         assert isinstance(last, nn.Linear)
-        last.bias[4] -= learner.mixer.weight_1(state)[4]  # and this weight at that one
+        last.bias[4] -= mixer.weight_1(state)[4]  # and this weight at that one
     clear = without_corners(learner, batch)
     assert (clear.obs != batch.obs).flatten(1).any(1).nonzero().flatten().tolist() == [3, 5]
     assert all((x.abs() >= CORNER).all() for x in _corners(learner, clear))
@@ -159,13 +161,13 @@ def test_no_unit_stands_at_a_corner() -> None:
 
 def test_no_two_actions_are_tied_for_the_best() -> None:
     batch = random_batch(1, n_episodes=7)
-    learner = QLearner("qmix", batch.spec, QLearningConfig(hidden_size=8))
+    learner = QLearner(batch.spec, QMIXConfig(hidden_size=8, standardise_reward=False))
     with torch.no_grad():
-        for parameter in learner.agent.head.parameters():
+        for parameter in cast(LinearHead, learner.actor.head).parameters():
             parameter.mul_(1e-3)  # so that many are within the margin
     clear = without_ties(learner, batch)
     with torch.no_grad():
-        q = torch.where(clear.avail_actions, learner.agent.unroll(batch), -torch.inf)
+        q = torch.where(clear.avail_actions, learner.actor(batch), -torch.inf)
     best, second = q.topk(2, -1).values.unbind(-1)
     assert (best - second >= MARGIN).all()
     assert clear.avail_actions.any(-1).all()

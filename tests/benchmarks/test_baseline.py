@@ -12,19 +12,24 @@ from benchmarks.baseline import PaddedBatch, padded_gae, padded_lambda_return
 from benchmarks.baseline_runner import OneEnvironmentActor, OneEnvironmentRunner
 from benchmarks.border import baseline_of, padded_batch, padded_replay, padded_row
 
-from endmark.algorithms import EpsilonGreedy, QLearner, QLearningConfig
-from endmark.algorithms.qlearning import Mixing
+from endmark.algorithms import QLearner, QLearningConfig, QMIXConfig, VDNConfig
 from endmark.episodes import EpisodeBatch
-from endmark.rollout import episode_seeds, play
+from endmark.policies import EpsilonGreedy
+from endmark.rollout import EpisodeSeeds, InProcess, play
 from endmark.targets import gae, lambda_return
 from support.helpers import make_batch, make_spec, random_batch
 from support.scripted import LIMIT, Scripted
 
-SIZES: dict[str, Any] = {"hidden_size": 8, "mixer_embed_size": 4, "mixer_hyper_size": 6}
+SIZES: dict[str, Any] = {
+    "hidden_size": 8,
+    "mixer_embed_size": 4,
+    "mixer_hyper_size": 6,
+    "standardise_reward": False,
+}
 
 
 def qmix(batch: EpisodeBatch, **options: Any) -> QLearner:
-    return QLearner("qmix", batch.spec, QLearningConfig(**(SIZES | options)))
+    return QLearner(batch.spec, QMIXConfig(**(SIZES | options)))
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -124,11 +129,11 @@ def test_returns_and_advantages(seed: int) -> None:
 @pytest.mark.parametrize("per_agent", [False, True])
 def test_the_usual_runner_sees_what_a_rollout_sees(per_agent: bool) -> None:
     env = Scripted(reward_per_agent=per_agent)
-    learner = QLearner("qmix", env.spec, QLearningConfig(**SIZES))
-    policy = EpsilonGreedy(learner.agent, 1, torch.Generator())
-    want = play([env], policy, itertools.islice(episode_seeds(1), 6))
+    learner = QLearner(env.spec, QMIXConfig(**SIZES))
+    policy = EpsilonGreedy(learner.actor, 1, learner.spec.n_agents, torch.Generator())
+    want = play(InProcess([env]), policy, itertools.islice(EpisodeSeeds(1), 6))
     actor = OneEnvironmentActor(baseline_of(learner).agent, env.spec.n_actions, torch.Generator())
-    runner = OneEnvironmentRunner(env, LIMIT, env.spec.n_actions, actor, episode_seeds(1))
+    runner = OneEnvironmentRunner(env, LIMIT, env.spec.n_actions, actor, EpisodeSeeds(1))
     for episode in want.split():
         row, terminated = runner.episode()
         assert terminated == bool(episode.terminated)
@@ -140,7 +145,7 @@ def test_the_usual_runner_sees_what_a_rollout_sees(per_agent: bool) -> None:
 
 
 def test_an_actor_explores_legally() -> None:
-    learner = QLearner("qmix", make_spec(), QLearningConfig(**SIZES))
+    learner = QLearner(make_spec(), QMIXConfig(**SIZES))
     actor = OneEnvironmentActor(baseline_of(learner).agent, 4, torch.Generator().manual_seed(0), epsilon=1.0)
     legal = torch.tensor([[True, False, True, False], [False, True, False, False], [True] * 4])
     seen = torch.stack([actor.act(torch.zeros(3, 5), legal) for _ in range(200)])
@@ -150,15 +155,17 @@ def test_an_actor_explores_legally() -> None:
 
 
 @pytest.mark.parametrize(
-    ("mixing", "options", "what"),
+    ("config", "what"),
     [
-        ("vdn", {}, "mixer"),
-        ("qmix", {"target_update": "hard"}, "target update"),
-        ("qmix", {"standardise_reward": True}, "rewards"),
-        ("qmix", {"last_action": False}, "last action"),
+        (VDNConfig(), "mixer"),
+        (QMIXConfig(target_update="hard", standardise_reward=False), "target update"),
+        (QMIXConfig(), "rewards"),
+        (QMIXConfig(last_action=False, standardise_reward=False), "last action"),
+        (QMIXConfig(agent="feedforward", standardise_reward=False), "recurrent"),
+        (QMIXConfig(share_parameters=False, standardise_reward=False), "share"),
     ],
 )
-def test_a_learner_that_it_cannot_copy_is_refused(mixing: Mixing, options: dict[str, Any], what: str) -> None:
-    learner = QLearner(mixing, make_spec(), QLearningConfig(**(SIZES | options)))
+def test_a_learner_that_it_cannot_copy_is_refused(config: QLearningConfig, what: str) -> None:
+    learner = QLearner(make_spec(), config)
     with pytest.raises(ValueError, match=what):
         baseline_of(learner)

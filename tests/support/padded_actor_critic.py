@@ -88,7 +88,7 @@ def padded_terms(networks: Networks, config: ActorCriticConfig, padded: Mapping[
     advantage = torch.zeros_like(value[:, :-1])
     for b in range(n_rows):
         for v in range(value.shape[2]):
-            following = 0.0
+            following: float | Tensor = 0.0
             for t in reversed(range(int(mask[b].sum()))):
                 r = reward[b, t, v if reward.shape[-1] > 1 else 0]
                 goes_on = not terminated[b, t] and (team or bool(alive[b, t + 1, v]))

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from endmark.algorithms import QLearner, VDNConfig
+from endmark.algorithms import Learner, QLearner, VDNConfig
 from endmark.episodes import EpisodeBatch
 from endmark.rollout import InProcess, play
 from endmark.training.updates import InTurn, Overlapped
@@ -26,7 +26,7 @@ def batches(n: int) -> list[EpisodeBatch]:
     return [play(InProcess([Scripted()]), ByObservation(), [seed, seed + 1]) for seed in range(n)]
 
 
-def weights(learner: InTurn | Overlapped | QLearner) -> dict[str, Tensor]:
+def weights(learner: InTurn | Overlapped | Learner) -> dict[str, Tensor]:
     return copy.deepcopy(learner.actor.state_dict())
 
 

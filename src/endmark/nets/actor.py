@@ -45,14 +45,18 @@ class Actor(nn.Module):
     def of(
         spec: EpisodeSpec,
         *,
-        kind: AgentKind,
-        hidden_size: int,
         n_outputs: int,
-        last_action: bool,
-        agent_id: bool,
-        share_parameters: bool,
+        hidden_size: int,
+        kind: AgentKind = "gru",
+        last_action: bool = True,
+        agent_id: bool = True,
+        share_parameters: bool = True,
     ) -> Actor:
-        """An actor for the agents of `spec`: one for all, or one each without parameter sharing."""
+        """An actor for the agents of `spec`: one for all, or one each without parameter sharing.
+
+        kind: with a memory ("gru") or without ("feedforward"). last_action, agent_id: whether these join the
+        observation, one-hot.
+        """
         make = AGENTS[kind]
         if share_parameters or spec.n_agents == 1:
             inputs = Inputs.of(spec, last_action=last_action, agent_id=agent_id)

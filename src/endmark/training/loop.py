@@ -56,7 +56,6 @@ def train(config: TrainConfig[Any], directory: Path, on_progress: OnProgress) ->
         while counters.env_steps < config.steps and not stop.is_set():
             schedule = policy.schedule(rollout.env_steps)
             episodes = rollout.collect(policy)
-            assert episodes is not None  # there is always a next seed
             meters.add(*updates.finish())
             for length, reward in zip(episodes.lengths.tolist(), episode_returns(episodes), strict=True):
                 meters.add({"episode_return": reward, "episode_length": length})
