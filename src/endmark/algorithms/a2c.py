@@ -36,6 +36,9 @@ from endmark.episodes import EpisodeBatch, EpisodeSpec
 class A2CConfig(ActorCriticConfig):
     """The settings that IA2C and MAA2C have in common."""
 
+    batch_size: int = 8
+    """Episodes an update; each is used in one update only."""
+
     METRICS: ClassVar[Mapping[str, str]] = {
         **actor_critic.METRICS,
         "log_prob_drift": "mean |log π now - log π when the action was taken|; 0 if no update came between",

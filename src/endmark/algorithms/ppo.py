@@ -91,7 +91,8 @@ class PPOLearner(ActorCritic):
     def __init__(self, spec: EpisodeSpec, config: PPOConfig, device: torch.device | str = "cpu") -> None:
         super().__init__(spec, config, device)
         self.config = config
-        self._generator = torch.Generator().manual_seed(torch.initial_seed())  # of the minibatches
+        # Of the minibatches. Its seed is drawn, as the networks' weights are, from torch's global generator.
+        self._generator = torch.Generator().manual_seed(int(torch.randint(2**62, ())))
 
     def loss(self, batch: EpisodeBatch) -> dict[str, Tensor]:
         """The loss of the first optimiser step, and for the log the scalars of `PPOConfig.METRICS`."""

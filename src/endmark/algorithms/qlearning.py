@@ -47,9 +47,9 @@ class QLearningConfig:
     replay_frames: int = 100_000
     """Frames that the replay holds; the oldest episodes make way."""
     epsilon_start: float = 1.0
-    """Share of random actions at the beginning ..."""
+    """Share of random actions at the first step."""
     epsilon_end: float = 0.05
-    """... and from `epsilon_steps` on, falling in a straight line between."""
+    """Share of random actions from `epsilon_steps` on; before that it falls in a straight line."""
     epsilon_steps: int = 50_000
     """Environment steps until `epsilon_end` is reached."""
     double_q: bool = True
