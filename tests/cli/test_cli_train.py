@@ -188,3 +188,42 @@ def test_a_configuration_names_what_made_it(here: Path) -> None:
     assert raw["made_with"].keys() == {"endmark", "torch"}
     assert raw["algorithm"]["name"] == "ippo"
     assert raw["algorithm"]["clip"] == 0.2
+
+
+HISTORY = """
+from my_game import Walk
+
+
+class Remembers(Walk):
+    places = 0
+
+    def reset(self, seed=None):
+        frame = super().reset(seed)
+        self.places += 1
+        frame.obs[:] = self.places
+        return frame
+"""
+
+
+def test_check_says_whether_an_environment_keeps_to_the_contract(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["check", "my_game:Walk", "--env-arg", "size=2", "--episodes", "4"])
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert out.startswith("my_game:Walk keeps to the contract: 4 episodes of ")
+    assert out.count("\n") == 1
+
+
+def test_an_environment_whose_episodes_depend_on_history_is_refused(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (here / "my_history.py").write_text(HISTORY, encoding="utf-8")
+    with pytest.raises(SystemExit) as stop:
+        main(["check", "my_history:Remembers"])
+    assert stop.value.code == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.count("\n") == 1
+    for part in ("endmark: seed ", "frame 0, obs, agent 0", "in a used environment", "as in a fresh one"):
+        assert part in err

@@ -17,6 +17,7 @@ COMMANDS = {
     "train": ("endmark.cli.train", "Train an algorithm on an environment, and leave a run directory behind."),
     "eval": ("endmark.cli.eval", "Play a run's checkpoint greedily, and say how it does."),
     "envs": ("endmark.cli.envs", "Show which environments are installed, and how to install the others."),
+    "check": ("endmark.cli.check", "Play an environment, and say whether it keeps to the contract."),
     "explain": (
         "endmark.cli.explain",
         "Run the usual three lines of masking one by one, and say where they are wrong.",

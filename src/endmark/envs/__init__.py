@@ -1,5 +1,6 @@
 """Environments: their contract and its test, adapters for Gymnasium and PettingZoo, and ids of known ones."""
 
+from endmark.envs.arguments import arguments
 from endmark.envs.check import CheckReport, check
 from endmark.envs.errors import EnvError
 from endmark.envs.gym_adapter import GymAdapter
@@ -18,6 +19,7 @@ __all__ = [
     "GymAdapter",
     "PettingZooAdapter",
     "Step",
+    "arguments",
     "check",
     "installed",
     "make",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Generic, TypeVar
@@ -12,6 +11,7 @@ import tyro
 
 from endmark.algorithms import AlgorithmConfig
 from endmark.algorithms.named import config_class, name_of
+from endmark.envs import arguments
 
 A = TypeVar("A", bound=AlgorithmConfig)
 
@@ -85,16 +85,7 @@ class TrainConfig(Generic[A]):
     @property
     def env_args(self) -> dict[str, Any]:
         """`env_arg` as keyword arguments."""
-        args: dict[str, Any] = {}
-        for text in self.env_arg:
-            key, equals, value = text.partition("=")
-            if not equals or not key.isidentifier():
-                raise ValueError(f"env_arg: given '{text}', want key=value")
-            try:
-                args[key] = json.loads(value)
-            except ValueError:
-                args[key] = value
-        return args
+        return arguments(self.env_arg)
 
     def to_json(self) -> dict[str, Any]:
         """The configuration as JSON has it: the algorithm's settings under `algorithm`, beside its name."""

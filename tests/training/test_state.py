@@ -1,0 +1,84 @@
+"""The states of a run's parts are all that its future depends on: exact resume is built on them."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+
+from endmark.algorithms import IA2CConfig, IPPOConfig, IQLConfig, Learner, QMIXConfig
+from endmark.episodes import Store
+from endmark.policies import Policy
+from endmark.rollout import EpisodeSeeds, InProcess, Rollout
+from endmark.training import TrainConfig
+from endmark.training.build import generator, make_envs, make_learner
+from endmark.training.meters import Every, Meters
+
+LBF = "lbforaging:Foraging-5x5-2p-1f-v3"
+SMALL: dict[str, Any] = {"hidden_size": 8, "batch_size": 4}
+OFF_POLICY: dict[str, Any] = {**SMALL, "replay_frames": 300, "epsilon_steps": 500}
+CONFIGS = {
+    "iql": TrainConfig(IQLConfig(**OFF_POLICY), LBF, seed=2, n_envs=3),
+    "qmix": TrainConfig(QMIXConfig(share_parameters=False, **OFF_POLICY), LBF, seed=2, n_envs=3),
+    "ia2c": TrainConfig(IA2CConfig(**SMALL), LBF, seed=2, n_envs=3),
+    "ippo": TrainConfig(IPPOConfig(minibatches=2, **SMALL), LBF, seed=2, n_envs=3),
+}
+
+
+class Parts:
+    """A run's parts, and its loop without files."""
+
+    def __init__(self, config: TrainConfig[Any]) -> None:
+        envs = make_envs(config, config.n_envs)
+        assert isinstance(envs, InProcess)
+        self.learner: Learner = make_learner(config, envs.spec)
+        self.store: Store = config.algorithm.store(self.learner.spec, generator(config, 0), None)
+        self.policy: Policy = self.learner.policy(self.learner.actor, config.n_envs, generator(config, 1))
+        self.rollout = Rollout(envs, EpisodeSeeds(0, config.seed), self.learner.spec)
+        self.meters, self.due = Meters(), Every(100)
+        self.close = envs.close
+
+    def run(self, collects: int) -> list[Any]:
+        """Everything that can be seen from outside, after each collect."""
+        seen: list[Any] = []
+        for _ in range(collects):
+            schedule = self.policy.schedule(self.rollout.env_steps)
+            episodes = self.rollout.collect(self.policy)
+            self.store.add(episodes)
+            for batch in self.store.due():
+                self.meters.add(self.learner.update(batch))
+            metrics = self.meters.pop() if self.due(self.rollout.env_steps) else {}
+            counters = self.rollout.env_steps, self.rollout.episodes, self.learner.updates
+            seen.append([schedule, episodes.lengths.tolist(), counters, metrics])
+        return seen
+
+    def state(self) -> dict[str, Any]:
+        parts = "learner", "store", "rollout", "policy", "meters", "due"
+        return {name: copy.deepcopy(getattr(self, name).state_dict()) for name in parts}
+
+    def load(self, state: dict[str, Any]) -> None:
+        for name, part in state.items():
+            getattr(self, name).load_state_dict(part)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_run_goes_on_from_the_states_of_its_parts(name: str) -> None:
+    config = CONFIGS[name]
+    whole = Parts(config)
+    whole.run(17)
+    state = whole.state()
+    want = whole.run(15)
+    torch.rand(3)  # what else is drawn does not matter
+    other = Parts(config)
+    other.run(4)  # nor does what its parts went through before
+    other.load(state)
+    given = other.run(15)
+    assert given == want
+    assert whole.learner.updates > 2
+    assert len({tuple(lengths) for _, lengths, _, _ in want}) > 1
+    for key, tensor in whole.learner.networks.state_dict().items():
+        assert torch.equal(tensor, other.learner.networks.state_dict()[key]), key
+    whole.close()
+    other.close()
