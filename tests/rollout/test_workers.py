@@ -8,7 +8,8 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -17,16 +18,8 @@ import torch
 
 from endmark.envs import Environment
 from endmark.episodes import EpisodeBatch
-from endmark.rollout import (
-    Lockstep,
-    Policy,
-    RandomPolicy,
-    Rollout,
-    WorkerError,
-    WorkerRollout,
-    WorkerWarning,
-    play,
-)
+from endmark.policies import Policy, RandomPolicy
+from endmark.rollout import InProcess, Rollout, VectorEnv, WorkerError, Workers, WorkerWarning, play
 from support.scripted import ByObservation, Scripted, length_of
 from support.troubled import InConstructor, InReset, InStep, KeepsActions, LeavesANote, Trouble, WrongShape
 
@@ -34,21 +27,31 @@ SPEC = Scripted().spec
 LONG = 7  # the seed of an episode of 9 steps
 
 
+@contextmanager
 def rollout_of(
     make_env: Callable[[], Environment],
     seeds: Iterable[int],
     workers: int = 1,
     envs_per_worker: int = 1,
     timeout: float = 60.0,
-) -> WorkerRollout:
-    return WorkerRollout(
-        make_env, SPEC, seeds, workers=workers, envs_per_worker=envs_per_worker, timeout=timeout
-    )
+) -> Iterator[Rollout]:
+    envs = Workers(make_env, SPEC, workers=workers, envs_per_worker=envs_per_worker, timeout=timeout)
+    with closing(envs):
+        yield Rollout(envs, seeds)
 
 
-def collect_all(rollout: Lockstep, policy: Policy) -> list[EpisodeBatch]:
+def here_of(make_env: Callable[[], Environment], n_envs: int, seeds: Iterable[int]) -> Rollout:
+    return Rollout(InProcess([make_env() for _ in range(n_envs)]), seeds)
+
+
+def collect(rollout: Rollout, policy: Policy) -> list[EpisodeBatch]:
+    finished = rollout.collect(policy)
+    return [] if finished is None else finished.split()
+
+
+def collect_all(rollout: Rollout, policy: Policy) -> list[EpisodeBatch]:
     episodes = []
-    while finished := rollout.collect(policy):
+    while finished := collect(rollout, policy):
         episodes += finished
     return episodes
 
@@ -69,7 +72,7 @@ def assert_same(given: EpisodeBatch, want: EpisodeBatch) -> None:
 def assert_whole(episodes: Iterable[EpisodeBatch]) -> None:
     """Each is what one environment alone gives for its seed."""
     for episode in episodes:
-        assert_same(episode, play([Scripted()], ByObservation(), seeds_of([episode])))
+        assert_same(episode, play(InProcess([Scripted()]), ByObservation(), seeds_of([episode])))
 
 
 def workers_alive() -> list[str]:
@@ -87,22 +90,25 @@ def test_episodes_are_those_of_one_process(
     """Bit for bit and hand-over by hand-over, with a policy whose random numbers depend on the order."""
     make_env = partial(Scripted, reward_per_agent=reward_per_agent)
     seeds, spec = range(3, 60), make_env().spec
-    here = Rollout([make_env() for _ in range(workers * envs_per_worker)], seeds)
+    here = here_of(make_env, workers * envs_per_worker, seeds)
     policies = [RandomPolicy(torch.Generator().manual_seed(4)) for _ in range(2)]
-    with WorkerRollout(make_env, spec, seeds, workers=workers, envs_per_worker=envs_per_worker) as there:
+    envs = Workers(make_env, spec, workers=workers, envs_per_worker=envs_per_worker)
+    assert isinstance(envs, VectorEnv)
+    with closing(envs):
+        there = Rollout(envs, seeds)
         while here.running:
-            want, given = here.collect(policies[0]), there.collect(policies[1])
+            want, given = collect(here, policies[0]), collect(there, policies[1])
             assert len(given) == len(want)
             for one, other in zip(given, want, strict=True):
                 assert_same(one, other)
             assert (there.env_steps, there.episodes) == (here.env_steps, here.episodes)
             assert there.running == here.running
-        assert there.collect(policies[1]) == []
+        assert there.collect(policies[1]) is None
 
 
 def test_a_policy_sees_the_same() -> None:
     seeds, here, there = range(3, 30), ByObservation(), ByObservation()
-    collect_all(Rollout([Scripted() for _ in range(4)], seeds), here)
+    collect_all(here_of(Scripted, 4, seeds), here)
     with rollout_of(Scripted, seeds, workers=2, envs_per_worker=2) as rollout:
         collect_all(rollout, there)
     assert torch.equal(torch.stack(there.first), torch.stack(here.first))
@@ -111,7 +117,7 @@ def test_a_policy_sees_the_same() -> None:
 
 def test_an_environment_may_keep_what_it_is_given() -> None:
     seeds = range(3, 30)
-    want = collect_all(Rollout([KeepsActions() for _ in range(2)], seeds), ByObservation())
+    want = collect_all(here_of(KeepsActions, 2, seeds), ByObservation())
     with rollout_of(KeepsActions, seeds, workers=2) as rollout:
         for one, other in zip(collect_all(rollout, ByObservation()), want, strict=True):
             assert_same(one, other)
@@ -120,11 +126,11 @@ def test_an_environment_may_keep_what_it_is_given() -> None:
 def test_environments_fall_idle_when_the_seeds_are_used_up() -> None:
     with rollout_of(Scripted, [1, 2, 4], workers=2, envs_per_worker=2) as rollout:  # lengths 6, 2, 3
         policy = ByObservation()
-        assert [seeds_of(rollout.collect(policy)) for _ in range(4)] == [[2], [4], [1], []]
+        assert [seeds_of(collect(rollout, policy)) for _ in range(4)] == [[2], [4], [1], []]
         assert not rollout.running
     with rollout_of(Scripted, []) as rollout:
         assert not rollout.running
-        assert rollout.collect(ByObservation()) == []
+        assert rollout.collect(ByObservation()) is None
 
 
 # --- trouble ---
@@ -188,7 +194,7 @@ def test_the_other_workers_play_on(make_env: type[InStep | InReset]) -> None:
 
 def test_a_kill_from_outside_between_two_steps() -> None:
     with rollout_of(Scripted, range(3, 40), workers=2, envs_per_worker=2) as rollout:
-        episodes = rollout.collect(ByObservation())
+        episodes = collect(rollout, ByObservation())
         (victim,) = (c for c in multiprocessing.active_children() if c.name == "endmark worker 1")
         victim.kill()
         victim.join()
@@ -246,7 +252,7 @@ def test_trouble_without_an_end_is_an_error(make_env: Callable[[], Environment],
 def test_what_makes_no_sense_is_refused(options: dict[str, object], message: str) -> None:
     defaults: dict[str, object] = {"make_env": Scripted, "workers": 1, "envs_per_worker": 1, "timeout": 60.0}
     with pytest.raises(ValueError, match=message):
-        WorkerRollout(spec=SPEC, seeds=[], **defaults | options)  # type: ignore[arg-type]
+        Workers(spec=SPEC, **defaults | options)  # type: ignore[arg-type]
     assert workers_alive() == []
 
 
@@ -254,30 +260,33 @@ def test_what_makes_no_sense_is_refused(options: dict[str, object], message: str
 
 
 def test_close_closes_the_environments_and_ends_the_processes(tmp_path: Path) -> None:
-    with rollout_of(partial(LeavesANote, tmp_path), range(50), workers=2, envs_per_worker=3) as rollout:
-        rollout.collect(ByObservation())
-        assert sorted(workers_alive()) == ["endmark worker 0", "endmark worker 1"]
+    envs = Workers(partial(LeavesANote, tmp_path), SPEC, workers=2, envs_per_worker=3)
+    Rollout(envs, range(50)).collect(ByObservation())
+    assert sorted(workers_alive()) == ["endmark worker 0", "endmark worker 1"]
+    envs.close()
     assert workers_alive() == []
     assert len(list(tmp_path.iterdir())) == 6
-    rollout.close()
+    envs.close()
 
 
 def test_close_ends_also_what_hangs() -> None:
-    rollout = rollout_of(partial(InReset, "hang", frozenset([1])), [1])
-    rollout.close()
+    envs = Workers(partial(InReset, "hang", frozenset([1])), SPEC, workers=1, envs_per_worker=1)
+    Rollout(envs, [1])
+    envs.close()
     assert workers_alive() == []
 
 
 SCRIPT = """
 import multiprocessing, os, signal, sys, time
 from functools import partial
-from endmark.rollout import WorkerRollout
+from endmark.rollout import Rollout, Workers
 from support.scripted import ByObservation, Scripted
 from support.troubled import InReset, Slow
 
 if __name__ == "__main__":
     make_env = {make_env}
-    rollout = WorkerRollout(make_env, Scripted().spec, range(1, 50), workers=2, envs_per_worker=1)
+    envs = Workers(make_env, Scripted().spec, workers=2, envs_per_worker=1)
+    rollout = Rollout(envs, range(1, 50))
     {collect}
     print(*(child.pid for child in multiprocessing.active_children()), flush=True)
     {end}
@@ -324,8 +333,8 @@ def test_a_signal_to_the_group_is_the_parent_s_business(number: str, tmp_path: P
     signal.signal(signal.{number}, lambda *_: None)
     for _ in range(10):
         os.killpg(0, signal.{number})
-        assert rollout.collect(ByObservation())
-    rollout.close()
+        assert rollout.collect(ByObservation()) is not None
+    envs.close()
     """
     process = script(tmp_path, make_env="Slow", collect="rollout.collect(ByObservation())", end=end)
     process.communicate(timeout=120)
