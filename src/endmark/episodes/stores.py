@@ -74,14 +74,14 @@ class Replay:
 
     def add(self, episodes: EpisodeBatch) -> None:
         """Store episodes that have ended."""
+        too_early = min(episodes.n_episodes, max(0, self._batch_size - 1 - len(self.memory)))
         self.memory.add(episodes)
-        self._new += episodes.n_episodes
+        if too_early > 0:
+            self._new = min(self._new + too_early, self._every - 1)
+        self._new += episodes.n_episodes - too_early
 
     def due(self) -> Iterator[EpisodeBatch]:
         """One sample for every `every` episodes added since the last one."""
-        if len(self.memory) < self._batch_size:
-            self._new = min(self._new, self._every)
-            return
         while self._new >= self._every:
             self._new -= self._every
             yield self.memory.sample(self._batch_size, self._generator, self._buffer)
