@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from endmark.episodes import EpisodeSpec, Seen
-from endmark.nets import Actor, AgentKind
+from endmark.nets import Actor, AgentKind, FeedForwardAgent, RecurrentAgent
 from support.helpers import make_spec
 
 SPEC = make_spec(n_agents=3, n_actions=4)
@@ -33,7 +33,9 @@ def make_actor(
     hidden_size: int = 16,
     dtype: torch.dtype = torch.float32,
     seed: int = 0,
+    obs_scale: float = 1.0,
 ) -> Actor:
+    """obs_scale: of the weights that read observations, for those that are not near 1."""
     actor = Actor.of(
         spec,
         kind=kind,
@@ -44,6 +46,9 @@ def make_actor(
         share_parameters=share_parameters,
     )
     randomise(actor.to(dtype), seed)
+    for module in actor.modules():
+        if isinstance(module, RecurrentAgent | FeedForwardAgent):
+            module.encoder.weight.data[:, : module.inputs.obs_size] *= obs_scale
     return actor
 
 

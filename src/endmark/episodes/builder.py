@@ -45,8 +45,7 @@ class EpisodeBuilder:
 
         ValueError for a field that is missing, has another shape, or is not in the spec (None is nothing).
         """
-        self.length = 0
-        self._running = False  # a frame that is refused begins nothing
+        self.drop()  # first, since a frame that is refused begins nothing
         self._write(0, self._frame_fields, frame, "frame")
         self._running = True
 
@@ -59,6 +58,11 @@ class EpisodeBuilder:
         self._write(self.length, self._step_fields, step, "step")
         self._write(self.length + 1, self._frame_fields, frame, "frame")
         self.length += 1
+
+    def drop(self) -> None:
+        """Forget the running episode, if there is one."""
+        self.length = 0
+        self._running = False
 
     def steps(self, names: Iterable[str]) -> dict[str, npt.NDArray[Any]]:
         """Copies of these step fields of the running episode so far, [length, ...]."""
