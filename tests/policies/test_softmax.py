@@ -56,7 +56,8 @@ def test_log_prob_is_that_of_the_unrolled_episodes(
     rollout = Rollout(envs, range(40), spec)
     policy = SoftmaxPolicy(actor, n_envs, 2, torch.Generator().manual_seed(3))
     n_episodes, taken = 0, set()
-    while (batch := rollout.collect(policy)) is not None:
+    while rollout.running:
+        batch = rollout.collect(policy)
         n_episodes += batch.n_episodes
         with torch.no_grad():
             log_probs = log_softmax(actor(batch), batch.avail_actions)[batch.step_frames]

@@ -36,7 +36,8 @@ def test_every_episode_begun_is_used_exactly_once(n_envs: int, batch_size: int) 
     )
     used: list[int] = []
     ended: list[int] = []
-    while (episodes := rollout.collect(policy)) is not None:
+    while rollout.running:
+        episodes = rollout.collect(policy)
         ended += rollout.ended_seeds
         fresh.add(episodes)
         for batch in fresh.due():

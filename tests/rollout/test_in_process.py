@@ -16,11 +16,11 @@ from endmark.rollout import EpisodeSeeds, InProcess, Rollout, VectorEnv, play
 from support.scripted import LIMIT, ByObservation, Log, Scripted, length_of, logs_by_seed, terminates
 
 SEEDS = list(range(3, 40))
+NOTHING_RUNS = "^collect: no episode is running, and there is no seed to begin one from$"
 
 
-def seeds_of(episodes: EpisodeBatch | None) -> list[int]:
-    """Of each episode; none of None."""
-    return [] if episodes is None else [int(seed) for seed in episodes.state[episodes.first_frames, 0]]
+def seeds_of(episodes: EpisodeBatch) -> list[int]:
+    return [int(seed) for seed in episodes.state[episodes.first_frames, 0]]
 
 
 def seed_of(episode: EpisodeBatch) -> int:
@@ -57,7 +57,6 @@ def test_every_episode_is_handed_over_whole_and_exact(n_envs: int, reward_per_ag
     steps_when_collected = 0
     while rollout.running:
         finished = rollout.collect(policy)
-        assert finished is not None
         assert rollout.ended_seeds == seeds_of(finished)
         episodes += finished.split()
         # The counters are true at every hand-over, also for the episodes that are still running.
@@ -88,7 +87,7 @@ def test_seeds_are_consumed_in_order_and_no_further_than_needed() -> None:
     rollout = Rollout(InProcess(envs), seeds())
     assert drawn == [7, 8, 9]
     for _ in range(20):
-        assert rollout.collect(ByObservation()) is not None
+        rollout.collect(ByObservation())
         assert drawn == list(range(7, 7 + 3 + rollout.episodes))
     started = sorted(log.seed for env in envs for log in env.logs)
     assert started == drawn
@@ -104,7 +103,8 @@ def test_environments_fall_idle_when_the_seeds_are_used_up() -> None:
     assert seeds_of(rollout.collect(policy)) == [1]
     assert not rollout.running
     calls = len(policy.first)
-    assert rollout.collect(policy) is None
+    with pytest.raises(RuntimeError, match=NOTHING_RUNS):
+        rollout.collect(policy)
     assert len(policy.first) == calls == 6
     assert (rollout.env_steps, rollout.episodes) == (11, 3)
     assert [len(env.logs) for env in envs] == [1, 1, 1, 0]
@@ -113,7 +113,8 @@ def test_environments_fall_idle_when_the_seeds_are_used_up() -> None:
 def test_nothing_runs_without_seeds() -> None:
     rollout = Rollout(InProcess([Scripted()]), [])
     assert not rollout.running
-    assert rollout.collect(ByObservation()) is None
+    with pytest.raises(RuntimeError, match=NOTHING_RUNS):
+        rollout.collect(ByObservation())
     with pytest.raises(ValueError, match="no batch"):
         play(InProcess([Scripted()]), ByObservation(), [])
 
@@ -150,17 +151,6 @@ def test_first_is_true_exactly_where_an_episode_starts() -> None:
         # What the policy saw in that row is what the environment showed, but for the final frames.
         seen = np.stack([frame["obs"] for log in env.logs for frame in log.frames[:-1]])
         np.testing.assert_array_equal(torch.stack([obs[k] for obs in policy.obs[: len(want)]]), seen)
-
-
-def test_an_end_that_is_both_counts_as_a_termination() -> None:
-    class Both(Scripted):
-        def step(self, actions: npt.NDArray[np.int64]) -> Step:
-            step = super().step(actions)
-            ended = step.terminated or step.truncated
-            return step._replace(terminated=ended, truncated=ended)
-
-    batch = play(InProcess([Both()]), ByObservation(), SEEDS)
-    assert batch.terminated.all()
 
 
 def test_an_environment_that_breaks_its_spec_is_refused() -> None:

@@ -52,12 +52,22 @@ def test_a_lost_episode_is_played_again(n_envs: int, at: dict[int, int]) -> None
 
 @pytest.mark.parametrize("n_envs", [1, 3])
 def test_a_rollout_drops_a_lost_episode_unless_it_is_to_try_again(n_envs: int) -> None:
-    for retry, lost in [(False, {3, 25}), (True, set())]:
-        rollout, policy = Rollout(Losing(n_envs, {3: 1, 25: 0}), SEEDS, retry=retry), ByObservation()
+    for retry, lost in [(False, {3, 13}), (True, set())]:
+        rollout, policy = Rollout(Losing(n_envs, {3: 1, 13: 0}), SEEDS, retry=retry), ByObservation()
         ended: list[int] = []
-        while rollout.collect(policy) is not None:
+        while rollout.running:
+            rollout.collect(policy)
             ended += rollout.ended_seeds
         assert sorted(ended) == sorted(seed for seed in SEEDS if seed not in lost)
+
+
+def test_nothing_is_handed_over_when_the_last_episode_is_lost() -> None:
+    rollout, policy = Rollout(Losing(1, {4: 1}), [3, 4]), ByObservation()
+    rollout.collect(policy)
+    assert rollout.running
+    with pytest.raises(RuntimeError, match="collect: no episode is running"):
+        rollout.collect(policy)
+    assert rollout.episodes == 1
 
 
 def test_an_episode_lost_with_its_worker_is_played_again(tmp_path: Path) -> None:

@@ -38,8 +38,8 @@ class Gives(ByObservation):
 def collect(envs: VectorEnv, spec: EpisodeSpec) -> EpisodeBatch:
     rollout, policy = Rollout(envs, range(3, 30), spec), GivesMore()
     episodes = []
-    while (finished := rollout.collect(policy)) is not None:
-        episodes.append(finished)
+    while rollout.running:
+        episodes.append(rollout.collect(policy))
     return EpisodeBatch.cat(episodes)
 
 

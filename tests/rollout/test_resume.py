@@ -64,7 +64,6 @@ def collect(rollout: Rollout, policy: Policy, n: int) -> list[HandedOver]:
     handed_over = []
     for _ in range(n):
         episodes = rollout.collect(policy)
-        assert episodes is not None
         handed_over.append((episodes, rollout.ended_seeds, rollout.env_steps, rollout.episodes))
     return handed_over
 

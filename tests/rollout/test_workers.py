@@ -44,15 +44,10 @@ def here_of(make_env: Callable[[], Environment], n_envs: int, seeds: Iterable[in
     return Rollout(InProcess([make_env() for _ in range(n_envs)]), seeds)
 
 
-def collect(rollout: Rollout, policy: Policy) -> list[EpisodeBatch]:
-    finished = rollout.collect(policy)
-    return [] if finished is None else finished.split()
-
-
 def collect_all(rollout: Rollout, policy: Policy) -> list[EpisodeBatch]:
     episodes = []
-    while finished := collect(rollout, policy):
-        episodes += finished
+    while rollout.running:
+        episodes += rollout.collect(policy).split()
     return episodes
 
 
@@ -97,13 +92,14 @@ def test_episodes_are_those_of_one_process(
     with closing(envs):
         there = Rollout(envs, seeds)
         while here.running:
-            want, given = collect(here, policies[0]), collect(there, policies[1])
+            want, given = here.collect(policies[0]).split(), there.collect(policies[1]).split()
             assert len(given) == len(want)
             for one, other in zip(given, want, strict=True):
                 assert_same(one, other)
             assert (there.env_steps, there.episodes) == (here.env_steps, here.episodes)
             assert there.running == here.running
-        assert there.collect(policies[1]) is None
+        with pytest.raises(RuntimeError, match="no episode is running"):
+            there.collect(policies[1])
 
 
 def test_a_policy_sees_the_same() -> None:
@@ -126,11 +122,12 @@ def test_an_environment_may_keep_what_it_is_given() -> None:
 def test_environments_fall_idle_when_the_seeds_are_used_up() -> None:
     with rollout_of(Scripted, [1, 2, 4], workers=2, envs_per_worker=2) as rollout:  # lengths 6, 2, 3
         policy = ByObservation()
-        assert [seeds_of(collect(rollout, policy)) for _ in range(4)] == [[2], [4], [1], []]
+        assert [seeds_of(rollout.collect(policy).split()) for _ in range(3)] == [[2], [4], [1]]
         assert not rollout.running
     with rollout_of(Scripted, []) as rollout:
         assert not rollout.running
-        assert rollout.collect(ByObservation()) is None
+        with pytest.raises(RuntimeError, match="no episode is running"):
+            rollout.collect(ByObservation())
 
 
 # --- trouble ---
@@ -194,7 +191,7 @@ def test_the_other_workers_play_on(make_env: type[InStep | InReset]) -> None:
 
 def test_a_kill_from_outside_between_two_steps() -> None:
     with rollout_of(Scripted, range(3, 40), workers=2, envs_per_worker=2) as rollout:
-        episodes = collect(rollout, ByObservation())
+        episodes = rollout.collect(ByObservation()).split()
         (victim,) = (c for c in multiprocessing.active_children() if c.name == "endmark worker 1")
         victim.kill()
         victim.join()
@@ -333,7 +330,7 @@ def test_a_signal_to_the_group_is_the_parent_s_business(number: str, tmp_path: P
     signal.signal(signal.{number}, lambda *_: None)
     for _ in range(10):
         os.killpg(0, signal.{number})
-        assert rollout.collect(ByObservation()) is not None
+        assert rollout.collect(ByObservation()).n_episodes > 0
     envs.close()
     """
     process = script(tmp_path, make_env="Slow", collect="rollout.collect(ByObservation())", end=end)

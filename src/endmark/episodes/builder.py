@@ -45,7 +45,8 @@ class EpisodeBuilder:
 
         ValueError for a field that is missing, has another shape, or is not in the spec (None is nothing).
         """
-        self.drop()  # first, since a frame that is refused begins nothing
+        self.length = 0
+        self._running = False  # a refused frame starts no episode
         self._write(0, self._frame_fields, frame, "frame")
         self._running = True
 

@@ -70,20 +70,22 @@ class Replay:
         self.memory = EpisodeReplay(spec, capacity)
         self._batch_size, self._every = batch_size, every
         self._generator, self._buffer = generator, buffer
-        self._new = 0
+        self._added = self._since_sample = self._n_due = 0
 
     def add(self, episodes: EpisodeBatch) -> None:
         """Store episodes that have ended."""
-        too_early = min(episodes.n_episodes, max(0, self._batch_size - 1 - len(self.memory)))
         self.memory.add(episodes)
-        if too_early > 0:
-            self._new = min(self._new + too_early, self._every - 1)
-        self._new += episodes.n_episodes - too_early
+        for _ in range(episodes.n_episodes):
+            self._added += 1
+            self._since_sample += 1
+            if self._added >= self._batch_size and self._since_sample >= self._every:
+                self._n_due += 1
+                self._since_sample = 0
 
     def due(self) -> Iterator[EpisodeBatch]:
         """One sample for every `every` episodes added since the last one."""
-        while self._new >= self._every:
-            self._new -= self._every
+        while self._n_due > 0:
+            self._n_due -= 1
             yield self.memory.sample(self._batch_size, self._generator, self._buffer)
 
     def episodes(self) -> EpisodeBatch | None:
@@ -91,17 +93,17 @@ class Replay:
         return self.memory.episodes() if len(self.memory) > 0 else None
 
     def state_dict(self) -> dict[str, Any]:
-        """The replay's episodes, the new ones not yet answered by a sample, and the generator."""
+        """The replay's episodes, the counts that say when a sample is due, and the generator."""
         return {
             "memory": self.memory.state_dict(),
-            "new": self._new,
+            "counts": [self._added, self._since_sample, self._n_due],
             "generator": self._generator.get_state(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a `state_dict`."""
         self.memory.load_state_dict(state["memory"])
-        self._new = int(state["new"])
+        self._added, self._since_sample, self._n_due = map(int, state["counts"])
         self._generator.set_state(state["generator"])
 
 

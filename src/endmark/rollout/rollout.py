@@ -73,17 +73,20 @@ class Rollout:
         """Whether any environment is in an episode."""
         return any(self._running)
 
-    def collect(self, policy: Policy) -> EpisodeBatch | None:
+    def collect(self, policy: Policy) -> EpisodeBatch:
         """Step the environments until an episode ends; the episodes that have, in one batch.
 
-        None when nothing is running any more. ValueError if the policy's outputs are not those of the spec.
+        ValueError if the policy's outputs are not those of the spec. RuntimeError if nothing is running any
+        more, as the seeds are used up.
         """
         finished: list[EpisodeBatch] = []
         self.ended_seeds = []
         while self.running and not finished:
             finished = self._step(policy)
         self.episodes += len(finished)
-        return EpisodeBatch.cat(finished) if finished else None
+        if not finished:
+            raise RuntimeError("collect: no episode is running, and there is no seed to begin one from")
+        return EpisodeBatch.cat(finished)
 
     def state_dict(self) -> dict[str, Any]:
         """Counters, and each running episode as its seed and what the policy has done in it so far."""
@@ -242,8 +245,8 @@ def play(envs: VectorEnv, policy: Policy, seeds: Iterable[int]) -> EpisodeBatch:
     rollout = Rollout(envs, seeds, retry=True)
     episodes: list[EpisodeBatch] = []
     played: list[int] = []
-    while (finished := rollout.collect(policy)) is not None:
-        episodes.append(finished)
+    while rollout.running:
+        episodes.append(rollout.collect(policy))
         played += rollout.ended_seeds
     order = np.empty(len(seeds), dtype=np.int64)  # a seed may be there several times
     order[np.argsort(seeds, kind="stable")] = np.argsort(played, kind="stable")
