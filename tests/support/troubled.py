@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import sys
@@ -16,6 +17,11 @@ from endmark.envs import Frame, Step
 from support.scripted import Scripted
 
 Trouble = Literal["kill", "exit", "raise", "hang"]
+
+
+def workers_alive() -> list[str]:
+    """The names of this process's workers."""
+    return [child.name for child in multiprocessing.active_children()]
 
 
 def get_into(trouble: Trouble) -> None:
