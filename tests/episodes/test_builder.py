@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -150,3 +151,59 @@ def test_finish_validates(name: str, value: object, message: str) -> None:
     builder.add(step_of(episode, 0) | {name: value}, **frame_of(episode, 1))
     with pytest.raises(ValueError, match=message):
         builder.finish(terminated=True)
+
+
+def test_a_field_that_the_spec_lacks_is_refused() -> None:
+    """It used to be dropped without a word. None is nothing, as a frame without a state has it."""
+    episode = make_batch(make_spec(state=False), [2], [True])
+    builder, frame, step = EpisodeBuilder(episode.spec), frame_of(episode, 0), step_of(episode, 0)
+    known = "which has alive, avail_actions, obs$"
+    with pytest.raises(ValueError, match=rf"^field 'state', frame 0: not a frame field of the spec, {known}"):
+        builder.begin(**frame, state=np.zeros(4))
+    with pytest.raises(RuntimeError, match="no episode is running"):  # it did not begin
+        builder.add(step, **frame)
+    builder.begin(**frame, state=None)
+    known = "which has actions, reward$"
+    with pytest.raises(ValueError, match=rf"^field 'log_prob', frame 0: not a step field .*, {known}"):
+        builder.add(step | {"log_prob": np.zeros(3)}, **frame)
+    with pytest.raises(ValueError, match=r"^field 'goal', frame 1: not a frame field of the spec"):
+        builder.add(step, **frame, goal=np.zeros(2))
+    assert builder.length == 0
+    builder.add(step, **frame, goal=None)
+    assert builder.length == 1
+
+
+def test_a_field_in_the_place_of_another_is_refused() -> None:
+    """As many as there should be, and one of them is not."""
+    episode = make_batch(make_spec(), [1], [True])
+    builder, frame, step = EpisodeBuilder(episode.spec), frame_of(episode, 0), step_of(episode, 0)
+    with pytest.raises(ValueError, match="field 'state', frame 0: given nothing"):
+        builder.begin(**{name: value for name, value in frame.items() if name != "state"}, goal=np.zeros(2))
+    builder.begin(**frame)
+    with pytest.raises(ValueError, match="field 'reward', frame 0: given nothing"):
+        builder.add({"actions": step["actions"], "rewards": step["reward"]}, **frame)
+
+
+def test_a_step_field_is_no_frame_field() -> None:
+    episode = make_batch(make_spec(), [1], [True])
+    builder, frame, step = EpisodeBuilder(episode.spec), frame_of(episode, 0), step_of(episode, 0)
+    with pytest.raises(ValueError, match="field 'actions', frame 0: not a frame field"):
+        builder.begin(**frame, actions=step["actions"])
+    builder.begin(**frame)
+    with pytest.raises(ValueError, match="field 'obs', frame 0: not a step field"):
+        builder.add(step | {"obs": frame["obs"]}, **frame)
+
+
+def test_steps_so_far() -> None:
+    episode = make_batch(make_spec(), [4], [True])
+    builder = EpisodeBuilder(episode.spec)
+    assert builder.steps(["actions"])["actions"].shape == (0, 3)
+    builder.begin(**frame_of(episode, 0))
+    for t in range(3):
+        builder.add(step_of(episode, t), **frame_of(episode, t + 1))
+    so_far = builder.steps(["actions", "reward"])
+    builder.add(step_of(episode, 3), **frame_of(episode, 4))
+    for name, steps in so_far.items():
+        assert torch.equal(torch.from_numpy(steps), episode[name][:3])
+    builder.finish(terminated=True)
+    assert builder.steps(["actions"])["actions"].shape == (0, 3)

@@ -2,13 +2,15 @@
 
 import json
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import safetensors.torch
 import torch
 
+from endmark.episodes import Field
 from endmark.episodes.files import FORMAT, FileError, load_episodes, save_episodes
-from support.helpers import random_batch
+from support.helpers import assert_same_episodes, make_spec, random_batch
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -53,6 +55,16 @@ def test_a_file_that_does_not_fit_its_own_spec_is_refused(tmp_path: Path) -> Non
     spec["fields"]["obs"]["dtype"] = "load"
     safetensors.torch.save_file(tensors, path, metadata={"format": FORMAT, "spec": json.dumps(spec)})
     _refused(path, "no dtype 'load'")
+
+
+@pytest.mark.parametrize("name", ["lengths", "terminated_by", "field.lengths", "metadata"])
+@pytest.mark.parametrize("per", ["frame", "step"])
+def test_a_field_may_have_any_name(tmp_path: Path, name: str, per: Literal["frame", "step"]) -> None:
+    """`lengths` used to overwrite the episodes' own, and the file read back as damaged."""
+    field = Field((2,), torch.float32, per=per)
+    batch = random_batch(0, spec=make_spec().extend(**{name: field}))
+    save_episodes(batch, tmp_path / "episodes.safetensors")
+    assert_same_episodes(load_episodes(tmp_path / "episodes.safetensors"), batch)
 
 
 def _refused(path: Path, words: str) -> None:

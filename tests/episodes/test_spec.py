@@ -122,3 +122,41 @@ def test_a_field_may_not_have_the_name_of_a_padded_flag(name: str) -> None:
     """`to_padded` would overwrite it."""
     with pytest.raises(ValueError, match=f"field '{name}': this name has a meaning of its own"):
         replace(make_spec(), fields={**make_spec().fields, name: Field((1,), torch.bool)})
+
+
+def test_extend_adds_fields() -> None:
+    spec, advantage = make_spec(extra=True), Field((3,), torch.float32, per="step")
+    more = spec.extend(advantage=advantage, weather=Field((), torch.int64))
+    assert dict(more.fields) == {
+        **spec.fields,
+        "advantage": advantage,
+        "weather": Field((), torch.int64),
+    }
+    assert (more.n_agents, more.n_actions, more.episode_limit) == (3, 4, 7)
+    assert "advantage" not in spec.fields
+    assert spec.extend() == spec
+
+
+@pytest.mark.parametrize("name", ["obs", "reward", "state", "log_prob"])
+def test_extend_refuses_a_name_that_is_taken(name: str) -> None:
+    spec = make_spec(extra=True)
+    with pytest.raises(ValueError, match=f"field '{name}': the spec has a field of this name already"):
+        spec.extend(**{name: spec.fields[name]})
+    with pytest.raises(ValueError, match="field 'filled': this name has a meaning of its own"):
+        spec.extend(filled=Field((), torch.bool))
+
+
+@pytest.mark.parametrize("state", [False, True])
+@pytest.mark.parametrize("reward_per_agent", [False, True])
+@pytest.mark.parametrize("n_agents", [1, 3])
+def test_one_agent_alone(n_agents: int, reward_per_agent: bool, state: bool) -> None:
+    """The state and a shared reward are the team's; further fields are left out."""
+    team = make_spec(n_agents=n_agents, state=state, reward_per_agent=reward_per_agent, extra=True)
+    assert team.agent() == make_spec(n_agents=1, state=state, reward_per_agent=reward_per_agent)
+
+
+def test_one_agent_keeps_dtypes() -> None:
+    spec = make_spec(obs_dtype=torch.float64)
+    spec = replace(spec, fields={**spec.fields, "state": Field((4,), torch.float16)})
+    assert spec.agent().fields["obs"] == Field((1, 5), torch.float64)
+    assert spec.agent().fields["state"] == Field((4,), torch.float16)

@@ -10,12 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from endmark.nets import NO_ACTION, RecurrentAgent
+from endmark.nets import NO_ACTION
 from endmark.ops import greedy, native
 from endmark.ops.greedy import greedy_linear
 from endmark.ops.linear_chosen import linear_chosen, linear_chosen_naive
 from endmark.ops.mixing import monotone_mix, monotone_mix_naive
 from endmark.ops.mlps import mlps
+from support.actors import make_actor
 from support.helpers import make_spec, random_batch, relative_error
 from support.native_cases import (
     TOLERANCE,
@@ -356,20 +357,22 @@ def test_chosen_gradcheck() -> None:
 
 @ways
 @dtypes
+@pytest.mark.parametrize("share_parameters", [True, False])
 @pytest.mark.parametrize("seed", range(3))
 def test_the_value_of_an_action_is_the_agents_value(
-    monkeypatch: pytest.MonkeyPatch, has_kernels: bool, seed: int, dtype: torch.dtype
+    monkeypatch: pytest.MonkeyPatch, has_kernels: bool, seed: int, share_parameters: bool, dtype: torch.dtype
 ) -> None:
     only_with(has_kernels, monkeypatch)
     spec = make_spec(obs_dtype=dtype)
-    batch, agent = random_batch(seed, n_episodes=8, spec=spec), RecurrentAgent(spec, hidden_size=6).to(dtype)
+    batch = random_batch(seed, n_episodes=8, spec=spec)
+    actor = make_actor(spec, share_parameters=share_parameters, hidden_size=6, dtype=dtype)
     actions = integers(batch.n_frames, spec.n_agents, low=NO_ACTION, high=spec.n_actions, seed=seed)
-    hidden, values = agent.unroll_hidden(batch), agent.unroll(batch)
-    of_actions = agent.value_of(hidden, actions)
+    features, values = actor.agent.features(batch), actor(batch)
+    of_actions = actor.head.chosen(features, actions)
     want = torch.where(actions == NO_ACTION, 0.0, values.gather(-1, actions.clamp(min=0)[..., None])[..., 0])
     torch.testing.assert_close(of_actions, want)
-    parameters = list(agent.parameters())
+    parameters = list(actor.parameters())
     for a, b in zip(gradients(of_actions, *parameters), gradients(want, *parameters), strict=True):
         torch.testing.assert_close(a, b)
     legal = batch["avail_actions"]
-    assert torch.equal(agent.greedy(hidden, legal), greedy(values.detach(), legal))
+    assert torch.equal(actor.head.greedy(features, legal), greedy(values.detach(), legal))

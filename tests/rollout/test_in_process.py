@@ -11,14 +11,21 @@ import torch
 
 from endmark.envs import Environment, Frame, Step
 from endmark.episodes import EpisodeBatch
-from endmark.rollout import RandomPolicy, Rollout, episode_seeds, play
+from endmark.policies import Policy
+from endmark.rollout import EpisodeSeeds, InProcess, Rollout, VectorEnv, play
 from support.scripted import LIMIT, ByObservation, Log, Scripted, length_of, logs_by_seed, terminates
 
 SEEDS = list(range(3, 40))
+NOTHING_RUNS = "^collect: no episode is running, and there is no seed to begin one from$"
+
+
+def seeds_of(episodes: EpisodeBatch) -> list[int]:
+    return [int(seed) for seed in episodes.state[episodes.first_frames, 0]]
 
 
 def seed_of(episode: EpisodeBatch) -> int:
-    return int(episode.state[0, 0])
+    (seed,) = seeds_of(episode)
+    return seed
 
 
 def assert_is(episode: EpisodeBatch, log: Log) -> None:
@@ -35,6 +42,8 @@ def assert_is(episode: EpisodeBatch, log: Log) -> None:
 
 def test_the_scripted_environment_is_one() -> None:
     assert isinstance(Scripted(), Environment)
+    assert isinstance(InProcess([Scripted()]), VectorEnv)
+    assert isinstance(ByObservation(), Policy)
     assert {length_of(seed) for seed in SEEDS} == set(range(1, LIMIT + 1))
     assert {terminates(seed) for seed in SEEDS} == {True, False}
 
@@ -43,12 +52,13 @@ def test_the_scripted_environment_is_one() -> None:
 @pytest.mark.parametrize("reward_per_agent", [False, True])
 def test_every_episode_is_handed_over_whole_and_exact(n_envs: int, reward_per_agent: bool) -> None:
     envs = [Scripted(reward_per_agent=reward_per_agent) for _ in range(n_envs)]
-    rollout, policy = Rollout(envs, SEEDS), ByObservation()
-    episodes, steps_when_collected = [], 0
+    rollout, policy = Rollout(InProcess(envs), SEEDS), ByObservation()
+    episodes: list[EpisodeBatch] = []
+    steps_when_collected = 0
     while rollout.running:
         finished = rollout.collect(policy)
-        assert finished
-        episodes += finished
+        assert rollout.ended_seeds == seeds_of(finished)
+        episodes += finished.split()
         # The counters are true at every hand-over, also for the episodes that are still running.
         assert rollout.episodes == len(episodes)
         assert rollout.env_steps == sum(len(log.actions) for env in envs for log in env.logs)
@@ -74,11 +84,10 @@ def test_seeds_are_consumed_in_order_and_no_further_than_needed() -> None:
 
         return itertools.chain(map(draw, itertools.count(7)))
 
-    rollout = Rollout(envs, seeds())
+    rollout = Rollout(InProcess(envs), seeds())
     assert drawn == [7, 8, 9]
     for _ in range(20):
-        finished = rollout.collect(ByObservation())
-        assert finished
+        rollout.collect(ByObservation())
         assert drawn == list(range(7, 7 + 3 + rollout.episodes))
     started = sorted(log.seed for env in envs for log in env.logs)
     assert started == drawn
@@ -87,30 +96,32 @@ def test_seeds_are_consumed_in_order_and_no_further_than_needed() -> None:
 def test_environments_fall_idle_when_the_seeds_are_used_up() -> None:
     envs = [Scripted() for _ in range(4)]
     seeds = [1, 2, 4]  # fewer than environments; lengths 6, 2, 3
-    rollout, policy = Rollout(envs, seeds), ByObservation()
+    rollout, policy = Rollout(InProcess(envs), seeds), ByObservation()
     assert [len(env.logs) for env in envs] == [1, 1, 1, 0]
-    assert [seed_of(episode) for episode in rollout.collect(policy)] == [2]
-    assert [seed_of(episode) for episode in rollout.collect(policy)] == [4]
-    assert [seed_of(episode) for episode in rollout.collect(policy)] == [1]
+    assert seeds_of(rollout.collect(policy)) == [2]
+    assert seeds_of(rollout.collect(policy)) == [4]
+    assert seeds_of(rollout.collect(policy)) == [1]
     assert not rollout.running
     calls = len(policy.first)
-    assert rollout.collect(policy) == []
+    with pytest.raises(RuntimeError, match=NOTHING_RUNS):
+        rollout.collect(policy)
     assert len(policy.first) == calls == 6
     assert (rollout.env_steps, rollout.episodes) == (11, 3)
     assert [len(env.logs) for env in envs] == [1, 1, 1, 0]
 
 
 def test_nothing_runs_without_seeds() -> None:
-    rollout = Rollout([Scripted()], [])
+    rollout = Rollout(InProcess([Scripted()]), [])
     assert not rollout.running
-    assert rollout.collect(ByObservation()) == []
+    with pytest.raises(RuntimeError, match=NOTHING_RUNS):
+        rollout.collect(ByObservation())
     with pytest.raises(ValueError, match="no batch"):
-        play([Scripted()], ByObservation(), [])
+        play(InProcess([Scripted()]), ByObservation(), [])
 
 
 @pytest.mark.parametrize("n_envs", [1, 4, 50])
 def test_play_gives_exactly_one_episode_a_seed(n_envs: int) -> None:
-    batch = play([Scripted() for _ in range(n_envs)], ByObservation(), iter(SEEDS))
+    batch = play(InProcess([Scripted() for _ in range(n_envs)]), ByObservation(), iter(SEEDS))
     played = {seed_of(episode): episode for episode in batch.split()}
     assert batch.n_episodes == len(SEEDS)
     assert {seed: episode.n_steps for seed, episode in played.items()} == {s: length_of(s) for s in SEEDS}
@@ -120,21 +131,19 @@ def test_play_gives_exactly_one_episode_a_seed(n_envs: int) -> None:
 
 
 def test_one_environment_and_five_give_the_same_episodes() -> None:
-    one = play([Scripted()], ByObservation(), SEEDS)
-    five = {seed_of(e): e for e in play([Scripted() for _ in range(5)], ByObservation(), SEEDS).split()}
-    assert [seed_of(episode) for episode in one.split()] == SEEDS
-    for episode in one.split():
-        other = five[seed_of(episode)]
-        assert torch.equal(episode.lengths, other.lengths)
-        assert torch.equal(episode.terminated, other.terminated)
-        for name in episode.fields:
-            assert torch.equal(episode[name], other[name]), name
+    one = play(InProcess([Scripted()]), ByObservation(), SEEDS)
+    five = play(InProcess([Scripted() for _ in range(5)]), ByObservation(), SEEDS)
+    assert seeds_of(one) == SEEDS
+    assert torch.equal(one.lengths, five.lengths)
+    assert torch.equal(one.terminated, five.terminated)
+    for name in one.fields:
+        assert torch.equal(one[name], five[name]), name
 
 
 def test_first_is_true_exactly_where_an_episode_starts() -> None:
     envs = [Scripted() for _ in range(3)]
     policy = ByObservation()
-    play(envs, policy, SEEDS)
+    play(InProcess(envs), policy, SEEDS)
     for k, env in enumerate(envs):
         want = [t == 0 for log in env.logs for t in range(len(log.actions))]
         given = [bool(first[k]) for first in policy.first]
@@ -154,25 +163,14 @@ def test_an_environment_that_breaks_its_spec_is_refused() -> None:
             return super().reset(seed)._replace(alive=np.ones(3, dtype=np.bool_))
 
     with pytest.raises(ValueError, match=f"at most {LIMIT} steps"):
-        play([TooLong()], ByObservation(), [3])
+        play(InProcess([TooLong()]), ByObservation(), [3])
     with pytest.raises(ValueError, match="field 'alive', frame 0"):
-        play([WrongShape()], ByObservation(), [3])
-
-
-def test_random_policy_is_legal_uniform_and_seeded() -> None:
-    avail = torch.tensor([[[True, False, True, True], [False, True, False, False]]]).expand(30_000, -1, -1)
-    obs, first = torch.zeros(30_000, 2, 1), torch.zeros(30_000, dtype=torch.bool)
-    actions = RandomPolicy(torch.Generator().manual_seed(5)).act(obs, avail, first)
-    again = RandomPolicy(torch.Generator().manual_seed(5)).act(obs, avail, first)
-    assert torch.equal(actions, again)
-    assert (actions[:, 1] == 1).all()
-    share = torch.bincount(actions[:, 0], minlength=4) / 30_000
-    torch.testing.assert_close(share, torch.tensor([1 / 3, 0, 1 / 3, 1 / 3]), rtol=0, atol=0.012)
+        play(InProcess([WrongShape()]), ByObservation(), [3])
 
 
 def test_episode_seeds() -> None:
     def take(*entropy: int) -> list[int]:
-        return list(itertools.islice(episode_seeds(*entropy), 50))
+        return list(itertools.islice(EpisodeSeeds(*entropy), 50))
 
     # As a training run draws them: (0, seed) to train, (1,) and (2,) to evaluate.
     families = [*(take(0, seed) for seed in range(5)), take(1), take(2)]

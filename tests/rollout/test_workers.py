@@ -3,53 +3,53 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
-import re
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager
 from functools import partial
-from pathlib import Path
 
 import pytest
 import torch
 
 from endmark.envs import Environment
 from endmark.episodes import EpisodeBatch
-from endmark.rollout import (
-    Lockstep,
-    Policy,
-    RandomPolicy,
-    Rollout,
-    WorkerError,
-    WorkerRollout,
-    WorkerWarning,
-    play,
-)
+from endmark.policies import Policy, RandomPolicy
+from endmark.rollout import InProcess, Rollout, VectorEnv, WorkerError, Workers, WorkerWarning, play
 from support.scripted import ByObservation, Scripted, length_of
-from support.troubled import InConstructor, InReset, InStep, KeepsActions, LeavesANote, Trouble, WrongShape
+from support.troubled import (
+    InConstructor,
+    InReset,
+    InStep,
+    KeepsActions,
+    Trouble,
+    WrongShape,
+    workers_alive,
+)
 
 SPEC = Scripted().spec
 LONG = 7  # the seed of an episode of 9 steps
 
 
+@contextmanager
 def rollout_of(
     make_env: Callable[[], Environment],
     seeds: Iterable[int],
     workers: int = 1,
     envs_per_worker: int = 1,
     timeout: float = 60.0,
-) -> WorkerRollout:
-    return WorkerRollout(
-        make_env, SPEC, seeds, workers=workers, envs_per_worker=envs_per_worker, timeout=timeout
-    )
+) -> Iterator[Rollout]:
+    envs = Workers(make_env, SPEC, workers=workers, envs_per_worker=envs_per_worker, timeout=timeout)
+    with closing(envs):
+        yield Rollout(envs, seeds)
 
 
-def collect_all(rollout: Lockstep, policy: Policy) -> list[EpisodeBatch]:
+def here_of(make_env: Callable[[], Environment], n_envs: int, seeds: Iterable[int]) -> Rollout:
+    return Rollout(InProcess([make_env() for _ in range(n_envs)]), seeds)
+
+
+def collect_all(rollout: Rollout, policy: Policy) -> list[EpisodeBatch]:
     episodes = []
-    while finished := rollout.collect(policy):
-        episodes += finished
+    while rollout.running:
+        episodes += rollout.collect(policy).split()
     return episodes
 
 
@@ -69,11 +69,7 @@ def assert_same(given: EpisodeBatch, want: EpisodeBatch) -> None:
 def assert_whole(episodes: Iterable[EpisodeBatch]) -> None:
     """Each is what one environment alone gives for its seed."""
     for episode in episodes:
-        assert_same(episode, play([Scripted()], ByObservation(), seeds_of([episode])))
-
-
-def workers_alive() -> list[str]:
-    return [child.name for child in multiprocessing.active_children()]
+        assert_same(episode, play(InProcess([Scripted()]), ByObservation(), seeds_of([episode])))
 
 
 # --- what they play ---
@@ -87,22 +83,26 @@ def test_episodes_are_those_of_one_process(
     """Bit for bit and hand-over by hand-over, with a policy whose random numbers depend on the order."""
     make_env = partial(Scripted, reward_per_agent=reward_per_agent)
     seeds, spec = range(3, 60), make_env().spec
-    here = Rollout([make_env() for _ in range(workers * envs_per_worker)], seeds)
+    here = here_of(make_env, workers * envs_per_worker, seeds)
     policies = [RandomPolicy(torch.Generator().manual_seed(4)) for _ in range(2)]
-    with WorkerRollout(make_env, spec, seeds, workers=workers, envs_per_worker=envs_per_worker) as there:
+    envs = Workers(make_env, spec, workers=workers, envs_per_worker=envs_per_worker)
+    assert isinstance(envs, VectorEnv)
+    with closing(envs):
+        there = Rollout(envs, seeds)
         while here.running:
-            want, given = here.collect(policies[0]), there.collect(policies[1])
+            want, given = here.collect(policies[0]).split(), there.collect(policies[1]).split()
             assert len(given) == len(want)
             for one, other in zip(given, want, strict=True):
                 assert_same(one, other)
             assert (there.env_steps, there.episodes) == (here.env_steps, here.episodes)
             assert there.running == here.running
-        assert there.collect(policies[1]) == []
+        with pytest.raises(RuntimeError, match="no episode is running"):
+            there.collect(policies[1])
 
 
 def test_a_policy_sees_the_same() -> None:
     seeds, here, there = range(3, 30), ByObservation(), ByObservation()
-    collect_all(Rollout([Scripted() for _ in range(4)], seeds), here)
+    collect_all(here_of(Scripted, 4, seeds), here)
     with rollout_of(Scripted, seeds, workers=2, envs_per_worker=2) as rollout:
         collect_all(rollout, there)
     assert torch.equal(torch.stack(there.first), torch.stack(here.first))
@@ -111,7 +111,7 @@ def test_a_policy_sees_the_same() -> None:
 
 def test_an_environment_may_keep_what_it_is_given() -> None:
     seeds = range(3, 30)
-    want = collect_all(Rollout([KeepsActions() for _ in range(2)], seeds), ByObservation())
+    want = collect_all(here_of(KeepsActions, 2, seeds), ByObservation())
     with rollout_of(KeepsActions, seeds, workers=2) as rollout:
         for one, other in zip(collect_all(rollout, ByObservation()), want, strict=True):
             assert_same(one, other)
@@ -120,11 +120,12 @@ def test_an_environment_may_keep_what_it_is_given() -> None:
 def test_environments_fall_idle_when_the_seeds_are_used_up() -> None:
     with rollout_of(Scripted, [1, 2, 4], workers=2, envs_per_worker=2) as rollout:  # lengths 6, 2, 3
         policy = ByObservation()
-        assert [seeds_of(rollout.collect(policy)) for _ in range(4)] == [[2], [4], [1], []]
+        assert [seeds_of(rollout.collect(policy).split()) for _ in range(3)] == [[2], [4], [1]]
         assert not rollout.running
     with rollout_of(Scripted, []) as rollout:
         assert not rollout.running
-        assert rollout.collect(ByObservation()) == []
+        with pytest.raises(RuntimeError, match="no episode is running"):
+            rollout.collect(ByObservation())
 
 
 # --- trouble ---
@@ -188,7 +189,7 @@ def test_the_other_workers_play_on(make_env: type[InStep | InReset]) -> None:
 
 def test_a_kill_from_outside_between_two_steps() -> None:
     with rollout_of(Scripted, range(3, 40), workers=2, envs_per_worker=2) as rollout:
-        episodes = rollout.collect(ByObservation())
+        episodes = rollout.collect(ByObservation()).split()
         (victim,) = (c for c in multiprocessing.active_children() if c.name == "endmark worker 1")
         victim.kill()
         victim.join()
@@ -246,108 +247,5 @@ def test_trouble_without_an_end_is_an_error(make_env: Callable[[], Environment],
 def test_what_makes_no_sense_is_refused(options: dict[str, object], message: str) -> None:
     defaults: dict[str, object] = {"make_env": Scripted, "workers": 1, "envs_per_worker": 1, "timeout": 60.0}
     with pytest.raises(ValueError, match=message):
-        WorkerRollout(spec=SPEC, seeds=[], **defaults | options)  # type: ignore[arg-type]
+        Workers(spec=SPEC, **defaults | options)  # type: ignore[arg-type]
     assert workers_alive() == []
-
-
-# --- how they end ---
-
-
-def test_close_closes_the_environments_and_ends_the_processes(tmp_path: Path) -> None:
-    with rollout_of(partial(LeavesANote, tmp_path), range(50), workers=2, envs_per_worker=3) as rollout:
-        rollout.collect(ByObservation())
-        assert sorted(workers_alive()) == ["endmark worker 0", "endmark worker 1"]
-    assert workers_alive() == []
-    assert len(list(tmp_path.iterdir())) == 6
-    rollout.close()
-
-
-def test_close_ends_also_what_hangs() -> None:
-    rollout = rollout_of(partial(InReset, "hang", frozenset([1])), [1])
-    rollout.close()
-    assert workers_alive() == []
-
-
-SCRIPT = """
-import multiprocessing, os, signal, sys, time
-from functools import partial
-from endmark.rollout import WorkerRollout
-from support.scripted import ByObservation, Scripted
-from support.troubled import InReset, Slow
-
-if __name__ == "__main__":
-    make_env = {make_env}
-    rollout = WorkerRollout(make_env, Scripted().spec, range(1, 50), workers=2, envs_per_worker=1)
-    {collect}
-    print(*(child.pid for child in multiprocessing.active_children()), flush=True)
-    {end}
-"""
-
-
-def script(tmp_path: Path, **parts: str) -> subprocess.Popen[str]:
-    path = tmp_path / "script.py"
-    path.write_text(SCRIPT.format(**parts))
-    with (tmp_path / "stderr").open("w") as stderr:
-        return subprocess.Popen(
-            [sys.executable, "-W", "error", path],
-            stdout=subprocess.PIPE,
-            stderr=stderr,
-            start_new_session=True,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": "1"},
-            text=True,
-        )
-
-
-def wait_for_the_end(pids: list[str]) -> None:
-    for _ in range(600):
-        states = subprocess.run(["ps", "-o", "stat=", "-p", ",".join(pids)], capture_output=True, text=True)
-        # Nobody may be there to bury them: a zombie has ended.
-        if all(state.startswith("Z") for state in states.stdout.split()):
-            return
-        time.sleep(0.1)
-    raise AssertionError(f"still alive after a minute: {pids}")
-
-
-def test_forgetting_to_close_does_no_harm(tmp_path: Path) -> None:
-    process = script(tmp_path, make_env="Scripted", collect="rollout.collect(ByObservation())", end="")
-    pids, _ = process.communicate(timeout=120)
-    assert process.returncode == 0
-    assert len(pids.split()) == 2
-    wait_for_the_end(pids.split())
-    assert (tmp_path / "stderr").read_text() == ""
-
-
-@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM"])
-def test_a_signal_to_the_group_is_the_parent_s_business(number: str, tmp_path: Path) -> None:
-    """Ctrl-C and the end of a job reach every process; whoever collects decides what that means."""
-    end = f"""
-    signal.signal(signal.{number}, lambda *_: None)
-    for _ in range(10):
-        os.killpg(0, signal.{number})
-        assert rollout.collect(ByObservation())
-    rollout.close()
-    """
-    process = script(tmp_path, make_env="Slow", collect="rollout.collect(ByObservation())", end=end)
-    process.communicate(timeout=120)
-    assert (tmp_path / "stderr").read_text() == ""
-    assert process.returncode == 0
-
-
-@pytest.mark.parametrize(
-    "parts",
-    [
-        {"make_env": "Scripted", "collect": "rollout.collect(ByObservation())"},
-        {"make_env": "partial(InReset, 'hang', frozenset([1, 2]))", "collect": ""},
-    ],
-    ids=["waiting", "in the middle of a step"],
-)
-def test_workers_end_when_their_parent_is_killed(parts: dict[str, str], tmp_path: Path) -> None:
-    process = script(tmp_path, **parts, end="time.sleep(3600)")
-    assert process.stdout is not None
-    pids = process.stdout.readline().split()
-    assert len(pids) == 2, (tmp_path / "stderr").read_text()
-    process.kill()
-    process.communicate(timeout=60)
-    wait_for_the_end(pids)
-    time.sleep(0.5)  # for what the resource tracker would have to say
-    assert re.sub(r"\s", "", (tmp_path / "stderr").read_text()) == ""

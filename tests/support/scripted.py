@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from endmark.envs import End, Frame, Step
-from endmark.episodes import EpisodeSpec
+from endmark.episodes import EpisodeSpec, Seen
 
 LIMIT = 9
 
@@ -101,17 +101,26 @@ class Scripted:
 
 
 class ByObservation:
-    """Acts by the observation alone; writes down what it was given."""
+    """Acts by the observation alone; writes down what it was given. A `Policy`."""
 
     def __init__(self) -> None:
         self.first: list[Tensor] = []
         self.obs: list[Tensor] = []
 
-    def act(self, obs: Tensor, avail_actions: Tensor, first: Tensor) -> Tensor:
-        self.first.append(first.clone())
-        self.obs.append(obs.clone())
-        wish = (obs.sum(-1).long()[..., None] + torch.arange(4)) % 5
-        return torch.where(avail_actions, wish, -1).argmax(-1)
+    def act(self, seen: Seen) -> dict[str, Tensor]:
+        self.first.append(seen.first.clone())
+        self.obs.append(seen.obs.clone())
+        wish = (seen.obs.sum(-1).long()[..., None] + torch.arange(4)) % 5
+        return {"actions": torch.where(seen.avail_actions, wish, -1).argmax(-1)}
+
+    def schedule(self, env_steps: int) -> dict[str, float]:
+        return {}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        pass
 
 
 def logs_by_seed(envs: Sequence[Scripted]) -> dict[int, Log]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import sys
@@ -16,6 +17,11 @@ from endmark.envs import Frame, Step
 from support.scripted import Scripted
 
 Trouble = Literal["kill", "exit", "raise", "hang"]
+
+
+def workers_alive() -> list[str]:
+    """The names of this process's workers."""
+    return [child.name for child in multiprocessing.active_children()]
 
 
 def get_into(trouble: Trouble) -> None:
@@ -89,12 +95,29 @@ class WrongShape(Scripted):
         return super().reset(seed)._replace(alive=np.ones(3, dtype=np.bool_))
 
 
+class InStepOnce(InStep):
+    """In trouble once for each of these seeds, whichever process plays it: a file tells that it was."""
+
+    def __init__(self, trouble: Trouble, seeds: frozenset[int], directory: Path) -> None:
+        super().__init__(trouble, seeds)
+        self.directory = directory
+
+    def step(self, actions: npt.NDArray[np.int64]) -> Step:
+        note = self.directory / str(self.logs[-1].seed)
+        if len(self.logs[-1].actions) == 3 and self.logs[-1].seed in self.seeds:
+            if note.exists():
+                return Scripted.step(self, actions)
+            note.touch()
+        return super().step(actions)
+
+
 class LeavesANote(Scripted):
-    """Writes a file for each environment that is closed."""
+    """Writes a file for each environment that is closed, with a letter for each time that it was."""
 
     def __init__(self, directory: Path) -> None:
         super().__init__()
         self.directory = directory
 
     def close(self) -> None:
-        (self.directory / f"{os.getpid()}-{id(self)}").touch()
+        with (self.directory / f"{os.getpid()}-{id(self)}").open("a") as note:
+            note.write("x")

@@ -10,7 +10,8 @@ import pytest
 
 import endmark.training.evaluation
 from endmark.algorithms import IQLConfig
-from endmark.rollout import VectorEnv, Workers
+from endmark.envs import make
+from endmark.rollout import VectorEnv, Workers, play
 from endmark.training import TrainConfig, evaluate, load, random_policy, train
 from endmark.training.build import make_envs
 from support.counted import made_and_closed
@@ -76,7 +77,7 @@ def test_environments_are_closed_when_training_fails(notes: Path, tmp_path: Path
 def test_environments_that_were_made_are_closed_if_another_cannot_be(
     notes: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    make, n_made = endmark.training.build.make, 0
+    n_made = 0
 
     def fails_at_the_third(*args: Any, **kwargs: Any) -> Any:
         nonlocal n_made
@@ -93,7 +94,6 @@ def test_environments_that_were_made_are_closed_if_another_cannot_be(
 
 def test_evaluation_uses_the_workers(notes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     used: list[VectorEnv] = []
-    play = endmark.training.evaluation.play
 
     def noted(envs: VectorEnv, *args: Any) -> Any:
         used.append(envs)

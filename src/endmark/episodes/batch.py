@@ -223,6 +223,9 @@ class EpisodeBatch:
         }
         stored = dict(self.fields)
         for name, tensor in fields.items():
+            if len(tensor) != self.n_steps:  # torch would spread a single one over all
+                given = tuple(tensor.shape)
+                raise ValueError(f"field '{name}': given shape {given}, want {self.n_steps} steps")
             stored[name] = tensor.new_zeros(self.n_frames, *tensor.shape[1:])
             stored[name][self.step_frames] = tensor
         return replace(self, spec=self.spec.extend(**named), fields=stored, checked=True)

@@ -60,6 +60,11 @@ class EpisodeBuilder:
         self._write(self.length + 1, self._frame_fields, frame, "frame")
         self.length += 1
 
+    def drop(self) -> None:
+        """Forget the running episode, if there is one."""
+        self.length = 0
+        self._running = False
+
     def steps(self, names: Iterable[str]) -> dict[str, npt.NDArray[Any]]:
         """Copies of these step fields of the running episode so far, [length, ...]."""
         length = self.length if self._running else 0

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, Literal
 
 import torch
 
 Per = Literal["frame", "step"]
+STANDARD = ("obs", "avail_actions", "alive", "actions", "reward", "state")
 FLAGS = ("filled", "terminated", "truncated")
 DERIVED = ("mask", "actions_onehot")  # computed from other fields of the padded layout
 
@@ -110,15 +111,13 @@ class EpisodeSpec:
 
     def agent(self) -> EpisodeSpec:
         """The standard fields of one agent alone: `state` and a shared reward stay the team's."""
-        state = self.fields.get("state")
-        return EpisodeSpec.of(
-            n_agents=1,
-            n_actions=self.n_actions,
-            episode_limit=self.episode_limit,
-            obs_shape=self.fields["obs"].shape[1:],
-            state_shape=None if state is None else state.shape,
-            reward_per_agent=self.reward_per_agent,
-        )
+        of_the_team = {"state"} if self.reward_per_agent else {"state", "reward"}
+        fields = {
+            name: field if name in of_the_team else replace(field, shape=(1, *field.shape[1:]))
+            for name, field in self.fields.items()
+            if name in STANDARD
+        }
+        return EpisodeSpec(1, self.n_actions, self.episode_limit, fields)
 
     @property
     def reward_per_agent(self) -> bool:

@@ -47,6 +47,6 @@ class CentralCritic(nn.Module):
 
     def forward(self, batch: EpisodeBatch) -> Float[Tensor, "F V"]:
         """One value an agent, or one for the team, at every frame."""
-        state = batch.state.flatten(1)[:, None]
+        state = batch.state.reshape(batch.n_frames, 1, -1)
         last_actions = torch.full((len(state), 1), NO_ACTION, device=state.device)
         return linear(self.head, self.trunk.unroll(state, last_actions, batch.time_major)[:, 0])

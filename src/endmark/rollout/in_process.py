@@ -35,6 +35,7 @@ class InProcess:
         return ((k, env.step(actions[k])) for k, env in enumerate(self._envs) if running[k])
 
     def close(self) -> None:
-        """Close the environments."""
-        for env in self._envs:
+        """Close the environments. A second call does nothing."""
+        envs, self._envs = self._envs, []
+        for env in envs:
             env.close()

@@ -104,26 +104,51 @@ class Rollout:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a `state_dict`: the running episodes are played again from their seeds."""
+        """Go on from a `state_dict`: the running episodes are played again from their seeds.
+
+        One that is lost on the way makes way for another, as always; with `retry` it begins anew. ValueError
+        if one ends early, since then it is not a function of its seed and the actions.
+        """
+        n_envs = len(self._running)
+        if len(state["first"]) != n_envs:
+            raise ValueError(f"load_state_dict: given {len(state['first'])} environments, want {n_envs}")
+        for _ in self._envs.first_frames(self._running):
+            pass  # of the episodes that this rollout began with
         if isinstance(self._seeds, EpisodeSeeds):
             self._seeds.load_state_dict(state["seeds"])
-        saved = {int(episode["env"]): episode for episode in state["running"]}
-        self._start({k: int(episode["seed"]) for k, episode in saved.items()}, range(len(self._running)))
-        self._see_first_frames()
-        steps = {k: {name: np.asarray(v) for name, v in e["steps"].items()} for k, e in saved.items()}
-        lengths = {k: len(played["actions"]) for k, played in steps.items()}
-        for t in range(max(lengths.values(), default=0)):
-            again = [t < lengths.get(k, 0) for k in range(len(self._running))]
-            outputs = {name: np.zeros_like(self._outputs_row(name)) for name in self._from_policy}
-            for k in np.flatnonzero(again):
-                for name, rows in outputs.items():
-                    rows[k] = steps[int(k)][name][t]
-            if ended := self._act(outputs, again)[1]:
-                raise ValueError(f"environment {ended[0]}: an episode played again ended at step {t}")
-        self._first[:] = state["first"]
+        seeds = {int(episode["env"]): int(episode["seed"]) for episode in state["running"]}
+        steps = {int(episode["env"]): episode["steps"] for episode in state["running"]}
+        self._start(seeds, range(n_envs))
+        while True:
+            self._see_first_frames()
+            steps = {k: played for k, played in steps.items() if self._seed_of[k] == seeds[k]}
+            lost = self._play_again(steps)
+            if not lost:
+                break
+            # A worker that failed has also lost where it was in episodes that had been played again already.
+            others = {k: seed for k, seed in enumerate(self._seed_of) if k not in lost and seed is not None}
+            steps = {k: played for k, played in steps.items() if k not in lost}
+            self._start(others | self._draw(lost), range(n_envs))
+        self._first[:] = [first or k not in steps for k, first in enumerate(state["first"])]
         self.env_steps, self.episodes = int(state["env_steps"]), int(state["episodes"])
 
-    def _outputs_row(self, name: str) -> npt.NDArray[Any]:
+    def _play_again(self, steps: Mapping[int, Outputs]) -> list[int]:
+        """Do once more what the policy did in these environments; those where the episode was lost."""
+        lost: list[int] = []
+        lengths = {k: len(played["actions"]) for k, played in steps.items()}
+        for t in range(max(lengths.values(), default=0)):
+            again = [t < lengths.get(k, 0) and k not in lost for k in range(len(self._running))]
+            outputs = {name: self._zeros(name) for name in self._from_policy}
+            for k in np.flatnonzero(again).tolist():
+                for name, rows in outputs.items():
+                    rows[k] = steps[k][name][t]
+            for k in self._act(outputs, again)[1]:
+                if self._seed_of[k] is None:
+                    raise ValueError(f"environment {k}: an episode played again ended at step {t}")
+                lost.append(k)
+        return lost
+
+    def _zeros(self, name: str) -> npt.NDArray[Any]:
         field = self.spec.fields[name]
         return torch.zeros((len(self._running), *field.shape), dtype=field.dtype).numpy()
 
@@ -161,17 +186,22 @@ class Rollout:
 
     def _begin(self, free: Iterable[int]) -> None:
         """Start an episode in each of these environments, as long as there are seeds."""
+        self._start(self._draw(free), free)
+
+    def _draw(self, free: Iterable[int]) -> dict[int, int]:
+        """The next seed for each of these environments, as long as there are seeds."""
         seeds = {}
         for k in free:
             lost = self._seed_of[k]
             seed = lost if self._retry and lost is not None else next(self._next_seed, None)
             if seed is not None:
                 seeds[k] = seed
-        self._start(seeds, free)
+        return seeds
 
     def _start(self, seeds: Mapping[int, int], free: Iterable[int]) -> None:
         for k in free:
             self._first[k] = True
+            self._builders[k].drop()
             self._running[k] = k in seeds
             self._seed_of[k] = seeds.get(k)
         self._envs.reset(seeds)
@@ -218,5 +248,6 @@ def play(envs: VectorEnv, policy: Policy, seeds: Iterable[int]) -> EpisodeBatch:
     while rollout.running:
         episodes.append(rollout.collect(policy))
         played += rollout.ended_seeds
-    position = {seed: i for i, seed in enumerate(seeds)}
-    return EpisodeBatch.cat(episodes).select(sorted(range(len(played)), key=lambda e: position[played[e]]))
+    order = np.empty(len(seeds), dtype=np.int64)  # a seed may be there several times
+    order[np.argsort(seeds, kind="stable")] = np.argsort(played, kind="stable")
+    return EpisodeBatch.cat(episodes).select(order.tolist())

@@ -23,7 +23,10 @@ class VectorEnv(Protocol):
     n_envs: int
 
     def reset(self, seeds: Mapping[int, int]) -> None:
-        """Begin an episode in each of these environments, from its seed."""
+        """Begin an episode in each of these environments, from its seed.
+
+        Its first frame is to be asked for before the next `reset` or `step`.
+        """
         ...
 
     def first_frames(self, running: Sequence[bool]) -> Iterable[tuple[int, Frame | None]]:
