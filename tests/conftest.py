@@ -7,7 +7,7 @@ from jaxtyping import install_import_hook
 
 install_import_hook("endmark", "beartype.beartype")
 pytest.register_assert_rewrite("support")
-pytest_plugins = ["support.native_cases"]  # its fixtures
+pytest_plugins = ["support.native_cases", "support.browser"]  # their fixtures
 
 torch.set_num_threads(1)
 

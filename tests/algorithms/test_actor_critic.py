@@ -28,7 +28,8 @@ CRITICS = [("own", "agent"), ("own", "team"), ("central", "agent"), ("central", 
 def make_learner(name: str, spec: EpisodeSpec, *, seed: int = 0, **settings: Any) -> A2CLearner | PPOLearner:
     """A learner with every parameter moved, and with value targets seen before."""
     torch.manual_seed(seed)
-    learner = ALGORITHMS[name](hidden_size=9, **settings).learner(spec, torch.device("cpu"))
+    kind: Any = ALGORITHMS[name]
+    learner = kind(hidden_size=9, **settings).learner(spec, torch.device("cpu"))
     assert isinstance(learner, A2CLearner | PPOLearner)
     perturb(learner.networks, torch.Generator().manual_seed(seed + 1))
     learner.networks.value_moments.add(torch.randn(50, generator=torch.Generator().manual_seed(seed)) * 2 + 1)
@@ -192,9 +193,9 @@ def test_garbage_on_final_frames_and_of_agents_that_left_changes_no_bit(name: st
     assert not torch.equal(batch["log_prob"][final].nan_to_num(), other["log_prob"][final].nan_to_num())
     gone[final] = False
     fields = dict(other.fields)
-    for field, value in [("log_prob", float("nan")), ("actions", 3), ("avail_actions", False)]:
+    for field, nonsense in [("log_prob", float("nan")), ("actions", 3), ("avail_actions", False)]:
         fields[field] = fields[field].clone()
-        fields[field][gone] = value
+        fields[field][gone] = nonsense
     other = replace(other, fields=fields, checked=True)
     learner = make_learner(name, spec)
     twin = copy.deepcopy(learner)

@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any, NoReturn
@@ -288,19 +286,6 @@ def test_the_page_is_self_contained_and_escapes_foreign_text(
     assert text.words.count(EVIL) >= 8
     clean = report_html(Report((), ("purity",)), "x")
     assert "No leak found on this batch." in Text(clean).words
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    api = pytest.importorskip("playwright.sync_api", reason="THE PAGE IS NOT TESTED: playwright is missing")
-    names = ("chromium", "chromium-browser", "google-chrome")
-    path = next(filter(None, map(shutil.which, names)), None)
-    if path is None:
-        pytest.skip("THE PAGE IS NOT TESTED: no chromium found; run tools/install-chromium.sh")
-    with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
-        yield browser
-        browser.close()
 
 
 def test_the_page_in_a_browser(browser: Any, tmp_path: Path) -> None:

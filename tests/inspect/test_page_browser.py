@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -22,19 +21,6 @@ from endmark.inspect.inspection import inspect, page_data
 from endmark.inspect.source import Source
 from support.helpers import all_patterns, bits
 
-playwright_api = pytest.importorskip(
-    "playwright.sync_api", reason="THE PAGE IS NOT TESTED: playwright is missing (pip install playwright)"
-)
-
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 WORKED_TABLE = [
     ("filled to the brim after the end", "1111111", "0001000", "111101", "111100"),
     ("PyMARL layout, ended at step 3", "1111100", "0001000", "111100", "111100"),
@@ -50,20 +36,6 @@ TERMINATED = [row[2] for row in WORKED_TABLE] + ["0010010", "0000000", "0000010"
 TRUNCATED = ["0000000"] * 10 + ["0001000", "0010000"]
 Show = Callable[..., Any]
 KINDS = ["step", "terminal", "truncated", "final", "padding", "phantom", "stale", "second", "gap", "stray"]
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Any]:
-    names = ("chromium", "chromium-browser", "google-chrome")
-    path = next(filter(None, map(shutil.which, names)), None)
-    if path is None:
-        pytest.skip(
-            f"THE PAGE IS NOT TESTED: none of {', '.join(names)} found; run tools/install-chromium.sh"
-        )
-    with playwright_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from endmark.training.meters import Every, Meters
 LBF = "lbforaging:Foraging-5x5-2p-1f-v3"
 SMALL: dict[str, Any] = {"hidden_size": 8, "batch_size": 4}
 OFF_POLICY: dict[str, Any] = {**SMALL, "replay_frames": 300, "epsilon_steps": 500}
-CONFIGS = {
+CONFIGS: dict[str, TrainConfig[Any]] = {
     "iql": TrainConfig(IQLConfig(**OFF_POLICY), LBF, seed=2, n_envs=3),
     "qmix": TrainConfig(QMIXConfig(share_parameters=False, **OFF_POLICY), LBF, seed=2, n_envs=3),
     "ia2c": TrainConfig(IA2CConfig(**SMALL), LBF, seed=2, n_envs=3),
