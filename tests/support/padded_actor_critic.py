@@ -33,7 +33,8 @@ class Padded(NamedTuple):
 def padded_a2c_loss(networks: Networks, config: ActorCriticConfig, padded: Mapping[str, Tensor]) -> Tensor:
     """The loss of `A2CLearner` on the layout of `EpisodeBatch.to_padded`."""
     p = padded_terms(networks, config, padded)
-    policy = -masked_mean(p.log_prob * p.advantage, p.counted)
+    weight = (p.log_prob.detach() - padded["log_prob"][:, :-1]).exp().clamp(max=1)
+    policy = -masked_mean(p.log_prob * weight * p.advantage, p.counted)
     value = 0.5 * masked_mean((p.value - p.value_target) ** 2, p.value_counted)
     return policy + value - config.entropy_coef * masked_mean(p.entropy, p.counted)
 

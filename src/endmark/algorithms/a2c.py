@@ -1,14 +1,17 @@
 """Advantage actor-critic on whole episodes: IA2C and MAA2C, which differ in the critic and the reward.
 
     A(t)  = GAE of the reward and the critic's values
-    loss  = -mean log π(u(t)) A(t)  +  ½ mean (V(t) - (A(t) + V(t)))²  -  c mean H(π(t))
+    ρ(t)  = min(1, π(u(t)) / π_when_taken(u(t)))
+    loss  = -mean log π(u(t)) ρ(t) A(t)  +  ½ mean (V(t) - G(t))²  -  c mean H(π(t))
 
-Means are over real steps and the agents alive there; A and the value target have no gradient.
+G = A + V is the value target. It, A and ρ have no gradient. Means are over real steps and the agents alive there.
+
+ρ is 1 where the newest weights acted, and this is plain A2C. An episode that ran on across an update was begun
+by older weights. There ρ keeps an action that has become unlikely from dominating the gradient: it is the
+truncated importance weight of V-trace (Espeholt et al. 2018, arXiv:1802.01561).
+
 Mnih et al. (2016), arXiv:1602.01783; Schulman et al. (2016), arXiv:1506.02438. Central critics: Lowe et al.
 (2017), arXiv:1706.02275; the names IA2C and MAA2C as in Papoudakis et al. (2021), arXiv:2006.07869.
-
-An episode that ran on across an update was begun by older weights; its gradient is taken as if the newest had
-acted in all of it. `log_prob_drift` says how far they differ. PPO corrects for it.
 """
 
 from __future__ import annotations
@@ -83,11 +86,12 @@ class A2CLearner(ActorCritic):
             value_target = networks.value_moments.standardise(value_target)
         log_prob, entropy = policy_terms(networks.actor, batch)
         value = networks.critic(batch)[batch.step_frames]
-        policy_loss = -mean(log_prob * torch.where(alive, advantage, 0.0), alive)
+        drift = torch.where(alive, log_prob.detach() - batch.steps("log_prob"), 0.0)
+        weighted = torch.where(alive, drift.exp().clamp(max=1.0) * advantage, 0.0)
+        policy_loss = -mean(log_prob * weighted, alive)
         value_error = torch.where(targets.counted, value - value_target, 0.0)
         value_loss = 0.5 * mean(value_error.square(), targets.counted)
         entropy_mean = mean(entropy, alive)
-        drift = (log_prob.detach() - batch.steps("log_prob")).abs()
         return {
             "loss": policy_loss + value_loss - config.entropy_coef * entropy_mean,
             "policy_loss": policy_loss.detach(),
@@ -95,7 +99,7 @@ class A2CLearner(ActorCritic):
             "entropy": entropy_mean.detach(),
             "value": mean(targets.value, targets.counted),
             "value_target": mean(targets.value_target, targets.counted),
-            "log_prob_drift": mean(drift, alive),
+            "log_prob_drift": mean(drift.abs(), alive),
         }
 
     def update(self, batch: EpisodeBatch) -> dict[str, Tensor]:
