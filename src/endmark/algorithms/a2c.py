@@ -4,10 +4,11 @@
     ρ(t)  = min(1, π(u(t)) / π_when_taken(u(t)))
     loss  = -mean log π(u(t)) ρ(t) A(t)  +  ½ mean (V(t) - G(t))²  -  c mean H(π(t))
 
-G = A + V is the value target. It, A and ρ have no gradient. Means are over real steps and the agents alive there.
+G = A + V is the value target. It, A and ρ have no gradient. Means are over real steps and the agents alive
+there.
 
-ρ is 1 where the newest weights acted, and this is plain A2C. An episode that ran on across an update was begun
-by older weights. There ρ keeps an action that has become unlikely from dominating the gradient: it is the
+ρ is 1 where the newest weights acted, and this is plain A2C. An episode that ran on across an update was
+begun by older weights. There ρ keeps an action that has become unlikely from dominating the gradient: it is the
 truncated importance weight of V-trace (Espeholt et al. 2018, arXiv:1802.01561).
 
 Mnih et al. (2016), arXiv:1602.01783; Schulman et al. (2016), arXiv:1506.02438. Central critics: Lowe et al.
