@@ -8,7 +8,7 @@ RUN_DIR ?= runs/lbf-qmix-seed$(SEED)
 # The README's demonstration. What differs from the defaults, and why: docs/decisions/0006-demonstration.md
 LBF := --env lbforaging:Foraging-5x5-2p-1f-v3 --gamma 0.95 --lr 1e-3 --replay-frames 30000
 
-.PHONY: train test lint types contracts unit seeds audit-rates bench sanitize clean
+.PHONY: train test lint types contracts unit seeds learning audit-rates bench sanitize clean
 
 train: $(VENV)/installed
 	rm -rf $(RUN_DIR)
@@ -33,6 +33,10 @@ unit: $(VENV)/installed-dev
 seeds: $(VENV)/installed
 	for seed in 0 1 2; do $(MAKE) train SEED=$$seed || exit 1; done
 	$(BIN)/python docs/pictures/learning_curve.py runs/lbf-qmix-seed0 runs/lbf-qmix-seed1 runs/lbf-qmix-seed2
+
+# Three seeds of every algorithm, as docs/results.md has them: some fifty minutes. Can be stopped and called again.
+learning: $(VENV)/installed
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.learning
 
 # torch comes first and from the constraints, so that nothing later asks for another one.
 # A package that is new or gone is known to the editable install only once it is made again.

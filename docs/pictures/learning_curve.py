@@ -4,8 +4,8 @@ import sys
 from pathlib import Path
 
 from endmark.report import learning_curve
-from endmark.run import read_config, read_metrics
-from endmark.training.loop import evaluate, greedy_policy, load, random_policy
+from endmark.run import read_metrics
+from endmark.training import evaluate, load, random_policy
 
 directories = [Path(name) for name in sys.argv[1:]]
 curves, rows, random_returns = [], [], []
@@ -13,16 +13,15 @@ for directory in directories:
     lines = list(read_metrics(directory))
     curves.append([(line["env_steps"], line["greedy_return"]) for line in lines if "greedy_return" in line])
     config, learner = load(directory)
-    greedy = evaluate(config, greedy_policy(config, learner), 100)
+    greedy = evaluate(config, learner.greedy_policy(config.n_envs), 100)
     random = evaluate(config, random_policy(), 100)
     random_returns.append(random.return_mean)
     returns = f"{greedy.return_mean:.3f} | {random.return_mean:.3f}"
     rows.append(f"| {config.seed} | {returns} | {lines[-1]['seconds']:.0f} s |")
-config = read_config(directories[0])
 learning_curve(
-    {config["algorithm"].upper(): curves},
+    {config.name.upper(): curves},
     Path(__file__).with_suffix(".png"),
-    title=config["env"],
+    title=config.env,
     levels={"random": sum(random_returns) / len(random_returns), "best possible": 1.0},
 )
 print("| seed | greedy return | random return | training |", "|---|---|---|---|", *rows, sep="\n")

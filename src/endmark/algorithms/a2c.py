@@ -8,8 +8,8 @@ G = A + V is the value target. It, A and ρ have no gradient. Means are over rea
 there.
 
 ρ is 1 where the newest weights acted, and this is plain A2C. An episode that ran on across an update was
-begun by older weights. There ρ keeps an action that has become unlikely from dominating the gradient: it is the
-truncated importance weight of V-trace (Espeholt et al. 2018, arXiv:1802.01561).
+begun by older weights. There ρ keeps an action that has become unlikely from dominating the gradient: it is
+the truncated importance weight of V-trace (Espeholt et al. 2018, arXiv:1802.01561).
 
 Mnih et al. (2016), arXiv:1602.01783; Schulman et al. (2016), arXiv:1506.02438. Central critics: Lowe et al.
 (2017), arXiv:1706.02275; the names IA2C and MAA2C as in Papoudakis et al. (2021), arXiv:2006.07869.

@@ -1,0 +1,65 @@
+"""Three seeds of every algorithm on real environments: `make learning` prints the table of docs/results.md.
+
+A run directory that is complete is kept, so that the command can be stopped and called again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from endmark.run import read_metrics
+from endmark.training import evaluate, load, random_policy
+
+FORAGING = "--env lbforaging:Foraging-5x5-2p-1f-v3 --gamma 0.95 --steps 200000 --eval-every 10000"
+COOPERATIVE = "--env lbforaging:Foraging-8x8-2p-2f-coop-v3 --gamma 0.95 --steps 500000 --eval-every 25000"
+SPREAD = "--env mpe2.simple_spread_v3 --steps 300000 --eval-every 25000"
+RUNS = {
+    **{f"lbf-{name}": f"{name} {FORAGING}" for name in ("ippo", "mappo", "ia2c", "maa2c")},
+    "cart-ippo": "ippo --env CartPole-v1 --steps 300000 --minibatches 4 --epochs 10 --eval-every 25000",
+    **{f"coop-{name}": f"{name} {COOPERATIVE}" for name in ("qmix", "vdn")},
+    **{f"spread-{name}": f"{name} {SPREAD}" for name in ("qmix", "ippo", "mappo", "ia2c", "maa2c")},
+}
+"""From a run's name to the arguments of `endmark train`."""
+SEEDS = 0, 1, 2
+
+
+def train(name: str, seed: int, directory: Path) -> Path:
+    """The run's directory, trained unless it is complete."""
+    run = directory / f"{name}-{seed}"
+    if not (run / "curve.png").exists():
+        shutil.rmtree(run, ignore_errors=True)
+        arguments = ["train", *RUNS[name].split(), "--seed", str(seed), "--run-dir", str(run)]
+        subprocess.run([sys.executable, "-m", "endmark", *arguments, "--no-store-replay"], check=True)
+    return run
+
+
+def row(name: str, directory: Path) -> str:
+    """A line of the table: greedy returns over 100 episodes for each seed, random play, seconds."""
+    greedy, seconds, random = [], [], None
+    for seed in SEEDS:
+        run = train(name, seed, directory)
+        config, learner = load(run)
+        greedy.append(evaluate(config, learner.greedy_policy(config.n_envs), 100).return_mean)
+        seconds.append([line["seconds"] or 0.0 for line in read_metrics(run)][-1])
+        random = random or evaluate(config, random_policy(), 100).return_mean
+    returns = " | ".join(f"{value:.3g}" if abs(value) >= 10 else f"{value:.2f}" for value in greedy)
+    return f"| `{RUNS[name]}` | {returns} | {random:.3g} | {sorted(seconds)[len(seconds) // 2]:.0f} s |"
+
+
+def main() -> None:
+    """Train what is missing, and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--directory", type=Path, default=Path("runs/learning"))
+    parser.add_argument("--only", nargs="+", choices=RUNS, default=list(RUNS))
+    options = parser.parse_args()
+    rows = [row(name, options.directory) for name in options.only]
+    seeds = " | ".join(f"seed {seed}" for seed in SEEDS)
+    print(f"| `endmark train` | {seeds} | random | training |", "|---|" + "---:|" * 5, *rows, sep="\n")
+
+
+if __name__ == "__main__":
+    main()
