@@ -8,7 +8,7 @@ RUN_DIR ?= runs/lbf-qmix-seed$(SEED)
 # The README's demonstration. What differs from the defaults, and why: docs/decisions/0006-demonstration.md
 LBF := --env lbforaging:Foraging-5x5-2p-1f-v3 --gamma 0.95 --lr 1e-3 --replay-frames 30000
 
-.PHONY: train test lint types contracts unit seeds learning audit-rates bench sanitize clean
+.PHONY: train test lint types contracts unit seeds learning kill-test audit-rates bench sanitize clean
 
 train: $(VENV)/installed
 	rm -rf $(RUN_DIR)
@@ -52,6 +52,10 @@ $(VENV)/installed-dev: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group dev
 	sh tools/install-chromium.sh
 	touch $@
+
+# 100 kills of six kinds of run at random moments, each run resumed to its end and compared with one never killed.
+kill-test: $(VENV)/installed-dev
+	ENDMARK_KILLS=17 $(BIN)/python -m pytest tests/training/test_resume.py --numprocesses 2 --dist load
 
 # Both rates of the README, over 50 seeds: some fifteen minutes.
 audit-rates: $(VENV)/installed-dev

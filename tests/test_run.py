@@ -183,7 +183,9 @@ def weights_of_torch_save(run: Path) -> None:
 
 
 def other_metadata(run: Path) -> None:
-    safetensors.torch.save_file(TENSORS, run / "weights.safetensors", metadata={"env_steps": "many"})
+    safetensors.torch.save_file(
+        TENSORS, run / "weights.safetensors", metadata={"counters": '{"env_steps": "many"}'}
+    )
 
 
 def unknown_metadata(run: Path) -> None:

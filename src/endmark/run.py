@@ -1,6 +1,7 @@
 """A run directory: what a run leaves behind, readable at every moment, also after a kill.
 
 config.json            how the run was made
+state.safetensors      all that the run's future depends on, for `endmark resume`
 metrics.jsonl          one JSON object a line; keys in `endmark.training.loop`
 events.out.tfevents.*  the same for TensorBoard, where it is installed
 weights.safetensors    the last checkpoint's tensors; its metadata holds the counters
@@ -44,22 +45,35 @@ class RunError(ValueError):
 
 
 class Run:
-    """Writes a run directory. A context manager: leaving it closes the files."""
+    """Writes a run directory. A context manager: leaving it closes the files.
 
-    def __init__(self, directory: Path, config: Mapping[str, Any]) -> None:
-        if (directory / CONFIG).exists():
+    resume: go on with the run that is there, from the state that `load_state_dict` is given next.
+    """
+
+    def __init__(self, directory: Path, config: Mapping[str, Any], *, resume: bool = False) -> None:
+        if not resume and (directory / CONFIG).exists():
             raise RunError(f"{directory} holds a run already; choose another --run-dir, or delete it")
         directory.mkdir(parents=True, exist_ok=True)
         self.directory = directory
         made_with = {"endmark": __version__, "torch": torch.__version__}
         _replace(directory / CONFIG, json.dumps({**config, "made_with": made_with}, indent=2))
-        self._metrics = (directory / METRICS).open("a", encoding="utf-8")
+        self._metrics = (directory / METRICS).open("ab")
         self._begin = time.monotonic()
-        self._tensorboard = None
-        if importlib.util.find_spec("tensorboard"):
-            from torch.utils.tensorboard import SummaryWriter
+        self._tensorboard = None if resume else _tensorboard(directory)
 
-            self._tensorboard = SummaryWriter(str(directory))
+    def state_dict(self) -> dict[str, Any]:
+        """How far `metrics.jsonl` is, in bytes, and the seconds so far."""
+        return {"metrics_bytes": self._metrics.tell(), "seconds": time.monotonic() - self._begin}
+
+    def load_state_dict(self, state: Mapping[str, Any], counters: Counters) -> None:
+        """Cut off what was logged after the state was saved, here and for TensorBoard."""
+        size = int(state["metrics_bytes"])
+        if (given := self._metrics.tell()) < size:
+            raise RunError(f"{self.directory / METRICS}: given {given} bytes, want at least {size}")
+        self._metrics.truncate(size)
+        self._metrics.seek(size)
+        self._begin = time.monotonic() - float(state["seconds"])
+        self._tensorboard = _tensorboard(self.directory, purge_step=counters.env_steps + 1)
 
     def log(self, counters: Counters, metrics: Mapping[str, float]) -> None:
         """One line of `metrics.jsonl`, written through at once: counters, `seconds` since the start, metrics.
@@ -68,7 +82,7 @@ class Run:
         """
         numbers = {name: value if math.isfinite(value) else None for name, value in metrics.items()}
         line = {**counters._asdict(), "seconds": round(time.monotonic() - self._begin, 3), **numbers}
-        self._metrics.write(json.dumps(line) + "\n")
+        self._metrics.write((json.dumps(line) + "\n").encode())
         self._metrics.flush()
         if self._tensorboard is not None:
             for name, value in metrics.items():
@@ -78,7 +92,7 @@ class Run:
         """Replace the checkpoint: the old one stays until the new one is complete."""
         path = self.directory / WEIGHTS
         unfinished = path.with_suffix(".unfinished")
-        metadata = {name: str(count) for name, count in counters._asdict().items()}
+        metadata = {"counters": json.dumps(counters._asdict())}  # one entry: several would stand in any order
         copies = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
         safetensors.torch.save_file(copies, unfinished, metadata=metadata)
         os.replace(unfinished, path)
@@ -92,6 +106,15 @@ class Run:
         self._metrics.close()
         if self._tensorboard is not None:
             self._tensorboard.close()
+
+
+def _tensorboard(directory: Path, purge_step: int | None = None) -> Any:
+    """A writer of TensorBoard events, where it is installed. It hides older events from `purge_step` on."""
+    if not importlib.util.find_spec("tensorboard"):
+        return None
+    from torch.utils.tensorboard import SummaryWriter
+
+    return SummaryWriter(str(directory), purge_step=purge_step)
 
 
 def read_config(directory: Path) -> dict[str, Any]:
@@ -134,9 +157,10 @@ def read_checkpoint(directory: Path) -> tuple[Counters, dict[str, Tensor]]:
         raise RunError(f"{directory} holds no checkpoint: it has no {WEIGHTS}")
     try:
         with safetensors.safe_open(path, framework="pt") as file:
-            counters = Counters(**{name: int(count) for name, count in (file.metadata() or {}).items()})
+            counts = json.loads((file.metadata() or {})["counters"])
+            counters = Counters(**{name: int(count) for name, count in counts.items()})
             return counters, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (safetensors.SafetensorError, TypeError, ValueError) as error:
+    except (safetensors.SafetensorError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise RunError(f"{path} cannot be read: {error}") from None
 
 

@@ -51,9 +51,9 @@ def test_a_file_that_does_not_fit_its_own_spec_is_refused(tmp_path: Path) -> Non
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     safetensors.torch.save_file({**tensors, "lengths": tensors["lengths"] + 1}, path, metadata=metadata)
     _refused(path, "damaged")
-    spec = json.loads(metadata["spec"])
+    spec = json.loads(metadata[FORMAT])
     spec["fields"]["obs"]["dtype"] = "load"
-    safetensors.torch.save_file(tensors, path, metadata={"format": FORMAT, "spec": json.dumps(spec)})
+    safetensors.torch.save_file(tensors, path, metadata={FORMAT: json.dumps(spec)})
     _refused(path, "no dtype 'load'")
 
 

@@ -22,6 +22,9 @@ from endmark.run import read_metrics
 from endmark.training import TrainConfig, evaluate, load_config, random_policy, train
 from endmark.training.config import A
 
+STOPPED = 3
+"""Exit status of a run that a signal stopped before its end: resume it."""
+
 
 @dataclass(frozen=True)
 class TrainCommand(Generic[A]):
@@ -58,18 +61,24 @@ def run(args: Sequence[str]) -> None:
         default=None if default is None else TrainCommand(default, like=like),
         hint=lambda message: _whose_option(message, name),
     )
-    _train(command, Console())
-
-
-def _train(command: TrainCommand[Any], console: Console) -> None:
     config = command.config
-    directory = command.run_dir or _run_directory(config)
+    train_and_report(config, command.run_dir or _run_directory(config), Console())
+
+
+def train_and_report(
+    config: TrainConfig[Any], directory: Path, console: Console, *, resume: bool = False
+) -> None:
+    """Train with a live display, then evaluate, and say where everything is.
+
+    A run that a signal stopped ends the program with status `STOPPED`.
+    """
     with TrainingDisplay(console, config.steps) as display:
-        learner, counters = train(config, directory, display)
+        learner, counters = train(config, directory, display, resume=resume)
     if counters.env_steps < config.steps:
-        console.print(f"stopped after {counters.env_steps} steps; the checkpoint can be evaluated:")
+        console.print(f"stopped after {counters.env_steps} steps. To go on, or to evaluate the checkpoint:")
+        console.print(f"  endmark resume {escape(str(directory))}", soft_wrap=True)
         console.print(f"  endmark eval {escape(str(directory))}", soft_wrap=True)
-        return
+        raise SystemExit(STOPPED)
     summaries = {
         "greedy": evaluate(config, learner.greedy_policy(config.n_envs), config.final_episodes),
         "random": evaluate(config, random_policy(), config.final_episodes),

@@ -40,7 +40,7 @@ def save_episodes(batch: EpisodeBatch, path: Path) -> None:
     safetensors.torch.save_file(
         {name: tensor.cpu().contiguous() for name, tensor in tensors.items()},
         unfinished,
-        metadata={"format": FORMAT, "spec": json.dumps(described)},
+        metadata={FORMAT: json.dumps(described)},  # one entry: several would stand in any order
     )
     os.replace(unfinished, path)
 
@@ -50,10 +50,10 @@ def load_episodes(path: Path) -> EpisodeBatch:
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            if metadata.get("format") != FORMAT:
+            if FORMAT not in metadata:
                 raise FileError(f"{path}: given no format '{FORMAT}', want a file of `save_episodes`")
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        spec = _spec(json.loads(metadata["spec"]))
+        spec = _spec(json.loads(metadata[FORMAT]))
         lengths, terminated = tensors.pop("lengths"), tensors.pop("terminated")
         fields = {name.removeprefix(_FIELD): tensor for name, tensor in tensors.items()}
         return EpisodeBatch(spec, fields, lengths, terminated)

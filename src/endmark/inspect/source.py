@@ -87,7 +87,7 @@ def _run(directory: Path) -> Source:
 def _safetensors(path: Path, name: str) -> Source:
     try:
         with safetensors.safe_open(path, framework="pt") as file:
-            stored_episodes = (file.metadata() or {}).get("format") == FORMAT
+            stored_episodes = FORMAT in (file.metadata() or {})
             raw = {} if stored_episodes else {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except safetensors.SafetensorError as error:
         raise FileError(f"{path}: damaged, or no safetensors file: {error}") from None

@@ -42,6 +42,8 @@ class TrainConfig(Generic[A]):
     """Environment steps between two lines of training metrics."""
     eval_every: int = 5_000
     """Environment steps between two greedy evaluations, each of which ends in a checkpoint."""
+    save_every: float = 300.0
+    """Seconds between two states from which `endmark resume` goes on; one is also saved when the run ends."""
     eval_episodes: int = 32
     """Episodes of such an evaluation, always from the same seeds."""
     final_episodes: int = 100
@@ -67,6 +69,8 @@ class TrainConfig(Generic[A]):
         ):
             if (given := getattr(self, name)) < 1:
                 raise ValueError(f"{name}: given {given}, want at least 1")
+        if not self.save_every > 0:
+            raise ValueError(f"save_every: given {self.save_every}, want more than 0 seconds")
         if self.workers < 0:
             raise ValueError(f"workers: given {self.workers}, want at least 0")
         if self.workers > 0 and self.n_envs % self.workers != 0:

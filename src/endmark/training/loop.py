@@ -23,20 +23,28 @@ from endmark.run import REPLAY, Counters, Run
 from endmark.training.build import generator, make_envs, make_learner
 from endmark.training.config import TrainConfig
 from endmark.training.evaluation import TRAINING, Evaluation
-from endmark.training.meters import Every, Meters
+from endmark.training.meters import Every, EverySeconds, Meters
+from endmark.training.resume import restore, save
 from endmark.training.signals import stop_on_signal
+from endmark.training.state_file import load_state
 from endmark.training.updates import InTurn, Overlapped
 
 OnProgress = Callable[[Counters, float | None], None]
 """Called whenever episodes have ended, with the counters and the last evaluation's greedy return."""
 
 
-def train(config: TrainConfig[Any], directory: Path, on_progress: OnProgress) -> tuple[Learner, Counters]:
+def train(
+    config: TrainConfig[Any], directory: Path, on_progress: OnProgress, *, resume: bool = False
+) -> tuple[Learner, Counters]:
     """Train, write a run directory as it goes, and return the learner.
 
-    Ctrl-C or SIGTERM ends the loop early, with a checkpoint; a second one ends it at once.
+    resume: go on from the state that the run in this directory saved last, bit for bit.
+
+    Ctrl-C, SIGTERM, SIGHUP or SIGUSR1 ends the loop early, with a checkpoint and a state; a second one ends
+    it at once.
     """
     keep_memory()
+    state = load_state(directory) if resume else None
     with ExitStack() as stack:
         envs = stack.enter_context(closing(make_envs(config, config.n_envs)))
         evaluation_envs = stack.enter_context(closing(make_envs(config, config.n_envs)))
@@ -49,9 +57,13 @@ def train(config: TrainConfig[Any], directory: Path, on_progress: OnProgress) ->
         rollout = Rollout(envs, EpisodeSeeds(TRAINING, config.seed), learner.spec)
         evaluation, greedy_return = Evaluation(config, evaluation_envs), None
         meters, log_due, eval_due = Meters(), Every(config.log_every), Every(config.eval_every)
-        run = stack.enter_context(Run(directory, config.to_json()))
+        save_due = EverySeconds(config.save_every)
+        # All that the run's future depends on.
+        parts = {"learner": learner, "updates": updates, "store": store, "rollout": rollout, "policy": policy}
+        parts |= {"meters": meters, "log_due": log_due, "eval_due": eval_due}
+        run = stack.enter_context(Run(directory, config.to_json(), resume=resume))
+        counters = Counters() if state is None else restore(parts, run, state)
         stop = stack.enter_context(stop_on_signal())
-        counters = Counters()
 
         while counters.env_steps < config.steps and not stop.is_set():
             schedule = policy.schedule(rollout.env_steps)
@@ -73,9 +85,13 @@ def train(config: TrainConfig[Any], directory: Path, on_progress: OnProgress) ->
                 greedy_return = metrics["greedy_return"]
                 run.log(counters, metrics)
                 run.checkpoint(counters, learner.networks.state_dict())
+            if save_due():
+                meters.add(*updates.finish())
+                save(parts, run, counters)
             on_progress(counters, greedy_return)
 
-        updates.finish()
+        meters.add(*updates.finish())
+        save(parts, run, counters)
         run.checkpoint(counters, learner.networks.state_dict())
         if config.store_replay and (held := store.episodes()) is not None:
             save_episodes(held, directory / REPLAY)

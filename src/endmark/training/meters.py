@@ -3,10 +3,26 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
+
+
+class EverySeconds:
+    """True whenever so many seconds have passed since it was last true."""
+
+    def __init__(self, period: float) -> None:
+        self.period, self._last = period, time.monotonic()
+
+    def __call__(self) -> bool:
+        """Whether it is due now."""
+        now = time.monotonic()
+        if now - self._last < self.period:
+            return False
+        self._last = now
+        return True
 
 
 class Every:

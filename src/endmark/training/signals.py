@@ -8,9 +8,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 
+def _signals() -> list[signal.Signals]:
+    names = "SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1"  # Windows has the first two alone
+    return [getattr(signal, name) for name in names if hasattr(signal, name)]
+
+
 @contextmanager
 def stop_on_signal() -> Iterator[threading.Event]:
-    """An event that the first Ctrl-C or SIGTERM sets; the second has its usual effect.
+    """An event that the first of these signals sets; a second has its usual effect.
+
+    SIGINT (Ctrl-C), SIGTERM, SIGHUP (the terminal was closed), SIGUSR1 (a batch scheduler's warning).
 
     Python runs the handler between two bytecodes, so an update is not cut in the middle. Outside the main
     thread, where signals cannot be handled, the event stays unset.
@@ -19,7 +26,7 @@ def stop_on_signal() -> Iterator[threading.Event]:
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
-    usual = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    usual = {number: signal.getsignal(number) for number in _signals()}
 
     def handle(number: int, _frame: object) -> None:
         stop.set()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -25,6 +26,14 @@ class InTurn:
         self.learner, self.actor, self.begun = learner, learner.actor, learner.updates
         self.device = next(learner.actor.parameters()).device
         self._metrics: list[Metrics] = []
+
+    def state_dict(self) -> dict[str, Any]:
+        """The number of updates so far."""
+        return {"begun": self.begun}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a `state_dict`."""
+        self.begun = int(state["begun"])
 
     def begin(self, batch: EpisodeBatch) -> None:
         """Update."""
@@ -53,6 +62,15 @@ class Overlapped:
         self.device = next(learner.actor.parameters()).device
         self._thread = ThreadPoolExecutor(1, "update", torch.set_num_threads, (threads,))
         self._pending: list[Future[dict[str, Tensor]]] = []
+
+    def state_dict(self) -> dict[str, Any]:
+        """The number of updates so far, and the weights that act. No update may be pending."""
+        return {"begun": self.begun, "actor": self.actor.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a `state_dict`."""
+        self.begun = int(state["begun"])
+        self.actor.load_state_dict(state["actor"])
 
     def begin(self, batch: EpisodeBatch) -> None:
         """Put an update in the queue."""
