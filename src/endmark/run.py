@@ -61,6 +61,12 @@ class Run:
         self._begin = time.monotonic()
         self._tensorboard = None if resume else _tensorboard(directory)
 
+    def mark_inexact(self) -> None:
+        """Note in config.json that the run went on otherwise than it would have without a stop."""
+        config = json.loads((self.directory / CONFIG).read_text(encoding="utf-8"))
+        config["made_with"]["exact"] = False
+        _replace(self.directory / CONFIG, json.dumps(config, indent=2))
+
     def state_dict(self) -> dict[str, Any]:
         """How far `metrics.jsonl` is, in bytes, and the seconds so far."""
         return {"metrics_bytes": self._metrics.tell(), "seconds": time.monotonic() - self._begin}

@@ -15,7 +15,16 @@ import torch
 
 from endmark.episodes import EpisodeBatch, EpisodeSpec, Field
 from endmark.policies import EpsilonGreedy, Policy, SoftmaxPolicy
-from endmark.rollout import EpisodeSeeds, InProcess, Rollout, VectorEnv, Workers, WorkerWarning, play
+from endmark.rollout import (
+    EpisodeSeeds,
+    InProcess,
+    ReplayWarning,
+    Rollout,
+    VectorEnv,
+    Workers,
+    WorkerWarning,
+    play,
+)
 from support.actors import make_actor
 from support.helpers import assert_same_episodes
 from support.losing import Losing
@@ -184,16 +193,31 @@ def test_a_worker_that_fails_while_it_plays_again_costs_its_episode_and_no_more(
         assert others <= set(ended)
 
 
-def test_an_episode_that_goes_another_way_is_refused() -> None:
+@pytest.mark.parametrize("how", ["ends early", "other frames"])
+def test_an_episode_that_cannot_be_played_again_is_dropped_and_said(how: str) -> None:
     """An environment whose episodes are not functions of seed and actions cannot go on where it was."""
-    state = state_of(Rollout(in_process(2), SmallSeeds(3)), 4)
+    state = state_of(Rollout(in_process(3), SmallSeeds(3)), 4)
+    assert Rollout(in_process(3), SmallSeeds(3)).exact
     episode = next(e for e in state["running"] if len(e["steps"]["actions"]) > 1)
-    shorter = next(s for s in range(episode["seed"] % 3, 50, 3) if length_of(s) == 1)  # with the same actions
-    envs = in_process(2)
-    rollout = Rollout(envs, SmallSeeds(3))
-    episode["seed"] = shorter
-    with pytest.raises(ValueError, match=rf"environment {episode['env']}: .* played again ended at step 0"):
+    same_actions = range(episode["seed"] % 3, 200, 3)
+    taken = len(episode["steps"]["actions"])
+    fits = {"ends early": lambda s: length_of(s) == 1, "other frames": lambda s: length_of(s) > taken + 1}[
+        how
+    ]
+    episode["seed"] = next(s for s in same_actions if fits(s) and s != episode["seed"])
+    rollout = Rollout(in_process(3), SmallSeeds(3))
+    with pytest.warns(ReplayWarning, match=rf"environments \[{episode['env']}\]: .* not the same") as warned:
         rollout.load_state_dict(state)
+    assert len(warned) == 1
+    assert not rollout.exact
+    running = {e["env"]: e for e in rollout.state_dict()["running"]}
+    assert len(running[episode["env"]]["steps"]["actions"]) == 0
+    for e in state["running"]:
+        if e is not episode:
+            assert running[e["env"]]["seed"] == e["seed"]
+            assert len(running[e["env"]]["steps"]["actions"]) == len(e["steps"]["actions"])
+    for episodes, seeds, *_ in collect(rollout, ByObservation(), 12):
+        assert_same_episodes(episodes, play(in_process(1), ByObservation(), seeds))
 
 
 def test_a_state_of_another_number_of_environments_is_refused() -> None:

@@ -2,7 +2,7 @@
 
 from endmark.rollout.in_process import InProcess
 from endmark.rollout.process import WorkerError, WorkerWarning
-from endmark.rollout.rollout import Rollout, play
+from endmark.rollout.rollout import ReplayWarning, Rollout, play
 from endmark.rollout.seeds import EpisodeSeeds
 from endmark.rollout.summary import Summary, episode_returns, summarise
 from endmark.rollout.vector import VectorEnv
@@ -11,6 +11,7 @@ from endmark.rollout.workers import Workers
 __all__ = [
     "EpisodeSeeds",
     "InProcess",
+    "ReplayWarning",
     "Rollout",
     "Summary",
     "VectorEnv",

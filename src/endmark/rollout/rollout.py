@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
@@ -18,6 +19,10 @@ from endmark.rollout.vector import VectorEnv
 Outputs = Mapping[str, npt.NDArray[Any]]
 
 
+class ReplayWarning(UserWarning):
+    """A running episode could not be played again as it was."""
+
+
 class Rollout:
     """Plays K environments side by side, and hands over every episode whole when it has ended.
 
@@ -28,6 +33,7 @@ class Rollout:
     retry: play a lost episode again from its seed, rather than drop it.
 
     env_steps: all steps taken, also those of episodes that are still running or were lost.
+    exact: False once a running episode could not be played again (`load_state_dict`).
     episodes: those handed over. ended_seeds: the seeds of those that the last `collect` handed over.
     """
 
@@ -41,6 +47,7 @@ class Rollout:
     ) -> None:
         self.env_steps = 0
         self.episodes = 0
+        self.exact = True
         self.ended_seeds: list[int] = []
         self.spec = spec or envs.spec
         self._envs, self._seeds, self._retry = envs, seeds, retry
@@ -93,7 +100,9 @@ class Rollout:
         running: list[dict[str, Any]] = []
         for k, seed in enumerate(self._seed_of):
             if seed is not None:
-                running.append({"env": k, "seed": seed, "steps": self._builders[k].steps(self._from_policy)})
+                builder = self._builders[k]
+                steps = builder.steps(self._from_policy)
+                running.append({"env": k, "seed": seed, "steps": steps, "checksum": builder.checksum()})
         seeds = self._seeds.state_dict() if isinstance(self._seeds, EpisodeSeeds) else {}
         return {
             "seeds": seeds,
@@ -106,8 +115,9 @@ class Rollout:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a `state_dict`: the running episodes are played again from their seeds.
 
-        One that is lost on the way makes way for another, as always; with `retry` it begins anew. ValueError
-        if one ends early, since then it is not a function of its seed and the actions.
+        One that is lost on the way makes way for another, as always; with `retry` it begins anew. So does one
+        that gives other frames or rewards than before, or ends early: it is no function of its seed and the
+        actions. A `ReplayWarning` says so, and `exact` is False from then on.
         """
         n_envs = len(self._running)
         if len(state["first"]) != n_envs:
@@ -118,6 +128,7 @@ class Rollout:
             self._seeds.load_state_dict(state["seeds"])
         seeds = {int(episode["env"]): int(episode["seed"]) for episode in state["running"]}
         steps = {int(episode["env"]): episode["steps"] for episode in state["running"]}
+        checksums = {int(episode["env"]): int(episode["checksum"]) for episode in state["running"]}
         self._start(seeds, range(n_envs))
         while True:
             self._see_first_frames()
@@ -130,22 +141,32 @@ class Rollout:
             steps = {k: played for k, played in steps.items() if k not in lost}
             self._start(others | self._draw(lost), range(n_envs))
         self._first[:] = [first or k not in steps for k, first in enumerate(state["first"])]
+        other = [k for k in steps if checksums[k] not in (0, self._builders[k].checksum())]
+        if other:
+            self.exact = False
+            warnings.warn(
+                f"environments {other}: their running episodes were not the same when played again, and are "
+                f"dropped: the run goes on, but not exactly as it would have",
+                ReplayWarning,
+                stacklevel=2,
+            )
+            self._begin(other)
         self.env_steps, self.episodes = int(state["env_steps"]), int(state["episodes"])
 
     def _play_again(self, steps: Mapping[int, Outputs]) -> list[int]:
         """Do once more what the policy did in these environments; those where the episode was lost."""
         lost: list[int] = []
+        over: list[int] = []  # also those that ended, which they did not before
         lengths = {k: len(played["actions"]) for k, played in steps.items()}
         for t in range(max(lengths.values(), default=0)):
-            again = [t < lengths.get(k, 0) and k not in lost for k in range(len(self._running))]
+            again = [t < lengths.get(k, 0) and k not in over for k in range(len(self._running))]
             outputs = {name: self._zeros(name) for name in self._from_policy}
             for k in np.flatnonzero(again).tolist():
                 for name, rows in outputs.items():
                     rows[k] = steps[k][name][t]
-            for k in self._act(outputs, again)[1]:
-                if self._seed_of[k] is None:
-                    raise ValueError(f"environment {k}: an episode played again ended at step {t}")
-                lost.append(k)
+            free = self._act(outputs, again)[1]
+            over += free
+            lost += [k for k in free if self._seed_of[k] is not None]
         return lost
 
     def _zeros(self, name: str) -> npt.NDArray[Any]:

@@ -63,6 +63,8 @@ def train(
         parts |= {"meters": meters, "log_due": log_due, "eval_due": eval_due}
         run = stack.enter_context(Run(directory, config.to_json(), resume=resume))
         counters = Counters() if state is None else restore(parts, run, state)
+        if not rollout.exact:
+            run.mark_inexact()
         stop = stack.enter_context(stop_on_signal())
 
         while counters.env_steps < config.steps and not stop.is_set():
