@@ -201,10 +201,9 @@ def test_an_episode_that_cannot_be_played_again_is_dropped_and_said(how: str) ->
     episode = next(e for e in state["running"] if len(e["steps"]["actions"]) > 1)
     same_actions = range(episode["seed"] % 3, 200, 3)
     taken = len(episode["steps"]["actions"])
-    fits = {"ends early": lambda s: length_of(s) == 1, "other frames": lambda s: length_of(s) > taken + 1}[
-        how
-    ]
-    episode["seed"] = next(s for s in same_actions if fits(s) and s != episode["seed"])
+    early = [s for s in same_actions if length_of(s) == 1]
+    longer = [s for s in same_actions if length_of(s) > taken + 1 and s != episode["seed"]]
+    episode["seed"] = early[0] if how == "ends early" else longer[0]
     rollout = Rollout(in_process(3), SmallSeeds(3))
     with pytest.warns(ReplayWarning, match=rf"environments \[{episode['env']}\]: .* not the same") as warned:
         rollout.load_state_dict(state)
