@@ -211,5 +211,5 @@ def _environments(n: int) -> tuple[str, list[Environment]]:
 
 def _learner(env: Environment, quick: bool) -> QLearner:
     torch.manual_seed(0)
-    config = QMIXConfig(hidden_size=8 if quick else 64, standardise_reward=False)
+    config = QMIXConfig(hidden_size=8 if quick else 64, normalise_reward="none")
     return QLearner(env.spec, config)

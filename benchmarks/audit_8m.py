@@ -56,7 +56,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
-    learner = QLearner(SPEC, QMIXConfig(standardise_reward=False))
+    learner = QLearner(SPEC, QMIXConfig(normalise_reward="none"))
     batch = episodes()
     if options.padded:
         padded = batch.to_padded(SPEC.episode_limit)

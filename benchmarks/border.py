@@ -26,7 +26,7 @@ def baseline_of(learner: QLearner) -> BaselineLearner:
     config, spec = learner.config, learner.spec
     if not isinstance(config, QMIXConfig) or not isinstance(learner.online["mixer"], QMIXMixer):
         raise ValueError("the baseline is QMIX: given a learner with another mixer")
-    if config.target_update != "soft" or config.standardise_reward:
+    if config.target_update != "soft" or config.normalise_reward != "none":
         raise ValueError("the baseline has a soft target update and plain rewards")
     if isinstance(learner.actor.agent, FeedForwardAgent | IndependentAgents):
         raise ValueError("the baseline's agents share one recurrent network")

@@ -40,7 +40,7 @@ def make_learner(shape: Shape, device: str = "cpu") -> QLearner:
         hidden_size=shape.hidden_size,
         mixer_embed_size=shape.embed_size,
         mixer_hyper_size=shape.hyper_size,
-        standardise_reward=False,
+        normalise_reward="none",
     )
     return QLearner(shape.spec(), config, device)
 

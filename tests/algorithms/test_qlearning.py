@@ -30,7 +30,7 @@ from support.padded_oracle import padded_loss, perturb
 
 Mixing = Literal["iql", "vdn", "qmix"]
 MIXINGS: tuple[Mixing, ...] = ("iql", "vdn", "qmix")
-PLAIN: dict[str, Any] = {"td_lambda": 0.6, "standardise_reward": False, "hidden_size": 12}
+PLAIN: dict[str, Any] = {"td_lambda": 0.6, "normalise_reward": "none", "hidden_size": 12}
 MIXER: dict[str, Any] = {"mixer_embed_size": 5, "mixer_hyper_size": 7}
 
 
@@ -123,7 +123,7 @@ def test_the_padded_loss_agrees_on_other_batches_and_options(seed: int) -> None:
         "agent_id": seed % 4 < 2,
         "agent": "feedforward" if seed % 3 == 1 else "gru",
         "share_parameters": seed % 3 != 2,
-        "standardise_reward": True,
+        "normalise_reward": "standardise",
         "td_lambda": 0.3,
     }
     for mixing in MIXINGS:
@@ -208,7 +208,7 @@ def test_garbage_in_the_step_fields_of_final_frames_changes_no_bit(
     final = final_frames(batch)
     assert not batch["reward"][final].isfinite().all()
     assert not torch.equal(batch["actions"][final], other["actions"][final])
-    learner = make_learner(mixing, batch.spec, standardise_reward=True)
+    learner = make_learner(mixing, batch.spec, normalise_reward="standardise")
     twin = copy.deepcopy(learner)
     first, second = learner.update(batch), twin.update(other)
     for name, value in first.items():
@@ -288,7 +288,7 @@ def test_the_loss_weighs_every_step_alike(mixing: Mixing) -> None:
 def test_loss_is_pure(mixing: Mixing) -> None:
     batch = random_batch(8)
     fields = {name: tensor.clone() for name, tensor in batch.fields.items()}
-    learner = make_learner(mixing, batch.spec, standardise_reward=True)
+    learner = make_learner(mixing, batch.spec, normalise_reward="standardise")
     learner.update(batch)  # so that there is an optimiser state, and moments to standardise with
     optimiser = copy.deepcopy(learner.optimiser.state_dict())
     before, generator = snapshot(learner), torch.get_rng_state()
@@ -390,7 +390,7 @@ def test_updates_fit_rewards(mixing: Mixing) -> None:
 @pytest.mark.parametrize("reward_per_agent", [False, True])
 def test_reward_moments_are_those_of_real_steps(mixing: Mixing, reward_per_agent: bool) -> None:
     spec = make_spec(reward_per_agent=reward_per_agent)
-    learner = make_learner(mixing, spec, standardise_reward=True)
+    learner = make_learner(mixing, spec, normalise_reward="standardise")
     seen: list[float] = []
     for seed in range(5):
         batch = random_batch(20 + seed, spec=spec)
@@ -411,7 +411,7 @@ def test_reward_moments_are_those_of_real_steps(mixing: Mixing, reward_per_agent
 
 def test_standardised_rewards_enter_the_loss() -> None:
     batch = random_batch(12)
-    learner = make_learner("vdn", batch.spec, standardise_reward=True)
+    learner = make_learner("vdn", batch.spec, normalise_reward="standardise")
     plain = make_learner("vdn", batch.spec)
     # Before any update nothing was seen, and the reward is taken as it is.
     assert torch.equal(learner.loss(batch)["loss"], plain.loss(batch)["loss"])
@@ -449,7 +449,7 @@ def test_running_moments_of_a_constant_stay_finite() -> None:
 
 def test_moments_survive_a_checkpoint() -> None:
     batch = random_batch(13)
-    learner = make_learner("qmix", batch.spec, standardise_reward=True)
+    learner = make_learner("qmix", batch.spec, normalise_reward="standardise")
     learner.update(batch)
     other = QLearner(batch.spec, learner.config)
     other.load_state_dict(learner.state_dict())

@@ -78,7 +78,7 @@ VARIANTS = [
 @pytest.mark.parametrize("layout", ["ragged", "padded"])
 @pytest.mark.parametrize(("name", "settings"), VARIANTS)
 def test_no_leak_and_no_coupling(name: str, settings: dict[str, Any], layout: str) -> None:
-    plain = {"standardise_reward": False} if name in VALUE_BASED else {"normalise_advantage": False}
+    plain = {"normalise_reward": "none"} if name in VALUE_BASED else {"normalise_advantage": False}
     for seed, (state, per_agent) in enumerate(itertools.product([True, False], repeat=2)):
         spec = spec_of(state=state, reward_per_agent=per_agent)
         learner = learner_of(name, spec, seed=seed, **plain, **settings)
@@ -89,7 +89,7 @@ def test_no_leak_and_no_coupling(name: str, settings: dict[str, Any], layout: st
 @pytest.mark.parametrize("layout", ["ragged", "padded"])
 @pytest.mark.parametrize("name", VALUE_BASED)
 def test_rewards_standardised_by_earlier_batches_couple_nothing(name: str, layout: str) -> None:
-    learner = learner_of(name, spec_of(state=True, reward_per_agent=False), standardise_reward=True)
+    learner = learner_of(name, spec_of(state=True, reward_per_agent=False), normalise_reward="standardise")
     assert isinstance(learner, QLearner)
     learner.reward_moments.add(torch.randn(50) * 3 + 1)
     assert_clean(audit(case_of(learner, layout, 3), quick=True), layout)
@@ -98,7 +98,7 @@ def test_rewards_standardised_by_earlier_batches_couple_nothing(name: str, layou
 @pytest.mark.parametrize("name", VALUE_BASED)
 def test_monte_carlo_targets_are_told_to_bootstrap_at_cuts(name: str) -> None:
     learner = learner_of(
-        name, spec_of(state=True, reward_per_agent=False), td_lambda=1.0, standardise_reward=False
+        name, spec_of(state=True, reward_per_agent=False), td_lambda=1.0, normalise_reward="none"
     )
     assert_clean(audit(case_of(learner, "ragged", 1)), "ragged")
 
@@ -115,7 +115,7 @@ def test_the_audit_sees_a_bug_put_into_the_learner() -> None:
     """So that the clean reports above mean something: the same learner with a termination forgotten."""
     spec = spec_of(state=True, reward_per_agent=False)
     for name, settings in [
-        ("qmix", {"standardise_reward": False}),
+        ("qmix", {"normalise_reward": "none"}),
         ("mappo", {"normalise_advantage": False}),
     ]:
         learner = learner_of(name, spec, **settings)

@@ -86,7 +86,7 @@ WRONG: dict[str, Patch] = {
 @pytest.mark.parametrize("patch", WRONG.values(), ids=WRONG.keys())
 def test_whatever_is_wrong_is_refused(patch: Patch, monkeypatch: pytest.MonkeyPatch) -> None:
     batch = random_batch(2, n_episodes=7)
-    config = QMIXConfig(hidden_size=8, mixer_embed_size=4, mixer_hyper_size=6, standardise_reward=False)
+    config = QMIXConfig(hidden_size=8, mixer_embed_size=4, mixer_hyper_size=6, normalise_reward="none")
     check_update(QLearner(batch.spec, config), batch)
     patch(monkeypatch)
     with pytest.raises(Disagreement, match=r"not timed|shapes"):
@@ -140,7 +140,7 @@ def test_the_same_is_the_same() -> None:
 
 def test_no_unit_stands_at_a_corner() -> None:
     batch = random_batch(1, n_episodes=7)
-    learner = QLearner(batch.spec, QMIXConfig(hidden_size=8, standardise_reward=False))
+    learner = QLearner(batch.spec, QMIXConfig(hidden_size=8, normalise_reward="none"))
     with torch.no_grad():
         frame = batch.obs[3, 1]
         agent, mixer = learner.actor.agent, learner.online["mixer"]
@@ -161,7 +161,7 @@ def test_no_unit_stands_at_a_corner() -> None:
 
 def test_no_two_actions_are_tied_for_the_best() -> None:
     batch = random_batch(1, n_episodes=7)
-    learner = QLearner(batch.spec, QMIXConfig(hidden_size=8, standardise_reward=False))
+    learner = QLearner(batch.spec, QMIXConfig(hidden_size=8, normalise_reward="none"))
     with torch.no_grad():
         for parameter in cast(LinearHead, learner.actor.head).parameters():
             parameter.mul_(1e-3)  # so that many are within the margin

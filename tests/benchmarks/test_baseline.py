@@ -24,7 +24,7 @@ SIZES: dict[str, Any] = {
     "hidden_size": 8,
     "mixer_embed_size": 4,
     "mixer_hyper_size": 6,
-    "standardise_reward": False,
+    "normalise_reward": "none",
 }
 
 
@@ -158,11 +158,11 @@ def test_an_actor_explores_legally() -> None:
     ("config", "what"),
     [
         (VDNConfig(), "mixer"),
-        (QMIXConfig(target_update="hard", standardise_reward=False), "target update"),
+        (QMIXConfig(target_update="hard", normalise_reward="none"), "target update"),
         (QMIXConfig(), "rewards"),
-        (QMIXConfig(last_action=False, standardise_reward=False), "last action"),
-        (QMIXConfig(agent="feedforward", standardise_reward=False), "recurrent"),
-        (QMIXConfig(share_parameters=False, standardise_reward=False), "share"),
+        (QMIXConfig(last_action=False, normalise_reward="none"), "last action"),
+        (QMIXConfig(agent="feedforward", normalise_reward="none"), "recurrent"),
+        (QMIXConfig(share_parameters=False, normalise_reward="none"), "share"),
     ],
 )
 def test_a_learner_that_it_cannot_copy_is_refused(config: QLearningConfig, what: str) -> None:

@@ -61,7 +61,7 @@ def padded_loss(learner: QLearner, padded: Mapping[str, Tensor]) -> Tensor:
             with torch.no_grad():
                 target_max = qmix(cast(QMIXMixer, learner.target["mixer"]), target_max, state[:, 1:])
 
-    if config.standardise_reward:
+    if config.normalise_reward != "none":
         moments = learner.reward_moments
         std = (moments.squares / moments.count).sqrt()
         reward = ((reward - moments.mean) / std).to(chosen.dtype)

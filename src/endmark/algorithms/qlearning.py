@@ -62,8 +62,9 @@ class QLearningConfig:
     """Hard: updates between two copies."""
     max_grad_norm: float = 10.0
     """Gradients with a larger norm are scaled down to it."""
-    standardise_reward: bool = True
-    """Subtract the mean of all rewards seen at real steps and divide by their standard deviation."""
+    normalise_reward: Literal["none", "scale", "standardise"] = "scale"
+    """By the rewards of all real steps so far: divide by their root mean square, which leaves the order of
+    policies as it is; or subtract their mean and divide by their deviation, which may not."""
     agent: AgentKind = "gru"
     """The agents' network: with a memory (gru), or without (feedforward)."""
     hidden_size: int = 64
@@ -91,6 +92,10 @@ class QLearningConfig:
         check_positive(self, "lr", "target_period", "max_grad_norm", "hidden_size")
         if self.target_update not in ("soft", "hard"):
             raise ValueError(f"target_update: given {self.target_update!r}, want 'soft' or 'hard'")
+        if self.normalise_reward not in (wants := ("none", "scale", "standardise")):
+            raise ValueError(
+                f"normalise_reward: given {self.normalise_reward!r}, want one of {', '.join(wants)}"
+            )
 
     def mixer(self, spec: EpisodeSpec) -> Mixer | None:
         """From the agents' values to the team's; None where each stands alone."""
@@ -206,7 +211,9 @@ class QLearner:
         else:
             counted, discount = alive, batch.agent_discount(self.config.gamma)
         reward = self._reward(batch)
-        if self.config.standardise_reward:
+        if self.config.normalise_reward == "scale":
+            reward = self.reward_moments.scale(reward)
+        elif self.config.normalise_reward == "standardise":
             reward = self.reward_moments.standardise(reward)
         target = lambda_return(reward, discount, next_q, batch.lengths, self.config.td_lambda)
         td_error = target - q_taken
@@ -221,7 +228,7 @@ class QLearner:
 
     def update(self, batch: EpisodeBatch) -> dict[str, Tensor]:
         """One optimiser step."""
-        if self.config.standardise_reward:
+        if self.config.normalise_reward != "none":
             reward = self._reward(batch)
             counted = reward if "mixer" in self.online else reward[batch.alive[batch.step_frames]]
             self.reward_moments.add(counted)

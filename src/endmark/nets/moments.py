@@ -35,6 +35,16 @@ class RunningMoments(nn.Module):
         std = (self.squares / self.count.clamp(min=1)).sqrt().clamp(min=1e-6)
         return torch.where(self.count > 0, std, 1.0)
 
+    @property
+    def rms(self) -> Tensor:
+        """The root of the mean square, at least 1e-6; 1 before anything was added."""
+        rms = (self.squares / self.count.clamp(min=1) + self.mean.square()).sqrt().clamp(min=1e-6)
+        return torch.where(self.count > 0, rms, 1.0)
+
+    def scale(self, values: Tensor) -> Tensor:
+        """values / rms; unchanged before anything was added."""
+        return (values / self.rms).to(values.dtype)
+
     def standardise(self, values: Tensor) -> Tensor:
         """(values - mean) / std; unchanged before anything was added."""
         return ((values - self.mean) / self.std).to(values.dtype)
