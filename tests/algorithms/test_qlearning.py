@@ -123,7 +123,7 @@ def test_the_padded_loss_agrees_on_other_batches_and_options(seed: int) -> None:
         "agent_id": seed % 4 < 2,
         "agent": "feedforward" if seed % 3 == 1 else "gru",
         "share_parameters": seed % 3 != 2,
-        "normalise_reward": "standardise",
+        "normalise_reward": "standardise" if seed % 2 else "scale",
         "td_lambda": 0.3,
     }
     for mixing in MIXINGS:
@@ -383,7 +383,7 @@ def test_updates_fit_rewards(mixing: Mixing) -> None:
     assert last < 0.2 * first
 
 
-# --- reward standardisation ---
+# --- reward normalisation ---
 
 
 @pytest.mark.parametrize("mixing", MIXINGS)
@@ -409,16 +409,18 @@ def test_reward_moments_are_those_of_real_steps(mixing: Mixing, reward_per_agent
         np.testing.assert_allclose(float(moments.squares / moments.count), np.var(seen), rtol=1e-5)
 
 
-def test_standardised_rewards_enter_the_loss() -> None:
+@pytest.mark.parametrize("how", ["scale", "standardise"])
+def test_normalised_rewards_enter_the_loss(how: str) -> None:
     batch = random_batch(12)
-    learner = make_learner("vdn", batch.spec, normalise_reward="standardise")
+    learner = make_learner("vdn", batch.spec, normalise_reward=how)
     plain = make_learner("vdn", batch.spec)
     # Before any update nothing was seen, and the reward is taken as it is.
     assert torch.equal(learner.loss(batch)["loss"], plain.loss(batch)["loss"])
     reward = batch.steps("reward")
     learner.reward_moments.add(reward)
     scaled = batch["reward"].clone()
-    scaled[batch.step_frames] = (reward - reward.mean()) / reward.std(correction=0)
+    standardised = (reward - reward.mean()) / reward.std(correction=0)
+    scaled[batch.step_frames] = reward / reward.square().mean().sqrt() if how == "scale" else standardised
     by_hand = EpisodeBatch(
         batch.spec, {**batch.fields, "reward": scaled}, batch.lengths, batch.terminated, checked=True
     )
@@ -437,6 +439,7 @@ def test_running_moments_against_numpy() -> None:
         seen = np.append(seen, chunk)
         np.testing.assert_allclose(float(moments.mean), seen.mean(), rtol=1e-12)
         np.testing.assert_allclose(float(moments.squares / moments.count), seen.var(), rtol=1e-4, atol=1e-12)
+    np.testing.assert_allclose(float(moments.rms), np.sqrt((seen**2).mean()), rtol=1e-9)
     standardised = moments.standardise(torch.from_numpy(seen))
     np.testing.assert_allclose(standardised, (seen - seen.mean()) / seen.std(), rtol=1e-4, atol=1e-4)
 
@@ -445,6 +448,7 @@ def test_running_moments_of_a_constant_stay_finite() -> None:
     moments = RunningMoments()
     moments.add(torch.full((5,), 2.0))
     assert torch.equal(moments.standardise(torch.full((3,), 2.0)), torch.zeros(3))
+    assert torch.equal(moments.scale(torch.full((3,), 2.0)), torch.ones(3)), "a reward of 1 a step stays one"
 
 
 def test_moments_survive_a_checkpoint() -> None:
@@ -485,6 +489,8 @@ def test_a_misspelt_word_is_not_taken_for_another() -> None:
     # Seen by the shape checker in the tests, by the class itself otherwise.
     with pytest.raises((ValueError, TypeCheckError), match="Soft"):
         QMIXConfig(target_update="Soft")  # type: ignore[arg-type]
+    with pytest.raises((ValueError, TypeCheckError), match="sometimes"):
+        QMIXConfig(normalise_reward="sometimes")  # type: ignore[arg-type]
 
 
 def test_the_limits_of_what_makes_sense_are_taken() -> None:

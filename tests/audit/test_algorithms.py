@@ -87,9 +87,10 @@ def test_no_leak_and_no_coupling(name: str, settings: dict[str, Any], layout: st
 
 
 @pytest.mark.parametrize("layout", ["ragged", "padded"])
+@pytest.mark.parametrize("how", ["scale", "standardise"])
 @pytest.mark.parametrize("name", VALUE_BASED)
-def test_rewards_standardised_by_earlier_batches_couple_nothing(name: str, layout: str) -> None:
-    learner = learner_of(name, spec_of(state=True, reward_per_agent=False), normalise_reward="standardise")
+def test_rewards_normalised_by_earlier_batches_couple_nothing(name: str, how: str, layout: str) -> None:
+    learner = learner_of(name, spec_of(state=True, reward_per_agent=False), normalise_reward=how)
     assert isinstance(learner, QLearner)
     learner.reward_moments.add(torch.randn(50) * 3 + 1)
     assert_clean(audit(case_of(learner, layout, 3), quick=True), layout)

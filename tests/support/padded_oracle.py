@@ -61,10 +61,12 @@ def padded_loss(learner: QLearner, padded: Mapping[str, Tensor]) -> Tensor:
             with torch.no_grad():
                 target_max = qmix(cast(QMIXMixer, learner.target["mixer"]), target_max, state[:, 1:])
 
-    if config.normalise_reward != "none":
-        moments = learner.reward_moments
-        std = (moments.squares / moments.count).sqrt()
-        reward = ((reward - moments.mean) / std).to(chosen.dtype)
+    moments = learner.reward_moments
+    variance = moments.squares / moments.count.clamp(min=1)
+    if config.normalise_reward == "standardise" and moments.count > 0:
+        reward = ((reward - moments.mean) / variance.sqrt()).to(chosen.dtype)
+    elif config.normalise_reward == "scale" and moments.count > 0:
+        reward = (reward / (variance + moments.mean**2).sqrt()).to(chosen.dtype)
     targets = lambda_returns(reward, target_max, goes_on, mask, config.gamma, config.td_lambda)
     td_error = chosen - targets.detach()
     masked = torch.where(counted, td_error, torch.zeros_like(td_error))

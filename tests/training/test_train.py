@@ -179,7 +179,13 @@ def test_load_gives_the_same_learner_and_configuration(tmp_path: Path) -> None:
 def test_every_option_round_trips(tmp_path: Path) -> None:
     """Also those that are not their default."""
     values: dict[type, Any] = {int: 3, float: 0.125, type(None): 0.25}
-    words = {"target_update": "hard", "agent": "feedforward", "critic": "own", "reward": "agent"}
+    words = {
+        "normalise_reward": "none",
+        "target_update": "hard",
+        "agent": "feedforward",
+        "critic": "own",
+        "reward": "agent",
+    }
     wide = {"replay_frames": 2100}
     for name, kind in ALGORITHMS.items():
         options: dict[str, Any] = {
