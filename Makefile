@@ -6,7 +6,8 @@ SEED ?= 0
 TRAIN_STEPS ?= 80000
 RUN_DIR ?= runs/lbf-qmix-seed$(SEED)
 # The README's demonstration. What differs from the defaults, and why: docs/decisions/0006-demonstration.md
-LBF := --env lbforaging:Foraging-5x5-2p-1f-v3 --gamma 0.95 --lr 1e-3 --replay-frames 30000
+LBF := --env lbforaging:Foraging-5x5-2p-1f-v3 --gamma 0.95 --td-lambda 0.9 --lr 1e-3 \
+       --normalise-reward scale --replay-frames 30000
 
 .PHONY: train test lint types contracts unit seeds learning kill-test audit-rates bench sanitize clean
 

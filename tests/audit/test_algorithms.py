@@ -115,10 +115,11 @@ def test_normalised_advantages_couple_episodes_and_nothing_else_is_found(name: s
 def test_the_audit_sees_a_bug_put_into_the_learner() -> None:
     """So that the clean reports above mean something: the same learner with a termination forgotten."""
     spec = spec_of(state=True, reward_per_agent=False)
-    for name, settings in [
+    plain: list[tuple[str, dict[str, Any]]] = [
         ("qmix", {"normalise_reward": "none"}),
         ("mappo", {"normalise_advantage": False}),
-    ]:
+    ]
+    for name, settings in plain:
         learner = learner_of(name, spec, **settings)
         batch = EpisodeBatch.from_padded(hard_batch(learner.spec, 0), learner.spec)
 

@@ -36,7 +36,7 @@ class QLearningConfig:
 
     gamma: float = 0.99
     """Discount of a step's future."""
-    td_lambda: float = 0.9
+    td_lambda: float = 0.6
     """Mix of n-step returns in the target: 0 is the one-step target, 1 the Monte Carlo return."""
     lr: float = 5e-4
     """Adam's learning rate."""
@@ -62,7 +62,7 @@ class QLearningConfig:
     """Hard: updates between two copies."""
     max_grad_norm: float = 10.0
     """Gradients with a larger norm are scaled down to it."""
-    normalise_reward: Literal["none", "scale", "standardise"] = "scale"
+    normalise_reward: Literal["none", "scale", "standardise"] = "none"
     """By the rewards of all real steps so far: divide by their root mean square, which leaves the order of
     policies as it is; or subtract their mean and divide by their deviation, which may not."""
     agent: AgentKind = "gru"
