@@ -35,9 +35,9 @@ RUNS = {
 SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1]
 
 
-def start(command: str) -> subprocess.Popen[str]:
+def start(command: str, *paths: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "endmark", *command.split()],
+        [sys.executable, "-m", "endmark", *command.split(), *map(str, paths)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -50,8 +50,8 @@ def finish(process: subprocess.Popen[str]) -> None:
     assert process.returncode == 0, err
 
 
-def arguments(name: str, directory: Path) -> str:
-    return f"train {RUNS[name]} {SMALL} --seed 1 --final-episodes 2 --save-every 0.02 --run-dir {directory}"
+def arguments(name: str) -> str:
+    return f"train {RUNS[name]} {SMALL} --seed 1 --final-episodes 2 --save-every 0.02 --run-dir"
 
 
 def lines_of(directory: Path) -> list[dict[str, float | None]]:
@@ -78,32 +78,35 @@ def assert_same_run(given: Path, want: Path) -> None:
 @pytest.mark.parametrize("name", RUNS if WHOLE else ["qmix", "both"])
 def test_a_run_that_is_killed_again_and_again_ends_as_one_that_never_was(name: str, tmp_path: Path) -> None:
     moments = random.Random(name)
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    whole = tmp_path / "whole"
     began = time.monotonic()
-    finish(start(arguments(name, whole)))
+    finish(start(arguments(name), whole))
     seconds = time.monotonic() - began
-    process, kills = start(arguments(name, killed)), 0
+    kills = 0
     while kills < KILLS:
-        while not (killed / STATE).exists():
-            assert process.poll() is None, process.communicate()
-            time.sleep(0.01)
-        time.sleep(moments.uniform(0.0, seconds / 2))
-        if process.poll() is not None:  # it came to its end
-            break
-        process.kill()
-        process.communicate(timeout=60)
-        kills += 1
-        process = start(f"resume {killed}")
-    finish(process)
-    assert kills > 0
-    assert_same_run(killed, whole)
+        killed = tmp_path / f"killed after {kills}"
+        process = start(arguments(name), killed)
+        for _ in range(4):  # times a run, if it lives so long
+            while not (killed / STATE).exists():
+                assert process.poll() is None, process.communicate()
+                time.sleep(0.01)
+            time.sleep(moments.uniform(0.0, seconds / 2))
+            if process.poll() is not None:  # it came to its end
+                break
+            process.kill()
+            process.communicate(timeout=60)
+            kills += 1
+            process = start("resume", killed)
+        finish(process)
+        assert_same_run(killed, whole)
+    print(f"{name}: {kills} kills")
 
 
 @pytest.mark.parametrize("number", SIGNALS if WHOLE else [signal.SIGHUP])
 def test_a_run_that_a_signal_stopped_goes_on_where_it_was(number: signal.Signals, tmp_path: Path) -> None:
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
-    finish(start(arguments("qmix", whole)))
-    process = start(arguments("qmix", stopped))
+    finish(start(arguments("qmix"), whole))
+    process = start(arguments("qmix"), stopped)
     while not (stopped / STATE).exists():
         assert process.poll() is None, process.communicate()
         time.sleep(0.01)
@@ -111,17 +114,17 @@ def test_a_run_that_a_signal_stopped_goes_on_where_it_was(number: signal.Signals
     out, err = process.communicate(timeout=60)
     assert process.returncode == 3, err
     assert f"endmark resume {stopped}" in out
-    finish(start(f"resume {stopped}"))
+    finish(start("resume", stopped))
     assert_same_run(stopped, whole)
 
 
 def test_a_run_that_has_ended_goes_on_with_more_steps(tmp_path: Path) -> None:
-    finish(start(arguments("qmix", tmp_path / "run")))
+    finish(start(arguments("qmix"), tmp_path / "run"))
     before = lines_of(tmp_path / "run")
-    finish(start(f"resume {tmp_path / 'run'} --steps 7500"))
+    finish(start("resume --steps 7500", tmp_path / "run"))
     after = lines_of(tmp_path / "run")
     assert after[: len(before)] == before
     assert (after[-1]["env_steps"] or 0) >= 7500
-    finish(start(arguments("qmix", tmp_path / "longer").replace("--steps 6000", "--steps 7500")))
+    finish(start(arguments("qmix").replace("--steps 6000", "--steps 7500"), tmp_path / "longer"))
     given, want = (read_checkpoint(tmp_path / name)[1] for name in ("run", "longer"))
     assert all(torch.equal(tensor, want[name]) for name, tensor in given.items())
