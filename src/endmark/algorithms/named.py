@@ -27,7 +27,7 @@ def config_class(name: str) -> type[Any]:
     if not colon:
         near = get_close_matches(name, ALGORITHMS, n=1)
         hint = f"did you mean {near[0]}?" if near else f"want one of {', '.join(ALGORITHMS)}"
-        raise AlgorithmError(f"unknown algorithm '{name}': {hint}, or module:Config for one of your own")
+        raise AlgorithmError(f"unknown algorithm '{name}': {hint} (one of your own: module:Config)")
     try:
         module = importlib.import_module(module_name)
     except Exception as error:  # a foreign module may raise anything
