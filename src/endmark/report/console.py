@@ -24,6 +24,7 @@ class TrainingDisplay:
     def __init__(self, console: Console, total_steps: int, *, plain_every: float = 5.0) -> None:
         self._console, self._total, self._plain_every = console, total_steps, plain_every
         self._begin = time.monotonic()
+        self._first_steps: int | None = None  # of the first call: a resumed run does not start at 0
         self._next_line = self._begin + plain_every
         self._progress = Progress(
             TextColumn("[bold]training"),
@@ -43,7 +44,9 @@ class TrainingDisplay:
     def __call__(self, counters: Counters, greedy_return: float | None) -> None:
         """Show where the run is."""
         elapsed = time.monotonic() - self._begin
-        speed = counters.env_steps / max(elapsed, 1e-9)
+        if self._first_steps is None:
+            self._first_steps = counters.env_steps
+        speed = (counters.env_steps - self._first_steps) / max(elapsed, 1e-9)
         greedy = "-" if greedy_return is None else f"{greedy_return:.3f}"
         self._progress.update(
             self._task,

@@ -30,7 +30,7 @@ from endmark.training.state_file import load_state
 from endmark.training.updates import InTurn, Overlapped
 
 OnProgress = Callable[[Counters, float | None], None]
-"""Called whenever episodes have ended, with the counters and the last evaluation's greedy return."""
+"""Called at the start and whenever episodes have ended: the counters, the last evaluation's greedy return."""
 
 
 def train(
@@ -67,6 +67,7 @@ def train(
             run.mark_inexact()
         stop = stack.enter_context(stop_on_signal())
 
+        on_progress(counters, greedy_return)
         while counters.env_steps < config.steps and not stop.is_set():
             schedule = policy.schedule(rollout.env_steps)
             episodes = rollout.collect(policy)
