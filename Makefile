@@ -56,7 +56,7 @@ $(VENV)/installed-dev: $(VENV)/installed
 
 # 100 kills of six kinds of run at random moments, each run resumed to its end and compared with one never killed.
 kill-test: $(VENV)/installed-dev
-	ENDMARK_KILLS=17 $(BIN)/python -m pytest tests/training/test_resume.py --numprocesses 2 --dist load -k killed -rP
+	ENDMARK_KILLS=17 $(BIN)/python -m pytest tests/training/test_kill_and_resume.py --numprocesses 2 --dist load -k killed -rP
 
 # Both rates of the README, over 50 seeds: some fifteen minutes.
 audit-rates: $(VENV)/installed-dev

@@ -159,7 +159,7 @@ def test_an_actor_explores_legally() -> None:
     [
         (VDNConfig(), "mixer"),
         (QMIXConfig(target_update="hard", normalise_reward="none"), "target update"),
-        (QMIXConfig(), "rewards"),
+        (QMIXConfig(normalise_reward="scale"), "rewards"),
         (QMIXConfig(last_action=False, normalise_reward="none"), "last action"),
         (QMIXConfig(agent="feedforward", normalise_reward="none"), "recurrent"),
         (QMIXConfig(share_parameters=False, normalise_reward="none"), "share"),
