@@ -15,15 +15,13 @@ from endmark.run import read_metrics
 from endmark.training import evaluate, load, random_policy
 
 FORAGING = "--env lbforaging:Foraging-5x5-2p-1f-v3 --gamma 0.95 --steps 200000 --eval-every 10000"
-COOPERATIVE = (
-    "--env lbforaging:Foraging-8x8-2p-2f-coop-v3 --gamma 0.95 --td-lambda 0.9 --normalise-reward scale "
-    "--steps 500000 --eval-every 25000"
-)
+COOPERATIVE = "--env lbforaging:Foraging-8x8-2p-2f-coop-v3 --gamma 0.95 --td-lambda 0.9 --steps 500000 --eval-every 25000"
 SPREAD = "--env mpe2.simple_spread_v3 --steps 300000 --eval-every 25000"
 RUNS = {
     **{f"lbf-{name}": f"{name} {FORAGING}" for name in ("ippo", "mappo", "ia2c", "maa2c")},
     "cart-ippo": "ippo --env CartPole-v1 --steps 300000 --minibatches 4 --epochs 10 --eval-every 25000",
-    **{f"coop-{name}": f"{name} {COOPERATIVE}" for name in ("qmix", "vdn")},
+    "coop-qmix": f"qmix {COOPERATIVE} --normalise-reward scale",
+    "coop-vdn": f"vdn {COOPERATIVE} --normalise-reward standardise --lr 1e-3",
     **{f"spread-{name}": f"{name} {SPREAD}" for name in ("qmix", "ippo", "mappo", "ia2c", "maa2c")},
 }
 """From a run's name to the arguments of `endmark train`."""
