@@ -15,8 +15,10 @@ from endmark.run import read_metrics
 from endmark.training import evaluate, load, random_policy
 
 FORAGING = "--env lbforaging:Foraging-5x5-2p-1f-v3 --gamma 0.95 --steps 200000 --eval-every 10000"
-COOPERATIVE = "--env lbforaging:Foraging-8x8-2p-2f-coop-v3 --gamma 0.95 --td-lambda 0.9 "
+COOPERATIVE = (
+    "--env lbforaging:Foraging-8x8-2p-2f-coop-v3 --gamma 0.95 --td-lambda 0.9 "
     "--steps 500000 --eval-every 25000"
+)
 SPREAD = "--env mpe2.simple_spread_v3 --steps 300000 --eval-every 25000"
 RUNS = {
     **{f"lbf-{name}": f"{name} {FORAGING}" for name in ("ippo", "mappo", "ia2c", "maa2c")},
