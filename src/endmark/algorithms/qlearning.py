@@ -97,9 +97,9 @@ class QLearningConfig:
                 f"normalise_reward: given {self.normalise_reward!r}, want one of {', '.join(wants)}"
             )
 
-    def mixer(self, spec: EpisodeSpec) -> Mixer | None:
+    def mixer(self, spec: EpisodeSpec) -> Mixer | None:  # noqa: ARG002
         """From the agents' values to the team's; None where each stands alone."""
-        raise NotImplementedError
+        return None
 
     def learner(self, spec: EpisodeSpec, device: torch.device) -> QLearner:
         """The learner, untrained."""
@@ -120,9 +120,6 @@ class QLearningConfig:
 @dataclass(frozen=True)
 class IQLConfig(QLearningConfig):
     """Independent Q-learning: each agent learns a return of its own."""
-
-    def mixer(self, spec: EpisodeSpec) -> None:
-        """None."""
 
 
 @dataclass(frozen=True)
