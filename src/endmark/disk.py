@@ -30,9 +30,11 @@ def replacing(path: Path) -> Iterator[Path]:
         _flush(unfinished)
         os.replace(unfinished, path)
         _flush(path.parent)
-    except (OSError, safetensors.SafetensorError) as error:
+    except BaseException as error:
         with suppress(OSError):
             unfinished.unlink()
+        if not isinstance(error, OSError | safetensors.SafetensorError):
+            raise
         reason = (isinstance(error, OSError) and error.strerror) or str(error)
         raise OSError(f"{path}: cannot be written, and is as it was: {reason}") from error
 
