@@ -49,7 +49,7 @@ class RunError(ValueError):
 class Run:
     """Writes a run directory. A context manager: leaving it closes the files.
 
-    resume: go on with the run that is there, from the state that `load_state_dict` is given next.
+    resume: go on with the run that is there. `begin` or `load_state_dict` says where the log goes on.
     """
 
     def __init__(self, directory: Path, config: Mapping[str, Any], *, resume: bool = False) -> None:
@@ -60,8 +60,13 @@ class Run:
         made_with = {"endmark": __version__, "torch": torch.__version__}
         _write(directory / CONFIG, {**config, "made_with": made_with})
         self._metrics = (directory / METRICS).open("ab")
-        self._begin = time.monotonic()
-        self._tensorboard = None if resume else _tensorboard(directory)
+        self._began = time.monotonic()
+        self._tensorboard: Any = None
+
+    def begin(self) -> Counters:
+        """Start from the beginning. What an earlier try logged is cut off."""
+        self.load_state_dict({"metrics_bytes": 0, "seconds": 0.0}, Counters())
+        return Counters()
 
     def mark_inexact(self) -> None:
         """Note in config.json that the run went on otherwise than it would have without a stop."""
@@ -71,7 +76,7 @@ class Run:
 
     def state_dict(self) -> dict[str, Any]:
         """How far `metrics.jsonl` is, in bytes, and the seconds so far."""
-        return {"metrics_bytes": self._metrics.tell(), "seconds": time.monotonic() - self._begin}
+        return {"metrics_bytes": self._metrics.tell(), "seconds": time.monotonic() - self._began}
 
     def load_state_dict(self, state: Mapping[str, Any], counters: Counters) -> None:
         """Cut off what was logged after the state was saved, here and for TensorBoard."""
@@ -80,7 +85,7 @@ class Run:
             raise RunError(f"{self.directory / METRICS}: given {given} bytes, want at least {size}")
         self._metrics.truncate(size)
         self._metrics.seek(size)
-        self._begin = time.monotonic() - float(state["seconds"])
+        self._began = time.monotonic() - float(state["seconds"])
         self._tensorboard = _tensorboard(self.directory, purge_step=counters.env_steps + 1)
 
     def log(self, counters: Counters, metrics: Mapping[str, float]) -> None:
@@ -89,7 +94,7 @@ class Run:
         A number that is not finite becomes null: JSON has no NaN.
         """
         numbers = {name: value if math.isfinite(value) else None for name, value in metrics.items()}
-        line = {**counters._asdict(), "seconds": round(time.monotonic() - self._begin, 3), **numbers}
+        line = {**counters._asdict(), "seconds": round(time.monotonic() - self._began, 3), **numbers}
         self._metrics.write((json.dumps(line) + "\n").encode())
         self._metrics.flush()
         if self._tensorboard is not None:

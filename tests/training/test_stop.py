@@ -104,8 +104,8 @@ def test_the_best_checkpoint_is_that_of_the_best_evaluation(
         return replace(summarise(batch), return_mean=next(returns))
 
     monkeypatch.setattr("endmark.training.evaluation.summarise", scripted)
-    for asked in (700, 10**9):  # stopped and gone on with in between
-        run(CONFIGS["mappo"], tmp_path, StopAfter(asked), monkeypatch)
+    assert run(CONFIGS["mappo"], tmp_path, StopAfter(700), monkeypatch)  # between two evaluations
+    assert not run(CONFIGS["mappo"], tmp_path, StopAfter(10**9), monkeypatch)
     evaluated = [line for line in read_metrics(tmp_path) if "greedy_return" in line]
     assert [line["greedy_return"] for line in evaluated] == [1.0, 3.0, 3.0, 2.0, 0.0]
     assert read_checkpoint(tmp_path, BEST)[0].env_steps == evaluated[2]["env_steps"]

@@ -117,6 +117,7 @@ class Rollout:
             "seeds": seeds,
             "env_steps": self.env_steps,
             "episodes": self.episodes,
+            "exact": self.exact,
             "running": running,
             "first": self._first.tolist(),
         }
@@ -133,6 +134,7 @@ class Rollout:
             raise ValueError(f"load_state_dict: given {len(state['first'])} environments, want {n_envs}")
         for _ in self._envs.first_frames(self._running):
             pass  # of the episodes that this rollout began with
+        self.exact = bool(state["exact"])
         if isinstance(self._seeds, EpisodeSeeds):
             self._seeds.load_state_dict(state["seeds"])
         seeds = {int(episode["env"]): int(episode["seed"]) for episode in state["running"]}

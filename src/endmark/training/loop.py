@@ -27,7 +27,7 @@ from endmark.training.evaluation import TRAINING, Evaluation
 from endmark.training.meters import Every, EverySeconds, Meters
 from endmark.training.resume import restore, save
 from endmark.training.signals import stop_on_signal
-from endmark.training.state_file import load_state
+from endmark.training.state_file import STATE, load_state
 from endmark.training.updates import InTurn, Overlapped
 
 OnProgress = Callable[[Counters, float | None], None]
@@ -47,7 +47,8 @@ def train(
 ) -> Trained:
     """Train, write a run directory as it goes, and return the learner.
 
-    resume: go on from the state that the run in this directory saved last, bit for bit.
+    resume: go on from the state that the run in this directory saved last, bit for bit; from the beginning,
+        if it was ended before it saved one.
 
     Ctrl-C, SIGTERM, SIGHUP or SIGUSR1 ends the loop early, also in the middle of an episode or an evaluation,
     with a checkpoint and a state; a second one ends it at once.
@@ -56,7 +57,7 @@ def train(
     with ExitStack() as stack:
         stack.enter_context(owned(directory))
         stop = stack.enter_context(stop_on_signal())
-        state = load_state(directory) if resume else None
+        state = load_state(directory) if resume and (directory / STATE).exists() else None
         envs = stack.enter_context(closing(make_envs(config, config.n_envs)))
         evaluation_envs = stack.enter_context(closing(make_envs(config, config.n_envs)))
         learner = make_learner(config, envs.spec)
@@ -73,7 +74,7 @@ def train(
         parts = {"learner": learner, "updates": updates, "store": store, "rollout": rollout, "policy": policy}
         parts |= {"meters": meters, "evaluation": evaluation, "logs": logs, "evaluations": evaluations}
         run = stack.enter_context(Run(directory, config.to_json(), resume=resume))
-        counters = Counters() if state is None else restore(parts, run, state)
+        counters = run.begin() if state is None else restore(parts, run, state)
         if not rollout.exact:
             run.mark_inexact()
 
