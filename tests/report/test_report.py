@@ -92,7 +92,7 @@ def test_a_live_display_in_a_terminal() -> None:
         display(Counters(500, 40, 30), 0.125)
         display(Counters(1010, 80, 70), 0.5)
     text = written(console)
-    for shown in ("training", "1000/1000", "80 episodes", "70 updates", "greedy", "0.500", "steps/s"):
+    for shown in ("1000/1000", "80 episodes", "70 updates", "greedy", "0.500", "steps/s"):
         assert shown in text
     assert "left" not in text
 
