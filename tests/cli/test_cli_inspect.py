@@ -163,7 +163,10 @@ def test_a_file_that_needs_pickle(tmp_path: Path, capsys: pytest.CaptureFixture[
 
 def test_a_run_and_a_stored_replay(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "config.json").write_text("{}")
-    assert "endmark train ... --store-replay" in refusal(capsys, "inspect", tmp_path)
+    assert status("inspect", tmp_path) == 0
+    assert "no episodes are stored yet" in capsys.readouterr().out
+    page = tmp_path / "page.html"
+    assert "no episodes are stored yet" in refusal(capsys, "inspect", tmp_path, "--html", page)
     batch = random_batch(2)
     save_episodes(batch, tmp_path / "replay.safetensors")
     for path in (tmp_path, tmp_path / "replay.safetensors"):
