@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -62,7 +64,8 @@ def run(args: Sequence[str]) -> int:
         hint=lambda message: _whose_option(message, name),
     )
     config = command.config
-    return train_and_report(config, command.run_dir or _run_directory(config), Terminal())
+    with nullcontext(command.run_dir) if command.run_dir else _new_directory(config) as directory:
+        return train_and_report(config, directory, Terminal())
 
 
 def train_and_report(
@@ -73,8 +76,14 @@ def train_and_report(
     It is `STOPPED` for a run that a signal stopped.
     """
     with TrainingDisplay(console, config.steps) as display:
-        learner, counters = train(config, directory, display, resume=resume)
-    if counters.env_steps < config.steps:
+        learner, counters, stopped = train(config, directory, display, resume=resume)
+    if counters.updates == 0:
+        console.print(
+            f"nothing was learnt: {counters.env_steps} steps are {counters.episodes} episodes, too few for "
+            f"one update",
+            soft_wrap=True,
+        )
+    if stopped:
         console.print(f"stopped after {counters.env_steps} steps. To go on, or to evaluate the checkpoint:")
         console.print(f"  endmark resume {escape(str(directory))}", soft_wrap=True)
         console.print(f"  endmark eval {escape(str(directory))}", soft_wrap=True)
@@ -131,11 +140,24 @@ def _help() -> str:
     )
 
 
-def _run_directory(config: TrainConfig[Any]) -> Path:
+@contextmanager
+def _new_directory(config: TrainConfig[Any]) -> Iterator[Path]:
+    """A directory for the run that no other process has; removed if nothing came to be in it."""
     name, env = (
         "".join(c if c.isalnum() or c in "-._" else "-" for c in text) for text in (config.name, config.env)
     )
-    return Path("runs") / f"{name}-{env}-seed{config.seed}-{datetime.now():%Y%m%d-%H%M%S}"
+    first = Path("runs") / f"{name}-{env}-seed{config.seed}-{datetime.now():%Y%m%d-%H%M%S}"
+    for number in itertools.count(1):
+        directory = first if number == 1 else first.with_name(f"{first.name}-{number}")
+        with suppress(FileExistsError):
+            directory.mkdir(parents=True)
+            break
+    try:
+        yield directory
+    finally:
+        with suppress(OSError):  # something is in it
+            directory.rmdir()
+            directory.parent.rmdir()
 
 
 def _draw_curve(directory: Path, console: Console, levels: dict[str, float] | None = None) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, cast
 
 import numpy as np
@@ -19,6 +19,10 @@ from endmark.rollout.vector import VectorEnv
 Outputs = Mapping[str, npt.NDArray[Any]]
 
 
+class Stopped(Exception):
+    """The rollout was asked to stop before an episode ended."""
+
+
 class ReplayWarning(UserWarning):
     """A running episode could not be played again as it was."""
 
@@ -31,6 +35,8 @@ class Rollout:
     spec: what is stored. The fields that the environments do not give come from the policy; a policy that
         forgets one, or gives one that is not in the spec, is refused. By default what the environments give.
     retry: play a lost episode again from its seed, rather than drop it.
+    stop: asked before every step; once it says True, `collect` raises `Stopped`. The rollout can go on from
+        where it is, as can one that loads its `state_dict`.
 
     env_steps: all steps taken, also those of episodes that are still running or were lost.
     exact: False once a running episode could not be played again (`load_state_dict`).
@@ -44,13 +50,14 @@ class Rollout:
         spec: EpisodeSpec | None = None,
         *,
         retry: bool = False,
+        stop: Callable[[], bool] = lambda: False,
     ) -> None:
         self.env_steps = 0
         self.episodes = 0
         self.exact = True
         self.ended_seeds: list[int] = []
         self.spec = spec or envs.spec
-        self._envs, self._seeds, self._retry = envs, seeds, retry
+        self._envs, self._seeds, self._retry, self._stop = envs, seeds, retry, stop
         self._next_seed = iter(seeds)
         self._from_policy = frozenset(self.spec.fields) - frozenset(envs.spec.fields) | {"actions"}
         n_envs = envs.n_envs
@@ -84,11 +91,13 @@ class Rollout:
         """Step the environments until an episode ends; the episodes that have, in one batch.
 
         ValueError if the policy's outputs are not those of the spec. RuntimeError if nothing is running any
-        more, as the seeds are used up.
+        more, as the seeds are used up. `Stopped` if the rollout is to stop.
         """
         finished: list[EpisodeBatch] = []
         self.ended_seeds = []
         while self.running and not finished:
+            if self._stop():
+                raise Stopped
             finished = self._step(policy)
         self.episodes += len(finished)
         if not finished:
@@ -257,13 +266,20 @@ class Rollout:
         )
 
 
-def play(envs: VectorEnv, policy: Policy, seeds: Iterable[int]) -> EpisodeBatch:
+def play(
+    envs: VectorEnv,
+    policy: Policy,
+    seeds: Iterable[int],
+    *,
+    stop: Callable[[], bool] = lambda: False,
+) -> EpisodeBatch:
     """One whole episode for each seed, in the order of the seeds, whatever their lengths.
 
     So short episodes are not favoured. An episode that is lost is played again.
+    `Stopped` once `stop` says True.
     """
     seeds = list(seeds)
-    rollout = Rollout(envs, seeds, retry=True)
+    rollout = Rollout(envs, seeds, retry=True, stop=stop)
     episodes: list[EpisodeBatch] = []
     played: list[int] = []
     while rollout.running:
