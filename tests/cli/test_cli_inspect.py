@@ -234,6 +234,8 @@ def test_the_facts_of_a_run(
     assert facts["counters"]["env_steps"] == facts["checkpoint"] == facts["state"] >= 300
     assert facts["counters"]["episodes"] == len(told["lengths"])
     assert len(facts["evaluations"]) == len([p for p in read_metrics(run) if "greedy_return" in p]) >= 2
+    assert facts["best"] in {steps for steps, _ in facts["evaluations"]}
+    assert f"and the best of {facts['best']} (--checkpoint best)" in whole
     assert facts["exact"] is True
 
     (run / "replay.safetensors").unlink()
@@ -250,7 +252,7 @@ def test_the_facts_of_a_run(
     assert status("inspect", run) == 0
     assert re.search(r"^exact +no: it was resumed", capsys.readouterr().out, re.MULTILINE)
 
-    for name, says in [("state", "is damaged"), ("weights", "cannot be read")]:
+    for name, says in [("state", "is damaged"), ("weights", "cannot be read"), ("best", "cannot")]:
         path = run / f"{name}.safetensors"
         content = path.read_bytes()
         path.write_bytes(content[: len(content) // 2])

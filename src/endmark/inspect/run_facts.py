@@ -12,6 +12,7 @@ from rich.text import Text
 
 from endmark.report import Curve, best_of, points_of
 from endmark.run import (
+    BEST,
     CONFIG,
     METRICS,
     WEIGHTS,
@@ -31,7 +32,7 @@ class RunFacts:
     algorithm, env, seed, steps: of its configuration, None where that does not say.
     counters: how far its metrics, checkpoint or state are, whichever is furthest.
     evaluations: (environment steps, greedy return) at each.
-    checkpoint, state: environment steps of these files; None if there is none yet.
+    checkpoint, best, state: environment steps of these files; None if there is none yet.
     exact: False if it was resumed where that could not be done bit for bit.
     """
 
@@ -43,6 +44,7 @@ class RunFacts:
     counters: Counters
     evaluations: Curve
     checkpoint: int | None
+    best: int | None
     state: int | None
     exact: bool
 
@@ -57,7 +59,10 @@ def run_facts(directory: Path) -> RunFacts:
     algorithm = config.get("algorithm")
     lines = list(read_metrics(directory)) if (directory / METRICS).exists() else []
     counts = [_counters(line, directory / METRICS) for line in lines]
-    checkpoint = read_checkpoint(directory)[0] if (directory / WEIGHTS).exists() else None
+    checkpoint, best = (
+        read_checkpoint(directory, name)[0] if (directory / name).exists() else None
+        for name in (WEIGHTS, BEST)
+    )
     state = load_state(directory) if (directory / STATE).exists() else None
     saved = None if state is None else _counters(state.get("counters"), directory / STATE)
     return RunFacts(
@@ -69,6 +74,7 @@ def run_facts(directory: Path) -> RunFacts:
         counters=max([Counters(), *counts, *(c for c in (checkpoint, saved) if c is not None)]),
         evaluations=points_of(lines, "greedy_return"),
         checkpoint=None if checkpoint is None else checkpoint.env_steps,
+        best=None if best is None else best.env_steps,
         state=None if saved is None else saved.env_steps,
         exact=_exact(directory),
     )
@@ -86,7 +92,7 @@ def facts_table(facts: RunFacts) -> Table:
         "evaluations": _evaluations(facts.evaluations),
         "checkpoint": "none yet; the first evaluation writes it"
         if facts.checkpoint is None
-        else f"of {facts.checkpoint:,} steps; `endmark eval` plays it",
+        else f"of {facts.checkpoint:,} steps{_best(facts.best)}; `endmark eval` plays it",
         "state": "none yet; --save-every says how often, and the end of a run saves one"
         if facts.state is None
         else f"of {facts.state:,} steps; `endmark resume` goes on from there",
@@ -116,6 +122,10 @@ def _evaluations(curve: Curve) -> str:
         f"{len(curve)}; greedy return: last {last:.4g} at {last_steps:,.0f} steps, "
         f"best {best:.4g} at {best_steps:,.0f}"
     )
+
+
+def _best(steps: int | None) -> str:
+    return "" if steps is None else f", and the best of {steps:,} (--checkpoint best)"
 
 
 def _exact(directory: Path) -> bool:
