@@ -11,6 +11,7 @@ from rich.console import Console
 from tyro.conf import Positional
 
 from endmark.cli.parse import parse
+from endmark.cli.terminal import Terminal
 from endmark.report import summary_table
 from endmark.run import BEST, WEIGHTS
 from endmark.training import evaluate, load
@@ -42,6 +43,7 @@ class EvalCommand:
         console.print(summary_table(title, {"greedy": summary}))
 
 
-def run(args: Sequence[str]) -> None:
-    """Run the command."""
-    parse(EvalCommand, "eval", args)(Console())
+def run(args: Sequence[str]) -> int:
+    """Run the command; its exit status."""
+    parse(EvalCommand, "eval", args)(Terminal())
+    return 0
