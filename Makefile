@@ -9,7 +9,7 @@ RUN_DIR ?= runs/lbf-qmix-seed$(SEED)
 LBF := --env lbforaging:Foraging-5x5-2p-1f-v3 --gamma 0.95 --td-lambda 0.9 --lr 1e-3 \
        --normalise-reward scale --replay-frames 30000
 
-.PHONY: train test lint types contracts unit seeds learning kill-test audit-rates bench sanitize clean
+.PHONY: train test lint types contracts unit seeds learning kill-test saving-cost audit-rates bench sanitize clean
 
 train: $(VENV)/installed
 	rm -rf $(RUN_DIR)
@@ -54,9 +54,15 @@ $(VENV)/installed-dev: $(VENV)/installed
 	sh tools/install-chromium.sh
 	touch $@
 
-# 100 kills of six kinds of run at random moments, each run resumed to its end and compared with one never killed.
+# 100 kills of six kinds of run at random moments, and one at every write, flush and rename of a seventh; each run is
+# resumed to its end and compared with one never killed. And runs whose disk is full. Some twenty minutes.
 kill-test: $(VENV)/installed-dev
-	ENDMARK_KILLS=17 $(BIN)/python -m pytest tests/training/test_kill_and_resume.py --numprocesses 2 --dist load -k killed -rP
+	OMP_NUM_THREADS=1 ENDMARK_KILLS=17 $(BIN)/python -m pytest tests/training/test_kill_and_resume.py \
+	tests/training/test_fatal_writes.py --numprocesses 2 --dist load -k "kill or full_disk" -rP
+
+# What saving a state costs, beside the disk's own speed: some five minutes, with nothing else running.
+saving-cost: $(VENV)/installed
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.saving
 
 # Both rates of the README, over 50 seeds: some fifteen minutes.
 audit-rates: $(VENV)/installed-dev

@@ -7,7 +7,7 @@ events.out.tfevents.*  the same for TensorBoard, where it is installed
 weights.safetensors    the last checkpoint's tensors; its metadata holds the counters
 best.safetensors       the same for the best greedy evaluation so far, the latest of equals
 replay.safetensors     the replay's episodes, at the end (`endmark.episodes.files`)
-curve.png              the learning curve, at the end
+curve.png              the learning curve, when the run ends and by `endmark plot`
 lock                   held by the process that trains here
 """
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from endmark.run import read_checkpoint, read_metrics
+from endmark.run import BEST, CONFIG, REPLAY, WEIGHTS, read_checkpoint, read_metrics
 from endmark.training.state_file import STATE
 
 # `make kill-test` asks for more.
@@ -67,7 +67,7 @@ def assert_same_run(given: Path, want: Path) -> None:
     assert tensors.keys() == want_tensors.keys()
     for name, tensor in tensors.items():
         assert torch.equal(tensor, want_tensors[name]), name
-    for name in ("weights.safetensors", "replay.safetensors"):
+    for name in (WEIGHTS, BEST, REPLAY):
         files = [directory / name for directory in (given, want)]
         assert files[0].exists() == files[1].exists()
         if files[0].exists():
@@ -87,7 +87,7 @@ def test_a_run_that_is_killed_again_and_again_ends_as_one_that_never_was(name: s
         killed = tmp_path / f"killed after {kills}"
         process = start(arguments(name), killed)
         for _ in range(4):  # times a run, if it lives so long
-            while not (killed / STATE).exists():
+            while not (killed / CONFIG).exists():
                 assert process.poll() is None, process.communicate()
                 time.sleep(0.01)
             time.sleep(moments.uniform(0.0, seconds / 2))
