@@ -58,6 +58,7 @@ def state_of_a_large_replay(directory: Path, rounds: int) -> None:
     save_state({"store": replay.state_dict()}, directory)
     size = (directory / STATE).stat().st_size
     works: dict[str, Callable[[], object]] = {
+        "copy the state, for which the run waits": replay.state_dict,
         "save the state": lambda: save_state({"store": replay.state_dict()}, directory),
         "write and flush as many bytes": lambda: write(size, directory / "bytes"),
         "load the state": lambda: load_state(directory),

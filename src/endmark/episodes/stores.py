@@ -34,7 +34,7 @@ class Store(Protocol):
         ...
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that the batches to come depend on."""
+        """Everything that the batches to come depend on. It stays as it is while the store goes on."""
         ...
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

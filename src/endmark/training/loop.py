@@ -25,7 +25,7 @@ from endmark.training.build import generator, make_envs, make_learner
 from endmark.training.config import TrainConfig
 from endmark.training.evaluation import TRAINING, Evaluation
 from endmark.training.meters import Every, EverySeconds, Meters
-from endmark.training.resume import restore, save
+from endmark.training.resume import Saver, restore
 from endmark.training.signals import stop_on_signal
 from endmark.training.state_file import STATE, load_state
 from endmark.training.updates import InTurn, Overlapped
@@ -74,6 +74,7 @@ def train(
         parts = {"learner": learner, "updates": updates, "store": store, "rollout": rollout, "policy": policy}
         parts |= {"meters": meters, "evaluation": evaluation, "logs": logs, "evaluations": evaluations}
         run = stack.enter_context(Run(directory, config.to_json(), resume=resume))
+        saver = stack.enter_context(Saver())
         counters = run.begin() if state is None else restore(parts, run, state)
         if not rollout.exact:
             run.mark_inexact()
@@ -94,7 +95,7 @@ def train(
                     evaluations.done(counters.env_steps)
                 if save_due():
                     meters.add(*updates.finish())
-                    save(parts, run, counters)
+                    saver.save(parts, run, counters)
                 on_progress(counters, evaluation.last)
                 if is_over:
                     stopped = False
@@ -109,7 +110,7 @@ def train(
                 counters = Counters(rollout.env_steps, rollout.episodes, updates.begun)
 
         meters.add(*updates.finish())
-        save(parts, run, counters)
+        saver.save(parts, run, counters)
         run.checkpoint(counters, learner.networks.state_dict())
         if config.store_replay and (held := store.episodes()) is not None:
             save_episodes(held, directory / REPLAY)
