@@ -51,8 +51,8 @@ def points_of(lines: Iterable[Mapping[str, Any]], metric: str) -> Curve:
 
 
 def best_of(curve: Curve) -> tuple[float, float]:
-    """The highest point of at least one, the first of several."""
-    return max(curve, key=lambda point: point[1])
+    """The highest point of at least one, the last of several: where the best checkpoint is."""
+    return max(curve, key=lambda point: (point[1], point[0]))
 
 
 def grouped(runs: Sequence[RunCurve]) -> dict[str, list[RunCurve]]:
