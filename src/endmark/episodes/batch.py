@@ -262,7 +262,7 @@ class EpisodeBatch:
         """Episodes from the padded layout of PyMARL and its descendants.
 
         padded: tensors or arrays (B, T+1, ...) by name, column t holding frame t and step t. `filled` and
-            `terminated` (B, T+1, 1) 0/1 in any dtype, `truncated` if it is stored. `actions` (B, T+1, N, 1)
+            `terminated` (B, T+1, 1) 0/1 in any dtype, and `truncated` likewise, if it is stored. `actions` (B, T+1, N, 1)
             or (B, T+1, N), `reward` (B, T+1, 1), or (B, T+1, N) one an agent. `avail_actions` and `alive`
             are all ones where they are not stored. `actions_onehot` is derived and so left out.
         spec: inferred from the shapes if None; names that are not standard fields then become frame fields.
@@ -273,6 +273,13 @@ class EpisodeBatch:
 
         The steps kept are those of `masks.step_mask`. The last step of an episode that was truncated
         counts only if the frame that follows it is stored, since its value is part of the target.
+
+        `truncated` marks the step at which an episode was cut off. It adds no step and ends no other one; it
+        is what tells two things that `filled` and `terminated` cannot. First, where a row holds another episode
+        after the cut: the frame after the cut may then be the other one's first, so the cut step is not real.
+        Second, that a cut step lacks the frame after it. Both are faults, as is a step that terminated and was
+        cut. Without `truncated`, an episode that does not terminate counts as cut off where its frames end,
+        and a row of two episodes with a cut between them is read as one: store it if a row can hold two.
         """
         return EpisodeBatch(*unpad(padded, spec, on_error=on_error, final_frame=final_frame))
 
