@@ -25,9 +25,10 @@ def step_mask(filled: Flags, terminated: Flags) -> Bool[Tensor, "B T 1"]:
     is filled or step t terminated.
 
     Takes any integer, bool or float flags, tensors on any device or arrays; raises ValueError for values
-    other than 0 and 1 and for shapes other than (B, T+1, 1). Apply it by selection (`torch.where`, indexing), never by
-    multiplication: NaN times 0 is NaN. Select before computing: a `torch.where` after, say, a network that
-    was fed NaN keeps the loss clean but not the gradient, for the backward pass multiplies too.
+    other than 0 and 1 and for shapes other than (B, T+1, 1). Apply it by selection (`torch.where`,
+    indexing), never by multiplication: NaN times 0 is NaN. Select before computing: a `torch.where` after,
+    say, a network that was fed NaN keeps the loss clean but not the gradient, for the backward pass
+    multiplies too.
     """
     has_frame, ends = as_flags("filled", filled), as_flags("terminated", terminated)
     _same_shape(has_frame, ends)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 GIB = 1024**3
 UNPACKED_UP_TO = 1 * GIB, 100
-"""Files that unpack to more bytes than the first, and to more than so many times their own size, are refused."""
+"""Refused is a file that unpacks to more bytes than this, and to more than so many times its own size."""
 
 
 def installed() -> int:
@@ -34,7 +34,7 @@ def check_unpacked(n_bytes: int, file_size: int) -> None:
     least, ratio = UNPACKED_UP_TO
     if n_bytes > least and n_bytes > ratio * file_size:
         raise ValueError(
-            f"{size}, over {ratio} times the file's size, want less; one that means it is written unpacked (np.savez)"
+            f"{size}, over {ratio} times the file's size, want less; write it unpacked, as np.savez does"
         )
     if n_bytes > (limit := available() // 2):
         raise ValueError(f"{size}, want at most {limit / GIB:.1f} GiB, half of the memory that is free")

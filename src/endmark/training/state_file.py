@@ -49,7 +49,10 @@ def load_state(directory: Path) -> dict[str, Any]:
                 raise RunError(f"{path}: no state of the format '{FORMAT}'")
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         state = _unpack(json.loads(metadata[FORMAT]), tensors)
-    except (safetensors.SafetensorError, KeyError, TypeError, ValueError, RecursionError) as error:
+    except (
+        *(safetensors.SafetensorError, KeyError, TypeError, ValueError, RecursionError),
+        AttributeError,  # a dtype that torch lacks
+    ) as error:
         if isinstance(error, RunError):
             raise
         raise RunError(f"{path} is damaged: {' '.join(str(error).split())}") from None
