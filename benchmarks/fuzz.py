@@ -1,7 +1,7 @@
 """Random padded batches against the naive rule, and damaged files against every reader: `make fuzz`.
 
-Exit status 1 if a batch was read wrongly, a file gave anything but a result or its reader's own line, or an input
-was changed. What is said about each can be made again with `--seed` and `--first`.
+Exit status 1 if a batch was read wrongly, a file gave anything but a result or its reader's own line, or an
+input was changed. What is said about each can be made again with `--seed` and `--first`.
 """
 
 from __future__ import annotations
@@ -64,7 +64,11 @@ def files(
 
 
 def fuzz(
-    what: str, work: Callable[[int], Done], chunks: range, pool: multiprocessing.pool.Pool, say: Callable[[str], None]
+    what: str,
+    work: Callable[[int], Done],
+    chunks: range,
+    pool: multiprocessing.pool.Pool,
+    say: Callable[[str], None],
 ) -> list[str]:
     """Work through the chunks in several processes, and say how far it is; all failures."""
     began, tried, failures = time.monotonic(), 0, list[str]()
@@ -101,14 +105,22 @@ def main() -> None:
         print(line, flush=True)
 
     with multiprocessing.get_context("spawn").Pool(options.processes) as pool:
-        wrong = fuzz("padded batches", partial(batches, options.seed), chunks(options.batches, BATCHES_A_CHUNK), pool, say)
-        lines = fuzz("damaged files", partial(files, options.seed), chunks(options.files, FILES_A_CHUNK), pool, say)
+        wrong = fuzz(
+            "padded batches",
+            partial(batches, options.seed),
+            chunks(options.batches, BATCHES_A_CHUNK),
+            pool,
+            say,
+        )
+        lines = fuzz(
+            "damaged files", partial(files, options.seed), chunks(options.files, FILES_A_CHUNK), pool, say
+        )
     changed = sum(CHANGED in failure for failure in wrong + lines)
     n_batches = len(chunks(options.batches, BATCHES_A_CHUNK)) * BATCHES_A_CHUNK
     n_files = len(chunks(options.files, FILES_A_CHUNK)) * FILES_A_CHUNK
     say(
-        f"{n_batches:,} padded batches: {len(wrong)} wrong; {n_files:,} damaged files: {len(lines)} tracebacks; "
-        f"{changed} inputs changed (seed {options.seed})"
+        f"{n_batches:,} padded batches: {len(wrong)} wrong; {n_files:,} damaged files: {len(lines)} "
+        f"tracebacks; {changed} inputs changed (seed {options.seed})"
     )
     sys.exit(1 if wrong or lines else 0)
 

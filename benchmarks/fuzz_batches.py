@@ -39,7 +39,9 @@ class Case(NamedTuple):
     wrong: tuple[str, int, int, float] | None
 
     def __str__(self) -> str:
-        shown = {name: ["".join(map(str, row)) for row in flags.tolist()] for name, flags in self.flags.items()}
+        shown = {
+            name: ["".join(map(str, row)) for row in flags.tolist()] for name, flags in self.flags.items()
+        }
         return f"{shown} {self._replace(flags={})[1:]}"
 
 
@@ -66,7 +68,12 @@ def cases(seed: int, chunk: int, n: int) -> Iterator[Case]:
         wrong = None
         if draw.random() < 0.02:
             value = (2.0, -1.0, 0.5, float("nan"))[draw.integers(4)]
-            wrong = (names[draw.integers(len(names))], int(draw.integers(rows)), int(draw.integers(columns)), value)
+            wrong = (
+                names[draw.integers(len(names))],
+                int(draw.integers(rows)),
+                int(draw.integers(columns)),
+                value,
+            )
         yield Case(
             {name: bits[name][i] for name in names},
             tuple(DTYPES[k] for k in draw.integers(0, len(DTYPES), 3)),
@@ -87,7 +94,8 @@ def check(case: Case) -> str | None:
 
 def _check(case: Case) -> str | None:
     flags = {
-        name: bits.astype(dtype)[..., None] for (name, bits), dtype in zip(case.flags.items(), case.dtypes, strict=False)
+        name: bits.astype(dtype)[..., None]
+        for (name, bits), dtype in zip(case.flags.items(), case.dtypes, strict=False)
     }
     if case.wrong is not None:
         return _check_wrong_flag(flags, *case.wrong)
@@ -102,7 +110,9 @@ def _check(case: Case) -> str | None:
     handed: dict[str, Any] = (
         dict(arrays) if case.as_arrays else {name: torch.from_numpy(array) for name, array in arrays.items()}
     )
-    problem = _check_masks(case, handed) or _check_faults(case, handed, rows) or _check_episodes(case, handed, rows)
+    problem = (
+        _check_masks(case, handed) or _check_faults(case, handed, rows) or _check_episodes(case, handed, rows)
+    )
     if before != [array.tobytes() for array in arrays.values()]:
         return "an input was changed"
     return problem
@@ -117,7 +127,7 @@ def _check_wrong_flag(flags: dict[str, Array], name: str, row: int, t: int, valu
     for function in functions:
         given = tensors if function is find_faults else {key: tensors[key] for key in FLAGS[:2]}
         try:
-            function(**given)  # type: ignore[operator]
+            function(**given)
         except ValueError as error:
             if str(error) == want:
                 continue
@@ -217,7 +227,9 @@ def _check_episodes(case: Case, handed: dict[str, Any], rows: list[naive.Row]) -
     return _check_batch(batch, real, case.flags["filled"].tolist())
 
 
-def _check_batch(batch: EpisodeBatch, real: list[tuple[int, naive.Row]], filled: list[list[int]]) -> str | None:
+def _check_batch(
+    batch: EpisodeBatch, real: list[tuple[int, naive.Row]], filled: list[list[int]]
+) -> str | None:
     """The ragged batch against the naive rows, and what comes back from `to_padded`."""
     lengths = [row.kept for _, row in real]
     if batch.lengths.tolist() != lengths or batch.terminated.tolist() != [row.ended for _, row in real]:
@@ -252,8 +264,10 @@ def _check_batch(batch: EpisodeBatch, real: list[tuple[int, naive.Row]], filled:
     if back.lengths.tolist() != lengths or not torch.equal(back.terminated, batch.terminated):
         return "there and back: other lengths or ends"
     for name, field in batch.spec.fields.items():
-        same = torch.equal(back[name], batch[name]) if field.per == "frame" else torch.equal(
-            back.steps(name), batch.steps(name)
+        same = (
+            torch.equal(back[name], batch[name])
+            if field.per == "frame"
+            else torch.equal(back.steps(name), batch.steps(name))
         )
         if not same:
             return f"there and back: field '{name}' is another"

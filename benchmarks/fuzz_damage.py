@@ -15,21 +15,40 @@ from torch import Tensor
 
 DEEP = "nested deeply"  # stands for JSON too deep to be made by `json`
 ODD: list[Any] = [
-    *(None, True, False, -1, 0, 1, 3, 2**31, 2**62, 2**63, 10**40, 0.5, -0.0, 1e308, float("nan"), float("inf")),
+    *(
+        None,
+        True,
+        False,
+        -1,
+        0,
+        1,
+        3,
+        2**31,
+        2**62,
+        2**63,
+        10**40,
+        0.5,
+        -0.0,
+        1e308,
+        float("nan"),
+        float("inf"),
+    ),
     *("", "x", "1e999", "\x1b[31mred", "a\nb", "\ud800", "x" * 3000, "float32", "bits8", "step", DEEP),
     *([], {}, [[]], [0], [2**40, 2**40], {"a": 1}, [None, {}]),
 ]
 
 
 def bytes_damaged(draw: random.Random, content: bytes) -> bytes:
-    """A few bytes flipped, cut off, cut out, doubled, blanked or added; or the first eight, a length, changed."""
+    """Bytes flipped, cut off, cut out, doubled, blanked or added; or the first eight, a length, changed."""
     damaged = bytearray(content)
     size = len(damaged)
     at, n = draw.randrange(size), draw.choice([1, 1, 2, 8, 64, size])
     kind = draw.randrange(8)
     if kind <= 1:
         for _ in range(draw.choice([1, 1, 2, 5, 50])):
-            damaged[draw.randrange(size) if draw.random() < 0.5 else draw.randrange(min(size, 400))] ^= 1 << draw.randrange(8)
+            damaged[draw.randrange(size) if draw.random() < 0.5 else draw.randrange(min(size, 400))] ^= (
+                1 << draw.randrange(8)
+            )
     elif kind == 2:
         del damaged[at:]
     elif kind == 3:
@@ -41,7 +60,9 @@ def bytes_damaged(draw: random.Random, content: bytes) -> bytes:
     elif kind == 6:
         damaged += draw.randbytes(n)
     else:
-        damaged[:8] = draw.choice([0, 1, 7, size, 2**31, 2**32, 2**63, 2**64 - 1, draw.randrange(size)]).to_bytes(8, "little")
+        damaged[:8] = draw.choice(
+            [0, 1, 7, size, 2**31, 2**32, 2**63, 2**64 - 1, draw.randrange(size)]
+        ).to_bytes(8, "little")
     return bytes(damaged)
 
 
@@ -109,7 +130,11 @@ def jsonl_damaged(draw: random.Random, content: bytes) -> bytes:
 def npz_damaged(draw: random.Random, content: bytes) -> bytes:
     """The archive with a member that is renamed, missing, doubled, packed, or another array."""
     target = io.BytesIO()
-    with zipfile.ZipFile(io.BytesIO(content)) as old, zipfile.ZipFile(target, "w") as new, warnings.catch_warnings():
+    with (
+        zipfile.ZipFile(io.BytesIO(content)) as old,
+        zipfile.ZipFile(target, "w") as new,
+        warnings.catch_warnings(),
+    ):
         warnings.simplefilter("ignore")  # of members of the same name
         names = old.namelist()
         at = draw.choice(names)
@@ -148,7 +173,15 @@ def _header_changed(draw: random.Random, member: bytes) -> bytes:
     """The text of the header with a part replaced by one of the same length."""
     size = int.from_bytes(member[8:10], "little")
     text = member[10 : 10 + size]
-    pairs = [(b"(", b"["), (b"'<f4'", b"'|O8'"), (b"'<i8'", b"'<U9'"), (b"False", b"True "), (b", ", b"-9"), (b"1", b"9"), (b"shape", b"sh\\pe")]
+    pairs = [
+        (b"(", b"["),
+        (b"'<f4'", b"'|O8'"),
+        (b"'<i8'", b"'<U9'"),
+        (b"False", b"True "),
+        (b", ", b"-9"),
+        (b"1", b"9"),
+        (b"shape", b"sh\\pe"),
+    ]
     old, new = draw.choice(pairs)
     return member[:10] + text.replace(old, new) + member[10 + size :]
 
@@ -201,7 +234,15 @@ def state_damaged(draw: random.Random, value: Any) -> Any:
         return items
     if isinstance(value, Tensor | np.ndarray) and draw.random() < 0.7:
         tensor = torch.as_tensor(value).clone()
-        changes: list[Tensor] = [tensor[:0] if tensor.ndim else tensor[None], tensor.double(), tensor.bool(), tensor[None]]
-        changes += [tensor.repeat(2) if tensor.ndim == 1 else tensor.flatten(), torch.full_like(tensor, 1) * -1 if tensor.dtype != torch.bool else ~tensor]
+        changes: list[Tensor] = [
+            tensor[:0] if tensor.ndim else tensor[None],
+            tensor.double(),
+            tensor.bool(),
+            tensor[None],
+        ]
+        changes += [
+            tensor.repeat(2) if tensor.ndim == 1 else tensor.flatten(),
+            torch.full_like(tensor, 1) * -1 if tensor.dtype != torch.bool else ~tensor,
+        ]
         return draw.choice(changes)
     return draw.choice([odd for odd in ODD if odd != DEEP and odd != "\ud800"])

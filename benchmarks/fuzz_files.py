@@ -42,7 +42,7 @@ Damage = Callable[[random.Random, bytes], bytes]
 
 
 class Reader(NamedTuple):
-    """A reader, the file that it is given, relative to a directory, and how the file's structure is damaged."""
+    """A reader, its file's name and sound content, and how the structure of that is damaged."""
 
     name: str
     file: str
@@ -117,7 +117,10 @@ def readers(directory: Path) -> Iterator[list[Reader]]:
     config = TrainConfig(
         QMIXConfig(hidden_size=8, batch_size=2, replay_frames=200),
         "lbforaging:Foraging-5x5-2p-1f-v3",
-        **{"steps": 60, "n_envs": 2, "log_every": 20, "eval_every": 1000, "eval_episodes": 2, "final_episodes": 1},
+        steps=60,
+        n_envs=2,
+        log_every=20,
+        eval_episodes=2,
         episode_limit=6,
         store_replay=False,
         device="cpu",
@@ -155,11 +158,23 @@ def readers(directory: Path) -> Iterator[list[Reader]]:
             Reader("load_episodes", "replay.safetensors", stored, load_episodes, safe),
             Reader("replay", "replay.safetensors", stored, _inspect, safe),
             Reader("config", CONFIG, made[CONFIG], lambda path: load_config(path.parent), config_structure),
-            Reader("metrics", METRICS, made[METRICS], lambda path: list(read_metrics(path.parent)), damage.jsonl_damaged),
+            Reader(
+                "metrics",
+                METRICS,
+                made[METRICS],
+                lambda path: list(read_metrics(path.parent)),
+                damage.jsonl_damaged,
+            ),
             Reader("checkpoint", WEIGHTS, made[WEIGHTS], lambda path: read_checkpoint(path.parent), safe),
             Reader("load", WEIGHTS, made[WEIGHTS], lambda path: _load(path, made[CONFIG]), safe),
             Reader("state", STATE, made[STATE], lambda path: load_state(path.parent), state_structure),
-            Reader("restore", STATE, made[STATE], lambda path: restore(parts, run, load_state(path.parent)), state_structure),
+            Reader(
+                "restore",
+                STATE,
+                made[STATE],
+                lambda path: restore(parts, run, load_state(path.parent)),
+                state_structure,
+            ),
         ]
 
 

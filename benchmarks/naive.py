@@ -1,4 +1,4 @@
-"""The rule of a padded row in plain words and loops, for `benchmarks.fuzz`; it shares no code with endmark."""
+"""The rule of a padded row in words and loops, for `benchmarks.fuzz`; it shares no code with endmark."""
 
 from __future__ import annotations
 

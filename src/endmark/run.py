@@ -29,6 +29,7 @@ from torch import Tensor
 
 from endmark import __version__
 from endmark.disk import replacing
+from endmark.episodes.files import own_tensors
 
 CONFIG, METRICS = "config.json", "metrics.jsonl"
 WEIGHTS, BEST, REPLAY = "weights.safetensors", "best.safetensors", "replay.safetensors"
@@ -172,7 +173,7 @@ def read_checkpoint(directory: Path, name: str = WEIGHTS) -> tuple[Counters, dic
             if "counters" not in metadata:
                 raise ValueError("it has no counters, which a checkpoint of endmark has")
             counters = counters_from(json.loads(metadata["counters"]))
-            return counters, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return counters, own_tensors(file)
     except (safetensors.SafetensorError, AttributeError, ValueError, RecursionError) as error:
         raise RunError(f"{path} cannot be read: {_problem(error)}") from None
 

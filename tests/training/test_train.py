@@ -445,7 +445,9 @@ def test_a_run_that_does_not_fit_is_said_on_one_line(tmp_path: Path) -> None:
         (tmp_path / "config.json").write_bytes(original)
     weights = tmp_path / "weights.safetensors"
     safetensors.torch.save_file(
-        {"agent.head.bias": torch.zeros(2)}, weights, metadata={"counters": '{"updates": 3}'}
+        {"agent.head.bias": torch.zeros(2)},
+        weights,
+        metadata={"counters": '{"env_steps": 0, "episodes": 0, "updates": 3}'},
     )
     with pytest.raises(RunError, match=r"does not fit the run's config") as error:
         load(tmp_path)

@@ -9,6 +9,7 @@ from typing import Any
 import safetensors
 import safetensors.torch
 import torch
+from torch import Tensor
 
 from endmark.disk import replacing
 from endmark.episodes.batch import EpisodeBatch
@@ -41,6 +42,14 @@ def check_name(path: Path, name: str) -> None:
         )
 
 
+def own_tensors(file: Any) -> dict[str, Tensor]:
+    """Copies of all tensors of an open safetensors file.
+
+    Its own lie in the file itself: to read one after the file was cut kills the process (SIGBUS).
+    """
+    return {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+
+
 def save_episodes(batch: EpisodeBatch, path: Path) -> None:
     """Write the episodes and their spec. An old file at `path` stays until the new one is complete."""
     spec = batch.spec
@@ -70,7 +79,7 @@ def load_episodes(path: Path) -> EpisodeBatch:
             metadata = file.metadata() or {}
             if FORMAT not in metadata:
                 raise FileError(f"{path}: given no format '{FORMAT}', want a file of `save_episodes`")
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            tensors = own_tensors(file)
         spec = _spec(path, json.loads(metadata[FORMAT]))
         for name in ("lengths", "terminated"):
             if name not in tensors:

@@ -16,7 +16,15 @@ import safetensors
 import torch
 from torch import Tensor
 
-from endmark.episodes.files import FORMAT, FileError, check_name, load_episodes, quoted, shortened
+from endmark.episodes.files import (
+    FORMAT,
+    FileError,
+    check_name,
+    load_episodes,
+    own_tensors,
+    quoted,
+    shortened,
+)
 from endmark.episodes.masks import as_flags, as_tensor
 from endmark.episodes.memory import check_unpacked
 from endmark.episodes.spec import FLAGS
@@ -102,7 +110,7 @@ def _safetensors(path: Path, name: str) -> Source:
                 shapes = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
                 _check_shapes(path, shapes)
                 _check_memory(path, path.stat().st_size)
-                raw = {key: file.get_tensor(key) for key in shapes}
+                raw = own_tensors(file)
     except (safetensors.SafetensorError, AttributeError) as error:  # AttributeError: a dtype torch lacks
         raise FileError(f"{path}: damaged, or no safetensors file: {error}") from None
     if not stored_episodes:
