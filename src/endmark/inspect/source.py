@@ -208,7 +208,7 @@ def _check_shapes(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> None:
     """FileError unless these are the shapes of a padded batch with at least one row and one step."""
     for name in ("filled", "terminated"):
         if name not in shapes:
-            given = ", ".join(map(quoted, shapes)) or "nothing"
+            given = ", ".join(quoted(name).strip("'") for name in shapes) or "nothing"
             raise FileError(f"{path}: no padded batch: field '{name}' is missing; given {shortened(given)}")
     for name, given_shape in shapes.items():
         check_name(path, name)
