@@ -8,10 +8,10 @@ import random
 import resource
 import signal
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 import safetensors.torch
@@ -147,7 +147,7 @@ def readers(directory: Path) -> Iterator[list[Reader]]:
     with ExitStack() as stack:
         envs = stack.enter_context(closing(make_envs(config, config.n_envs)))
         parts = _parts(config, envs)
-        run = cast(Run, _Cut(directory))
+        run = _Cut(directory)
         (directory / "scratch").mkdir()
         safe = damage.safetensors_damaged
         yield [
@@ -178,13 +178,13 @@ def readers(directory: Path) -> Iterator[list[Reader]]:
         ]
 
 
-class _Cut:
+class _Cut(Run):
     """Stands for the run directory that `restore` puts back: no file of it is cut here."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
 
-    def load_state_dict(self, state: dict[str, Any], counters: Counters) -> None:
+    def load_state_dict(self, state: Mapping[str, Any], counters: Counters) -> None:
         """As `Run` reads it."""
         _ = int(state["metrics_bytes"]), float(state["seconds"]), counters
 
