@@ -29,6 +29,7 @@ from torch import Tensor
 
 from endmark import __version__
 from endmark.disk import replacing
+from endmark.episodes.files import own_tensors
 
 CONFIG, METRICS = "config.json", "metrics.jsonl"
 WEIGHTS, BEST, REPLAY = "weights.safetensors", "best.safetensors", "replay.safetensors"
@@ -136,8 +137,8 @@ def read_config(directory: Path) -> dict[str, Any]:
         raise RunError(f"{directory} is no run directory: it has no {CONFIG}")
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise RunError(f"{path} is no JSON: {error}") from None
+    except (ValueError, RecursionError) as error:
+        raise RunError(f"{path} is no JSON: {_problem(error)}") from None
     if not isinstance(config, dict):
         raise RunError(f"{path}: given {type(config).__name__}, want an object")
     config.pop("made_with", None)
@@ -155,10 +156,14 @@ def read_metrics(directory: Path) -> Iterator[dict[str, float | None]]:
                 return
             try:
                 metrics = json.loads(line)
-            except ValueError as error:
-                raise RunError(f"{path}, line {number} is no JSON: {error}") from None
+            except (ValueError, RecursionError) as error:
+                raise RunError(f"{path}, line {number} is no JSON: {_problem(error)}") from None
             if not isinstance(metrics, dict):
                 raise RunError(f"{path}, line {number}: given {type(metrics).__name__}, want an object")
+            for name, value in metrics.items():
+                if value is not None and not _is_number(value):
+                    given = f"{name!a}: given {value!a}"[:200]
+                    raise RunError(f"{path}, line {number}: {given}, want a finite number or null")
             yield metrics
 
 
@@ -169,11 +174,36 @@ def read_checkpoint(directory: Path, name: str = WEIGHTS) -> tuple[Counters, dic
         raise RunError(f"{directory} holds no checkpoint: it has no {name}")
     try:
         with safetensors.safe_open(path, framework="pt") as file:
-            counts = json.loads((file.metadata() or {})["counters"])
-            counters = Counters(**{name: int(count) for name, count in counts.items()})
-            return counters, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (safetensors.SafetensorError, AttributeError, KeyError, TypeError, ValueError) as error:
-        raise RunError(f"{path} cannot be read: {error}") from None
+            metadata = file.metadata() or {}
+            if "counters" not in metadata:
+                raise ValueError("it has no counters, which a checkpoint of endmark has")
+            counters = counters_from(json.loads(metadata["counters"]))
+            return counters, own_tensors(file)
+    except (safetensors.SafetensorError, AttributeError, ValueError, RecursionError) as error:
+        raise RunError(f"{path} cannot be read: {_problem(error)}") from None
+
+
+def counters_from(raw: object) -> Counters:
+    """The counters that `Counters._asdict` gave; ValueError for anything else."""
+    if not isinstance(raw, dict) or raw.keys() != set(Counters._fields):
+        raise ValueError(f"counters: given {f'{raw!a}'[:200]}, want {', '.join(Counters._fields)}")
+    for name, value in raw.items():
+        if type(value) is not int or not 0 <= value < 2**63:
+            raise ValueError(f"counters: {name}: given {f'{value!a}'[:200]}, want 0 <= count < 2**63")
+    return Counters(**raw)
+
+
+def _is_number(value: object) -> bool:
+    try:
+        return type(value) in (int, float) and math.isfinite(value)  # type: ignore[arg-type]
+    except OverflowError:  # an integer that is no float
+        return False
+
+
+def _problem(error: BaseException) -> str:
+    if isinstance(error, RecursionError):
+        return "nested too deeply"
+    return " ".join(str(error).split())[:400]
 
 
 def _write(path: Path, config: Mapping[str, Any]) -> None:

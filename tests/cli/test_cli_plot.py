@@ -132,13 +132,18 @@ def test_another_metric(capsys: pytest.CaptureFixture[str]) -> None:
     assert "run/metrics.jsonl has no 'los': did you mean loss?" in capsys.readouterr().err
 
 
-def test_numbers_that_no_curve_has_are_left_out(capsys: pytest.CaptureFixture[str]) -> None:
-    make_run("run", 0.5)
-    with Path("run/metrics.jsonl").open("a") as file:
-        for number in ("NaN", "Infinity", "1" + "0" * 400, '"3"', "true", "[1]", "null"):
-            file.write(f'{{"env_steps": 2000, "greedy_return": {number}}}\n')
+def test_a_number_that_is_missing_is_left_out_and_what_is_none_is_refused(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    metrics = Path(make_run("run", 0.5)) / "metrics.jsonl"
+    sound = metrics.read_text() + '{"env_steps": 2000, "greedy_return": null}\n'
+    metrics.write_text(sound)
     assert plot("run") == 0
     assert re.search(r"run +1 +0\.5 +1,000 ", capsys.readouterr().out)
+    for number in ("NaN", "Infinity", "1" + "0" * 400, '"3"', "true", "[1]"):
+        metrics.write_text(f'{sound}{{"env_steps": 3000, "greedy_return": {number}}}\n')
+        assert plot("run") == 2
+        assert "metrics.jsonl, line " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

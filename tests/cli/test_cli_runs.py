@@ -65,7 +65,8 @@ def test_eval_refuses_weights_that_are_not_finite(
     tensors = safetensors.torch.load_file(trained / WEIGHTS)
     name = max(tensors, key=lambda name: tensors[name].ndim)
     tensors[name][1, 2] = value
-    safetensors.torch.save_file(tensors, broken / WEIGHTS, metadata={"counters": '{"updates": 3}'})
+    counters = '{"env_steps": 9, "episodes": 4, "updates": 3}'
+    safetensors.torch.save_file(tensors, broken / WEIGHTS, metadata={"counters": counters})
     with pytest.raises(SystemExit) as stop:
         main(["eval", str(broken)])
     assert stop.value.code == 2

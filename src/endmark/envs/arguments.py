@@ -21,4 +21,6 @@ def arguments(texts: Iterable[str]) -> dict[str, Any]:
             given[key] = json.loads(value)
         except ValueError:
             given[key] = value
+        except RecursionError:
+            raise ValueError(f"env_arg: {key}: given JSON that is nested too deeply") from None
     return given

@@ -261,10 +261,10 @@ class EpisodeBatch:
     ) -> EpisodeBatch:
         """Episodes from the padded layout of PyMARL and its descendants.
 
-        padded: tensors or arrays (B, T+1, ...) by name, column t holding frame t and step t. `filled` and
-            `terminated` (B, T+1, 1) 0/1 in any dtype, `truncated` if it is stored. `actions` (B, T+1, N, 1)
-            or (B, T+1, N), `reward` (B, T+1, 1), or (B, T+1, N) one an agent. `avail_actions` and `alive`
-            are all ones where they are not stored. `actions_onehot` is derived and so left out.
+        padded: tensors or arrays (B, T+1, ...) by name, column t holding frame t and step t. `filled`,
+            `terminated` and, if it is stored, `truncated` (B, T+1, 1) 0/1 in any dtype. `actions`
+            (B, T+1, N, 1) or (B, T+1, N), `reward` (B, T+1, 1), or (B, T+1, N) one an agent. `avail_actions`
+            and `alive` are all ones where they are not stored. `actions_onehot` is derived and so left out.
         spec: inferred from the shapes if None; names that are not standard fields then become frame fields.
         on_error: what to do with a row that holds anything but one episode. `"raise"`: a ValueError with the
             row, the time and the rule (`RULES`). `"repair"`: keep the real prefix of each row, drop rows
@@ -273,6 +273,13 @@ class EpisodeBatch:
 
         The steps kept are those of `masks.step_mask`. The last step of an episode that was truncated
         counts only if the frame that follows it is stored, since its value is part of the target.
+
+        `truncated` marks the step at which an episode was cut off. It makes no step real, and tells what the
+        other flags cannot. Where a row goes on after the cut, the next frame may be the first one of another
+        episode, so the cut step is not real. Where the frame after the cut is not filled, its step is not
+        real either. Both are faults, and so is a step that terminated and was cut at once. Without
+        `truncated`, an episode that does not terminate counts as cut off where its frames end, and two
+        episodes in a row with a cut between them are read as one.
         """
         return EpisodeBatch(*unpad(padded, spec, on_error=on_error, final_frame=final_frame))
 
@@ -307,7 +314,7 @@ def _validate(batch: EpisodeBatch) -> None:
         raise ValueError(f"field '{min(missing)}': missing; given {', '.join(fields)}")
     if unknown := fields.keys() - spec.fields.keys():
         raise ValueError(f"field '{min(unknown)}': not in the spec, which has {', '.join(spec.fields)}")
-    n_frames = batch.n_frames
+    n_frames = sum(lengths.tolist()) + len(lengths)  # which cannot overflow, as n_frames of the batch could
     for name, field in spec.fields.items():
         tensor = fields[name]
         if not isinstance(tensor, Tensor) or tensor.dtype != field.dtype:

@@ -109,8 +109,14 @@ class EpisodeBuilder:
         for name, array, want in fields:
             value = values.get(name)
             # np.shape accepts any value but is slow.
-            shape = value.shape if isinstance(value, np.ndarray) else value is not None and np.shape(value)
-            if shape != want:
+            try:
+                shape = (
+                    value.shape if isinstance(value, np.ndarray) else value is not None and np.shape(value)
+                )
+                if shape == want:
+                    array[at] = value
+                    continue
                 given = "nothing" if value is None else f"shape {shape}"
-                raise ValueError(f"field '{name}', frame {at}: given {given}, want shape {want}")
-            array[at] = value
+            except (TypeError, ValueError, OverflowError) as error:  # lists of lists, words, objects
+                given = f"{type(value).__name__}: {error}"
+            raise ValueError(f"field '{name}', frame {at}: given {given}, want shape {want}")

@@ -9,6 +9,7 @@ from typing import Any
 import safetensors
 import safetensors.torch
 import torch
+from torch import Tensor
 
 from endmark.disk import replacing
 from endmark.episodes.batch import EpisodeBatch
@@ -20,6 +21,33 @@ _FIELD = "field."  # before the name of each field, so that a field may have any
 
 class FileError(ValueError):
     """A file is missing, damaged or of another kind. The message is one line: the path and the reason."""
+
+
+def quoted(name: str) -> str:
+    """A name from a file, to be shown: in quotes, without control characters, and not too long."""
+    return f"'{shortened(name)}'" if name.isprintable() else shortened(ascii(name))
+
+
+def shortened(text: str) -> str:
+    """The first 200 characters."""
+    return text if len(text) <= 200 else f"{text[:200]}..."
+
+
+def check_name(path: Path, name: str) -> None:
+    """FileError for a field's name that a terminal would not print as it stands."""
+    if not name.isprintable() or len(name) > 200:
+        raise FileError(
+            f"{path}: field {quoted(name)}: given a name with control characters or of over 200, "
+            "want a printable one"
+        )
+
+
+def own_tensors(file: Any) -> dict[str, Tensor]:
+    """Copies of all tensors of an open safetensors file.
+
+    Its own lie in the file itself: to read one after the file was cut kills the process (SIGBUS).
+    """
+    return {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
 
 
 def save_episodes(batch: EpisodeBatch, path: Path) -> None:
@@ -51,8 +79,11 @@ def load_episodes(path: Path) -> EpisodeBatch:
             metadata = file.metadata() or {}
             if FORMAT not in metadata:
                 raise FileError(f"{path}: given no format '{FORMAT}', want a file of `save_episodes`")
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        spec = _spec(json.loads(metadata[FORMAT]))
+            tensors = own_tensors(file)
+        spec = _spec(path, json.loads(metadata[FORMAT]))
+        for name in ("lengths", "terminated"):
+            if name not in tensors:
+                raise FileError(f"{path}: damaged: no '{name}'")
         lengths, terminated = tensors.pop("lengths"), tensors.pop("terminated")
         fields = {name.removeprefix(_FIELD): tensor for name, tensor in tensors.items()}
         return EpisodeBatch(spec, fields, lengths, terminated)
@@ -60,15 +91,42 @@ def load_episodes(path: Path) -> EpisodeBatch:
         raise
     except OSError as error:
         raise FileError(f"{path}: {error.strerror or error}") from None
-    except (safetensors.SafetensorError, KeyError, TypeError, ValueError, AttributeError) as error:
-        raise FileError(f"{path}: damaged: {' '.join(str(error).split())}") from None
+    except (
+        *(safetensors.SafetensorError, KeyError, TypeError, ValueError, AttributeError),
+        *(RecursionError, OverflowError, RuntimeError),
+    ) as error:
+        raise FileError(f"{path}: damaged: {shortened(' '.join(str(error).split()))}") from None
 
 
-def _spec(described: dict[str, Any]) -> EpisodeSpec:
+def _spec(path: Path, described: object) -> EpisodeSpec:
+    if not isinstance(described, dict):
+        raise FileError(
+            f"{path}: damaged: given {type(described).__name__}, want an object that describes fields"
+        )
+    counts = {name: _entry(path, described, name, int) for name in ("n_agents", "n_actions", "episode_limit")}
     fields = {}
-    for name, field in described["fields"].items():
-        dtype = getattr(torch, str(field["dtype"]), None)
+    for name, field in _entry(path, described, "fields", dict).items():
+        check_name(path, name)
+        if not isinstance(field, dict):
+            raise FileError(f"{path}: damaged: field '{name}': given {type(field).__name__}, want an object")
+        dtype = getattr(torch, _entry(path, field, "dtype", str), None)
+        shape, per = _entry(path, field, "shape", list), _entry(path, field, "per", str)
         if not isinstance(dtype, torch.dtype):
-            raise ValueError(f"field '{name}': no dtype '{field['dtype']}'")
-        fields[name] = Field(tuple(field["shape"]), dtype, field["per"])
-    return EpisodeSpec(described["n_agents"], described["n_actions"], described["episode_limit"], fields)
+            raise FileError(f"{path}: damaged: field '{name}': no dtype {quoted(field['dtype'])}")
+        if not all(type(size) is int and size >= 0 for size in shape):
+            raise FileError(
+                f"{path}: damaged: field '{name}': given shape {shortened(str(shape))}, want sizes"
+            )
+        if per not in ("frame", "step"):
+            raise FileError(
+                f"{path}: damaged: field '{name}': given per {quoted(per)}, want 'frame' or 'step'"
+            )
+        fields[name] = Field(tuple(shape), dtype, per)
+    return EpisodeSpec(**counts, fields=fields)
+
+
+def _entry(path: Path, described: dict[str, Any], name: str, kind: type[Any]) -> Any:
+    """An entry of exactly this type; True is no int."""
+    if type(given := described.get(name)) is not kind:
+        raise FileError(f"{path}: damaged: '{name}': given {shortened(ascii(given))}, want {kind.__name__}")
+    return given

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
-Flags = Shaped[Tensor, "B T_plus_1 1"]
+Flags = Shaped[Tensor, "B T_plus_1 1"] | Shaped[np.ndarray, "B T_plus_1 1"]
 Reason = Literal["stale", "second", "phantom", "gap"]
 
 
@@ -24,13 +24,14 @@ def step_mask(filled: Flags, terminated: Flags) -> Bool[Tensor, "B T 1"]:
     Step t is real if and only if no step s < t terminated, every frame s <= t is filled, and frame t+1
     is filled or step t terminated.
 
-    Takes any integer, bool or float flags on any device; raises ValueError for values other than 0 and 1
-    and for shapes other than (B, T+1, 1). Apply it by selection (`torch.where`, indexing), never by
-    multiplication: NaN times 0 is NaN. Select before computing: a `torch.where` after, say, a network that
-    was fed NaN keeps the loss clean but not the gradient, for the backward pass multiplies too.
+    Takes any integer, bool or float flags, tensors on any device or arrays; raises ValueError for values
+    other than 0 and 1 and for shapes other than (B, T+1, 1). Apply it by selection (`torch.where`,
+    indexing), never by multiplication: NaN times 0 is NaN. Select before computing: a `torch.where` after,
+    say, a network that was fed NaN keeps the loss clean but not the gradient, for the backward pass
+    multiplies too.
     """
     has_frame, ends = as_flags("filled", filled), as_flags("terminated", terminated)
-    _same_shape(filled, terminated)
+    _same_shape(has_frame, ends)
     ended_before = ends.cumsum(1) - ends.long()  # ends among the steps s < t
     filled_so_far = has_frame.long().cumprod(1).bool()
     has_successor = has_frame[:, 1:] | ends[:, :-1]
@@ -44,11 +45,13 @@ def shift_mask(filled: Flags, terminated: Flags) -> Float[Tensor, "B T 1"]:
         mask = filled[:, :-1].float()
         mask[:, 1:] = mask[:, 1:] * (1 - terminated[:, :-1])
 
-    For comparison, and to reproduce old results; use `step_mask` otherwise. Float 0/1, like the original.
+    For comparison, and to reproduce old results; use `step_mask` otherwise. Takes and refuses the same flags.
+    Float 0/1, like the original.
     """
-    _same_shape(filled, terminated)
-    ended = terminated[:, :-1].float()
-    mask = filled[:, :-1].float().clone()  # the usual line has no clone: a float32 `filled` is overwritten
+    has_frame, ends = as_flags("filled", filled), as_flags("terminated", terminated)
+    _same_shape(has_frame, ends)
+    ended = ends[:, :-1].float()
+    mask = has_frame[:, :-1].float()  # of a new tensor: the usual line overwrites a float32 `filled`
     mask[:, 1:] = mask[:, 1:] * (1 - ended[:, :-1])
     return mask
 
@@ -135,7 +138,10 @@ def as_flags(name: str, flags: object) -> Bool[Tensor, "B T_plus_1 1"]:
 def as_tensor(name: str, value: object) -> Tensor:
     """A tensor as it is; an array as a tensor, copied if torch cannot share it."""
     if isinstance(value, np.ndarray):
-        return torch.from_numpy(np.require(value, requirements=["C_CONTIGUOUS", "WRITEABLE"]))
+        if value.dtype.kind not in "biufc" or value.dtype.itemsize > 16:
+            raise TypeError(f"{name}: given an array of {value.dtype}, want numbers")
+        native = value.astype(value.dtype.newbyteorder("="), copy=False)
+        return torch.from_numpy(np.require(native, requirements=["C_CONTIGUOUS", "WRITEABLE"]))
     if not isinstance(value, Tensor):
         raise TypeError(f"{name}: given {type(value).__name__}, want a tensor or an array")
     return value

@@ -169,7 +169,8 @@ def _read_flags(filled: object, terminated: object, truncated: object) -> tuple[
     # If a row goes on after a truncated step, the next frame may be the first one of another episode. It is
     # therefore not taken as the step's successor.
     goes_on = torch.zeros_like(cuts)
-    goes_on[:, :-2] = cuts[:, :-2] & (frames[:, 2:] | (frames[:, 1:-1] & ends[:, 1:-1]))
+    truncated_steps = cuts & frames & ~ends
+    goes_on[:, :-2] = truncated_steps[:, :-2] & frames[:, 1:-1] & (frames[:, 2:] | ends[:, 1:-1])
     own_frames = frames & (goes_on.cumsum(1) - goes_on.long() == 0)
     lengths = step_mask(own_frames, ends)[..., 0].sum(1)
     frames, ends, cuts, goes_on = frames[..., 0], ends[..., 0], cuts[..., 0], goes_on[..., 0]

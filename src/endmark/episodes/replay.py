@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from endmark.episodes import ragged
 from endmark.episodes.batch import EpisodeBatch
+from endmark.episodes.memory import GIB, installed
 from endmark.episodes.spec import EpisodeSpec
 
 
@@ -27,13 +29,20 @@ class EpisodeReplay:
             raise ValueError(f"capacity: given {capacity} frames, want at least 2: an episode of one step")
         self.spec = spec
         self.capacity = capacity
+        a_frame = sum(math.prod(field.shape) * field.dtype.itemsize for field in spec.fields.values())
+        too_large = (
+            f"replay_frames: given {capacity}, which take {capacity * a_frame / GIB:.1f} GiB, want what fits "
+            f"into memory; this machine has {installed() / GIB:.1f} GiB"
+        )
+        if capacity * a_frame > installed():
+            raise ValueError(too_large)
         try:
             self._fields = {
                 name: torch.zeros((capacity, *field.shape), dtype=field.dtype)
                 for name, field in spec.fields.items()
             }
         except RuntimeError as error:
-            raise ValueError(f"capacity: given {capacity} frames, which do not fit into memory") from error
+            raise ValueError(too_large) from error
         # Start, length and end of each episode, also in rings: `_count` entries from `_oldest` on.
         slots = capacity // 2
         self._starts = np.zeros(slots, dtype=np.int64)

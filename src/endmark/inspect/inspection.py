@@ -16,9 +16,10 @@ from endmark.episodes.masks import REASONS, Difference, MaskExplanation, explain
 from endmark.episodes.padded import RULES, Fault, find_faults
 from endmark.inspect.source import Source
 
-# A page that shows rewards and actions of more rows, or more numbers in all, would be too large.
-VALUES_UP_TO_ROWS = 64
 VALUES_UP_TO = 100_000
+"""A page with more rewards and actions would be too large: it holds those of the first rows, and says so."""
+ACTIONS_UP_TO = 1_000_000
+"""Where no field says how many actions there are, one beyond this is taken for rubbish."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,23 @@ class NonFinite:
 
 
 @dataclass(frozen=True)
+class WrongActions:
+    """Actions on real steps that cannot have been taken.
+
+    n_actions: A, of `avail_actions` or `actions_onehot`; None where neither is stored.
+    outside: how many are no action: not whole, below 0, or not below A. `EpisodeBatch` refuses these.
+    illegal: how many `avail_actions` does not allow, of agents alive. `EpisodeBatch` does not look at that.
+    first_outside, first_illegal: row, t, agent and action of the first one; None if there is none.
+    """
+
+    n_actions: int | None
+    outside: int
+    illegal: int
+    first_outside: tuple[int, int, int, str] | None
+    first_illegal: tuple[int, int, int, str] | None
+
+
+@dataclass(frozen=True)
 class Inspection:
     """The findings on a padded batch of B rows and T+1 columns.
 
@@ -46,6 +64,7 @@ class Inspection:
     padding_share: the share of the B x (T+1) cells that hold no frame of the row's episode.
     padding_bytes, total_bytes: bytes of these cells and of all cells, over all fields and flags.
     explanation: both masks of `filled` and `terminated`.
+    actions: what is wrong with the actions of real steps; None if nothing is, or none are stored.
     """
 
     n_rows: int
@@ -58,6 +77,7 @@ class Inspection:
     explanation: MaskExplanation
     faults: list[Fault]
     nonfinite: list[NonFinite]
+    actions: WrongActions | None
 
     @property
     def terminated(self) -> int:
@@ -97,11 +117,13 @@ class Inspection:
 
     @property
     def broken(self) -> bool:
-        """Whether a real frame or step is not finite, or `EpisodeBatch.from_padded` refuses a row's flags.
+        """Whether a real frame or step is not finite, or `EpisodeBatch.from_padded` refuses flags or actions.
 
-        A row on which only the shift mask is wrong, such as an early truncation, is not broken.
+        A row on which only the shift mask is wrong, such as an early truncation, is not broken. Nor is a row
+        with actions that were not legal, which some environments take.
         """
-        return bool(self.faults) or any(found.real for found in self.nonfinite)
+        outside = self.actions is not None and self.actions.outside > 0
+        return bool(self.faults) or outside or any(found.real for found in self.nonfinite)
 
     def summary(self) -> dict[str, Any]:
         """The counts as plain values for JSON."""
@@ -121,6 +143,7 @@ class Inspection:
             "total_bytes": self.total_bytes,
             "differences": self.reason_counts,
             "nonfinite": [vars(found) | {"first": list(found.first)} for found in self.nonfinite],
+            "actions": None if self.actions is None else vars(self.actions),
             "faults": len(self.faults),
         }
 
@@ -166,6 +189,7 @@ def inspect(source: Source) -> Inspection:
         explanation=explanation,
         faults=faults,
         nonfinite=nonfinite,
+        actions=_find_wrong_actions(source, steps),
     )
 
 
@@ -173,7 +197,7 @@ def page_data(source: Source, inspection: Inspection) -> dict[str, Any]:
     """The content of the HTML page, as plain values for JSON.
 
     `rows` holds each row's flags as strings of 0 and 1, one character a column. `values` holds rewards and
-    actions of real steps and None elsewhere; it is None for a batch that is too large (`VALUES_UP_TO`).
+    actions of real steps and None elsewhere, for the first rows, as many as `VALUES_UP_TO` allows.
     """
     faults = {fault.row: {"t": fault.t, "rule": fault.rule} for fault in inspection.faults}
     truncated = source.tensors.get("truncated")
@@ -234,21 +258,62 @@ def _find_nonfinite(name: str, tensor: Tensor, real: Bool[Tensor, "B T_plus_1"])
     return NonFinite(name, int(on_real.sum()), int(elsewhere.sum()), (row, t))
 
 
-def _values(source: Source, lengths: list[int]) -> dict[str, list[list[Any]]] | None:
-    """Reward and actions for each row and column; None where there is no step or nothing is stored."""
-    stored = {name: source.tensors.get(name) for name in ("reward", "actions")}
-    n_values = sum(tensor.numel() for tensor in stored.values() if tensor is not None)
-    if len(lengths) > VALUES_UP_TO_ROWS or n_values > VALUES_UP_TO:
+def _find_wrong_actions(source: Source, steps: Bool[Tensor, "B T_plus_1"]) -> WrongActions | None:
+    stored, avail = source.tensors.get("actions"), source.tensors.get("avail_actions")
+    if stored is None or stored.is_complex() or stored.ndim < 3:
         return None
-    nothing: list[list[Any]] = [[None] * source.tensors["filled"].shape[1]] * len(lengths)
-    values = dict.fromkeys(stored, nothing)
+    onehot = source.tensors.get("actions_onehot")
+    n_actions = next((t.shape[-1] for t in (avail, onehot) if t is not None and t.ndim == 4), None)
+    taken = stored.flatten(2).double()
+    real = steps[..., None].expand_as(taken)
+    most = ACTIONS_UP_TO if n_actions is None else n_actions
+    is_action = (taken >= 0) & (taken < most) & (taken == taken.floor())
+    outside = real & ~is_action
+    illegal = torch.zeros_like(outside)
+    if avail is not None and avail.ndim == 4 and avail.shape[2] == taken.shape[2] and n_actions:
+        index = torch.where(is_action, taken, 0.0).long()[..., None]
+        legal = (avail != 0).gather(3, index)[..., 0]
+        illegal = real & is_action & ~legal & _alive(source, taken)
+    if not outside.any() and not illegal.any():
+        return None
+
+    def first(found: Tensor) -> tuple[int, int, int, str] | None:
+        if not found.any():
+            return None
+        row, t, agent = found.nonzero()[0].tolist()
+        return row, t, agent, str(stored.flatten(2)[row, t, agent].item())
+
+    counts = int(outside.sum()), int(illegal.sum())
+    return WrongActions(n_actions, *counts, first(outside), first(illegal))
+
+
+def _alive(source: Source, taken: Tensor) -> Tensor:
+    """Which agents take part, as far as it is stored."""
+    alive = source.tensors.get("alive")
+    if alive is None or alive.ndim < 3 or alive.flatten(2).shape != taken.shape:
+        return torch.ones_like(taken, dtype=torch.bool)
+    return alive.flatten(2) != 0
+
+
+def _values(source: Source, lengths: list[int]) -> dict[str, list[list[Any]]]:
+    """Reward and actions of the first rows, at each column; None where there is no step or nothing is stored.
+
+    As many rows as `VALUES_UP_TO` numbers allow, and at least one.
+    """
+    stored = {name: source.tensors.get(name) for name in ("reward", "actions")}
+    n_columns = source.tensors["filled"].shape[1]
+    a_row = n_columns + sum(tensor[0].numel() for tensor in stored.values() if tensor is not None)
+    n_rows = min(len(lengths), max(1, VALUES_UP_TO // a_row))
+    values: dict[str, list[list[Any]]] = {}
     for name, tensor in stored.items():
-        if tensor is not None:
-            table = tensor.reshape(*tensor.shape[:2], -1).tolist()
-            values[name] = [
-                [_value(name, cell) if t < length else None for t, cell in enumerate(row)]
-                for row, length in zip(table, lengths, strict=True)
-            ]
+        if tensor is None:
+            values[name] = [[None] * n_columns] * n_rows
+            continue
+        table = tensor[:n_rows].reshape(n_rows, n_columns, -1).tolist()
+        values[name] = [
+            [_value(name, cell) if t < length else None for t, cell in enumerate(row)]
+            for row, length in zip(table, lengths[:n_rows], strict=True)
+        ]
     return values
 
 

@@ -10,7 +10,7 @@ from rich.text import Text
 from endmark.episodes.masks import REASONS, Reason
 from endmark.episodes.padded import RULES, Rule
 from endmark.inspect.explain import ranges
-from endmark.inspect.inspection import Inspection, NonFinite
+from endmark.inspect.inspection import Inspection, NonFinite, WrongActions
 from endmark.inspect.source import Source
 
 SHOWN = 4  # places shown for each finding
@@ -40,6 +40,8 @@ def inspection_table(source: Source, inspection: Inspection, *, ascii_only: bool
     table.add_row("masks", _masks(i))
     table.add_row("faults", _faults(i))
     table.add_row("not finite", _nonfinite(i.nonfinite))
+    if i.actions is not None:
+        table.add_row("actions", _actions(i.actions))
     table.add_row("verdict", _verdict(i))
     return table
 
@@ -123,14 +125,33 @@ def _nonfinite(found: list[NonFinite]) -> Text:
     return lines
 
 
+def _actions(found: WrongActions) -> Text:
+    below = "" if found.n_actions is None else f" < {found.n_actions}"
+    lines = Text()
+    for first, words in [
+        (found.first_outside, f"{found.outside} on real steps are none: want 0 <= action{below}"),
+        (found.first_illegal, f"{found.illegal} on real steps were not legal by avail_actions"),
+    ]:
+        if first is not None:
+            row, t, agent, given = first
+            lines.append(f"{words}\n", style="bold red" if first == found.first_outside else "yellow")
+            lines.append(f"first at row {row}, t {t}, agent {agent}: {given}\n", style="dim")
+    lines.rstrip()
+    return lines
+
+
 def _verdict(i: Inspection) -> Text:
     reasons = []
     if i.faults:
         reasons.append("rows that are not one episode")
     if any(field.real for field in i.nonfinite):
         reasons.append("NaN or infinity on real steps")
+    if i.actions is not None and i.actions.outside:
+        reasons.append("actions that do not exist")
     if reasons:
         return Text(f"broken: {' and '.join(reasons)}", style="bold red")
+    if i.actions is not None:
+        return Text("sound, but for actions that were not legal", style="bold yellow")
     if i.differences:
         return Text("sound, but the three lines are wrong on this batch; use step_mask", style="bold yellow")
     return Text("sound", style="bold green")

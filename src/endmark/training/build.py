@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import ExitStack, closing
 from functools import partial
 from typing import Any
@@ -47,7 +48,22 @@ def make_learner(config: TrainConfig[Any], spec: EpisodeSpec) -> Learner:
     torch.set_num_threads(config.threads)
     device = _device(config.device)
     torch.manual_seed(config.seed)
-    learner: Learner = config.algorithm.learner(spec, device)
+    try:
+        learner: Learner = config.algorithm.learner(spec, device)
+    except (RuntimeError, MemoryError) as error:
+        if (
+            size := re.search(
+                r"allocate (?:more than )?(\d+) ?(B|bytes|[MGT]iB)|out of memory|overflow", str(error)
+            )
+        ) is None:
+            raise
+        sizes = ", ".join(
+            f"{name} {value}" for name, value in vars(config.algorithm).items() if name.endswith("_size")
+        )
+        asked = "" if size[1] is None else f": one tensor of {_gib(int(size[1]), size[2])}"
+        raise ValueError(
+            f"the networks do not fit into the memory of {device}{asked}; given {sizes}"
+        ) from error
     return learner
 
 
@@ -55,6 +71,11 @@ def generator(config: TrainConfig[Any], *use: int) -> torch.Generator:
     """A generator of random numbers for this run and this use, independent of those for other uses."""
     state = np.random.SeedSequence([config.seed, *use]).generate_state(1, np.uint64)
     return torch.Generator().manual_seed(int(state[0] >> 1))
+
+
+def _gib(number: int, unit: str) -> str:
+    power = {"MiB": 2, "GiB": 3, "TiB": 4}.get(unit, 0)
+    return f"{number * 1024**power / 1024**3:.1f} GiB"
 
 
 def _device(wanted: str) -> torch.device:

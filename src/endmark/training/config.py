@@ -6,7 +6,8 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Generic, TypeVar
+from types import NoneType, UnionType
+from typing import Annotated, Any, Generic, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import tyro
 
@@ -99,7 +100,64 @@ class TrainConfig(Generic[A]):
 
 
 def from_json(raw: Mapping[str, Any]) -> TrainConfig[Any]:
-    """The configuration that `to_json` wrote; KeyError, TypeError or ValueError if it is none."""
-    settings = dict(raw["algorithm"])
-    algorithm = config_class(settings.pop("name"))(**settings)
-    return TrainConfig(**{**raw, "algorithm": algorithm, "env_arg": tuple(raw.get("env_arg", ()))})
+    """The configuration that `to_json` wrote; ValueError, which names the setting, if it is none.
+
+    A setting that is missing has its default: an older version may not have had it.
+    """
+    algorithm = raw.get("algorithm")
+    if not isinstance(algorithm, Mapping) or not isinstance(algorithm.get("name"), str):
+        raise ValueError("algorithm: want an object with the algorithm's name and settings")
+    kind = config_class(algorithm["name"])
+    settings = _settings(kind, {k: v for k, v in algorithm.items() if k != "name"}, "algorithm.")
+    own = _settings(TrainConfig, {k: v for k, v in raw.items() if k != "algorithm"})
+    if "env" not in own:
+        raise ValueError("env: missing, want an environment's id")
+    try:
+        made = kind(**settings)
+    except ValueError as error:
+        raise ValueError(f"algorithm.{error}") from None
+    return TrainConfig(algorithm=made, **own)
+
+
+def _settings(kind: type[Any], raw: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The values as `kind` takes them; ValueError for one that it has not, or of another type."""
+    types = get_type_hints(kind)
+    names = [field.name for field in dataclasses.fields(kind) if field.init]
+    settings = {}
+    for name, value in raw.items():
+        if name not in names:
+            known = ", ".join(names)
+            raise ValueError(f"{prefix}{_shown(name)}: no such setting, want one of {known}")
+        settings[name] = _value(f"{prefix}{name}", value, types[name])
+    return settings
+
+
+def _value(name: str, value: Any, kind: Any) -> Any:
+    """A value from JSON as this type has it; True is no number, and 3 is a float, too."""
+    origin, choices = get_origin(kind), get_args(kind)
+    if origin in (Union, UnionType):
+        if value is None and NoneType in choices:
+            return None
+        (kind,) = [choice for choice in choices if choice is not NoneType]
+        return _value(name, value, kind)
+    if origin is Literal and value in choices and isinstance(value, type(choices[0])):
+        return value
+    if origin is tuple and isinstance(value, list | tuple):
+        return tuple(_value(f"{name}[{i}]", item, choices[0]) for i, item in enumerate(value))
+    if kind is float and type(value) is int and abs(value) < 2**53:
+        return float(value)
+    is_small = not isinstance(value, int) or abs(value) < 2**63
+    if isinstance(kind, type) and type(value) is kind and is_small:
+        return value
+    wants = {
+        Literal: f"one of {', '.join(map(str, choices))}",
+        tuple: "a list",
+        int: "an integer below 2**63",
+    }
+    want = wants.get(origin or kind) or getattr(kind, "__name__", str(kind))
+    raise ValueError(f"{name}: given {_shown(value)}, want {want}")
+
+
+def _shown(value: Any) -> str:
+    text = ascii(value) if isinstance(value, str) and not value.isprintable() else repr(value)
+    return text if len(text) <= 100 else f"{text[:100]}..."

@@ -5,8 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from endmark.algorithms import Learner
-from endmark.run import WEIGHTS, RunError, read_checkpoint, read_config
+from endmark.episodes.files import quoted
+from endmark.run import CONFIG, WEIGHTS, RunError, read_checkpoint, read_config
 from endmark.training.build import env_spec, make_learner
 from endmark.training.config import TrainConfig, from_json
 
@@ -16,8 +19,9 @@ def load_config(directory: Path) -> TrainConfig[Any]:
     raw = read_config(directory)
     try:
         return from_json(raw)
-    except (KeyError, TypeError, ValueError) as error:
-        raise RunError(f"{directory / 'config.json'} does not fit this version of endmark: {error}") from None
+    except (TypeError, ValueError, OverflowError) as error:
+        problem = " ".join(str(error).split())
+        raise RunError(f"{directory / CONFIG} does not fit this version of endmark: {problem}") from None
 
 
 def load(directory: Path, checkpoint: str = WEIGHTS) -> tuple[TrainConfig[Any], Learner]:
@@ -32,12 +36,19 @@ def load(directory: Path, checkpoint: str = WEIGHTS) -> tuple[TrainConfig[Any], 
         if tensor.is_floating_point() and not (finite := tensor.isfinite()).all():
             first = finite.logical_not().nonzero()[0].tolist()
             given = tensor[tuple(first)].item()
-            raise RunError(f"{path}: '{name}' at {first}: given {given}, want finite numbers")
+            raise RunError(f"{path}: {quoted(name)} at {first}: given {given}, want finite numbers")
     learner = make_learner(config, env_spec(config))
-    try:
-        learner.networks.load_state_dict(tensors)
-    except RuntimeError as error:
-        problem = " ".join(str(error).split())
-        raise RunError(f"{path} does not fit the run's config: {problem}") from None
+    wants = learner.networks.state_dict()
+    for name in sorted(wants.keys() | tensors.keys()):
+        stored, fits = _describe(tensors.get(name)), _describe(wants.get(name))
+        if stored != fits:
+            raise RunError(
+                f"{path} does not fit the run's config: {quoted(name)}: given {stored}, want {fits}"
+            )
+    learner.networks.load_state_dict(tensors)
     learner.updates = counters.updates
     return config, learner
+
+
+def _describe(tensor: Tensor | None) -> str:
+    return "nothing" if tensor is None else f"{tensor.dtype} of shape {tuple(tensor.shape)}"

@@ -11,7 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 
 from endmark.episodes import Store
-from endmark.run import Counters, Run, RunError
+from endmark.run import Counters, Run, RunError, counters_from
 from endmark.training.state_file import STATE, save_state
 
 
@@ -72,12 +72,14 @@ class Saver:
 def restore(parts: Mapping[str, Part], run: Run, state: Mapping[str, Any]) -> Counters:
     """Put every part into its saved state; how far the run is. RunError if a part does not fit its state."""
     try:
-        counters = Counters(**state["counters"])
+        counters = counters_from(state["counters"])
         for name, part in parts.items():
             part.load_state_dict(state[name])
         run.load_state_dict(state["run"], counters)
         torch.set_rng_state(state["torch"])
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+    except OSError:
+        raise
+    except Exception as error:  # a part given what it never wrote may raise anything
         if isinstance(error, RunError):
             raise
         problem = " ".join(str(error).split())

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from endmark.disk import replacing
+from endmark.episodes.files import own_tensors
 from endmark.run import RunError
 
 STATE = "state.safetensors"
@@ -47,9 +48,12 @@ def load_state(directory: Path) -> dict[str, Any]:
             metadata = file.metadata() or {}
             if FORMAT not in metadata:
                 raise RunError(f"{path}: no state of the format '{FORMAT}'")
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            tensors = own_tensors(file)
         state = _unpack(json.loads(metadata[FORMAT]), tensors)
-    except (safetensors.SafetensorError, KeyError, TypeError, ValueError, RecursionError) as error:
+    except (
+        *(safetensors.SafetensorError, KeyError, TypeError, ValueError, RecursionError),
+        AttributeError,  # a dtype that torch lacks
+    ) as error:
         if isinstance(error, RunError):
             raise
         raise RunError(f"{path} is damaged: {' '.join(str(error).split())}") from None

@@ -18,6 +18,7 @@
  * @property {Record<string, number>} differences
  * @property {{ field: string, real: number, elsewhere: number, first: [number, number] | null }[]} nonfinite
  * @property {number} faults
+ * @property {{ n_actions: number | null, outside: number, illegal: number, first_outside: [number, number, number, string] | null, first_illegal: [number, number, number, string] | null } | null} actions
  */
 /**
  * @typedef {object} PageData
@@ -28,7 +29,7 @@
  * @property {Record<string, string>} reasons
  * @property {Record<string, string>} rules
  * @property {Summary} summary
- * @property {{ reward: (number | string | null)[][], actions: (string | null)[][] } | null} values
+ * @property {{ reward: (number | string | null)[][], actions: (string | null)[][] }} values of the first rows
  */
 
 const SVG = "http://www.w3.org/2000/svg";
@@ -82,9 +83,12 @@ function showVerdict({ summary, rows }, differences) {
   ];
   if (summary.faults) parts.push(`The flags of ${count(summary.faults, "row")} are faulty.`);
   if (broken.length) parts.push(`Real steps hold NaN or infinity: ${broken.join(", ")}.`);
+  const { outside, illegal } = summary.actions ?? { outside: 0, illegal: 0 };
+  if (outside) parts.push(`Real steps hold ${count(outside, "action")} that ${outside === 1 ? "does" : "do"} not exist.`);
+  if (illegal) parts.push(`Real steps hold ${count(illegal, "action")} that ${illegal === 1 ? "was" : "were"} not legal.`);
   const verdict = byId("verdict");
   verdict.textContent = parts.join(" ");
-  verdict.dataset.state = steps || summary.faults || broken.length ? "wrong" : "right";
+  verdict.dataset.state = parts.length > 1 || steps ? "wrong" : "right";
 }
 
 /** @param {Summary} summary */
@@ -152,10 +156,20 @@ function showFindings({ rows, reasons, rules, summary }, differences, onJump) {
   const byField = summary.nonfinite.map(({ field, real, elsewhere, first }) =>
     finding(field, `${format(real)} on real steps, ${format(elsewhere)} elsewhere`, first ? [{ row: first[0], t: first[1] }] : []),
   );
+  const { outside = 0, illegal = 0, first_outside = null, first_illegal = null } = summary.actions ?? {};
+  /** @type {[string, string, [number, number, number, string] | null][]} */
+  const wrong = [
+    [`No action: ${format(outside)}`, "Not a whole number, or not in the range of the actions", first_outside],
+    [`Not legal: ${format(illegal)}`, "avail_actions does not allow it, and the agent is alive", first_illegal],
+  ];
+  const byAction = wrong.flatMap(([head, words, first]) =>
+    first ? [finding(head, `${words}; first agent ${first[2]}, action ${first[3]}`, [{ row: first[0], t: first[1] }])] : [],
+  );
   const sections = [
     ...section("Where the masks differ", byReason),
     ...section("Faulty rows", byRule),
     ...section("NaN or infinity", byField),
+    ...section("Actions", byAction),
   ];
   byId("findings").hidden = !sections.length;
   byId("findings-list").replaceChildren(...sections);

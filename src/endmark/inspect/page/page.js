@@ -60,9 +60,8 @@ function inspect(cell, speak) {
     ["shift mask", masks ? String(masks.shift) : "\u2013"],
     ["exact mask", masks ? String(masks.exact) : "\u2013"],
   ];
-  if (values) {
-    facts.push(["reward", String(values.reward[row]?.[t] ?? "\u2013")], ["actions", values.actions[row]?.[t] ?? "\u2013"]);
-  }
+  const missing = row < values.reward.length ? "\u2013" : "not on this page";
+  facts.push(["reward", String(values.reward[row]?.[t] ?? missing)], ["actions", values.actions[row]?.[t] ?? missing]);
   const words = wordsFor(cell);
   byId("inspector").replaceChildren(
     make(
@@ -119,6 +118,11 @@ function showLegend() {
   );
 }
 
+const withValues = data.values.reward.length;
+byId("values").hidden = withValues === data.rows.length;
+byId("values").textContent =
+  `Rewards and actions are on this page for ${withValues === 1 ? "row 0" : `rows 0 to ${format(withValues - 1)}`} ` +
+  `of ${format(data.rows.length)}; with those of all rows it would be too large.`;
 showVerdict(data, differences);
 showFigures(data.summary);
 showFindings(data, differences, (cell) => {
