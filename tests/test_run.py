@@ -192,6 +192,23 @@ def unknown_metadata(run: Path) -> None:
     safetensors.torch.save_file(TENSORS, run / "weights.safetensors", metadata={"format": "pt"})
 
 
+def deep(run: Path) -> None:
+    for name in ("config.json", "metrics.jsonl"):
+        (run / name).write_text("[" * 100_000 + "]" * 100_000 + "\n")
+    safetensors.torch.save_file(
+        TENSORS, run / "weights.safetensors", metadata={"counters": "[" * 100_000 + "]" * 100_000}
+    )
+
+
+def metrics_of(line: str) -> Callable[[Path], object]:
+    return lambda run: (run / "metrics.jsonl").write_text(line + "\n")
+
+
+def counters_of(counters: str) -> Callable[[Path], object]:
+    path = "weights.safetensors"
+    return lambda run: safetensors.torch.save_file(TENSORS, run / path, metadata={"counters": counters})
+
+
 class Trap:
     """Unpickling this leaves a mark."""
 
@@ -216,13 +233,28 @@ class Trap:
         (weights_pickled, read_checkpoint, "weights.safetensors cannot be read"),
         (weights_of_torch_save, read_checkpoint, "weights.safetensors cannot be read"),
         (other_metadata, read_checkpoint, "weights.safetensors cannot be read"),
-        (unknown_metadata, read_checkpoint, "weights.safetensors cannot be read"),
+        (unknown_metadata, read_checkpoint, "weights.safetensors cannot be read: it has no counters"),
+        (deep, read_config, "config.json is no JSON: nested too deeply"),
+        (deep, read_metrics, "line 1 is no JSON: nested too deeply"),
+        (deep, read_checkpoint, "weights.safetensors cannot be read: nested too deeply"),
+        (metrics_of('{"loss": "low"}'), read_metrics, "line 1: 'loss': given 'low', want a finite number or"),
+        (metrics_of('{"loss": true}'), read_metrics, "line 1: 'loss': given True, want a finite number or"),
+        (metrics_of('{"loss": NaN}'), read_metrics, "line 1: 'loss': given nan, want a finite number or"),
+        (metrics_of('{"a": 1' + "0" * 400 + "}"), read_metrics, "line 1: 'a': given 1000"),
+        (metrics_of('{"\\u001b": []}'), read_metrics, r"line 1: '\x1b': given [], want a finite number"),
+        (counters_of('{"env_steps": 1e999}'), read_checkpoint, "counters: given {'env_steps': inf}, want"),
+        (counters_of("3"), read_checkpoint, "counters: given 3, want env_steps, episodes, updates"),
+        (
+            counters_of('{"env_steps": -1, "episodes": 0, "updates": 0}'),
+            read_checkpoint,
+            "counters: env_steps: given -1, want 0 <= count < 2**63",
+        ),
     ],
 )
 def test_what_cannot_be_read_is_said_on_one_line(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    damage: Callable[[Path], None],
+    damage: Callable[[Path], object],
     read: Callable[[Path], object],
     message: str,
 ) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -207,3 +208,23 @@ def test_steps_so_far() -> None:
         assert torch.equal(torch.from_numpy(steps), episode[name][:3])
     builder.finish(terminated=True)
     assert builder.steps(["actions"])["actions"].shape == (0, 3)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("obs", [[1, 2, 3, 4, 5], [1, 2]], "given list: "),
+        ("obs", [["a"] * 5] * 2, "given list: could not convert"),
+        ("obs", [[{}] * 5] * 2, "given list: "),
+        ("obs", [[1, 2, 3, 4, 5]], "given shape (1, 5)"),
+    ],
+)
+def test_a_value_that_cannot_be_stored_is_said_with_its_place(field: str, value: Any, words: str) -> None:
+    spec = make_spec(n_agents=2, n_actions=2, state=False)
+    builder = EpisodeBuilder(spec)
+    frame: Values = {"obs": np.zeros((2, 5)), "avail_actions": np.ones((2, 2), bool), "alive": [True, True]}
+    builder.begin(**frame)
+    with pytest.raises(ValueError, match=rf"^field '{field}', frame 1: {re.escape(words)}.*want shape"):
+        builder.add({"actions": [0, 0], "reward": 1}, **(frame | {field: value}))
+    with pytest.raises(ValueError, match=r"^field 'reward', frame 0: given str: .*want shape \(\)"):
+        builder.add({"actions": [0, 0], "reward": "much"}, **frame)

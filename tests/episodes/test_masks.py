@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -140,7 +143,7 @@ def test_the_mask_is_no_view_of_its_inputs() -> None:
         (torch.float64, 1 + 1e-15),
     ],
 )
-@pytest.mark.parametrize("function", [step_mask, explain_mask])
+@pytest.mark.parametrize("function", [step_mask, shift_mask, explain_mask])
 def test_other_values_are_refused_by_row_and_t(
     function: object, name: str, dtype: torch.dtype, wrong: float
 ) -> None:
@@ -169,6 +172,27 @@ def test_shapes_must_agree(function: object) -> None:
     assert callable(function)
     with pytest.raises(ValueError, match=r"filled has shape \(2, 4, 1\), terminated \(2, 3, 1\)"):
         inspect.unwrap(function)(torch.zeros(2, 4, 1), torch.zeros(2, 3, 1))
+
+
+@pytest.mark.parametrize("dtype", ["bool", "uint8", "int64", ">i4", "float32", ">f8"])
+@pytest.mark.parametrize("function", [step_mask, shift_mask, explain_mask])
+def test_arrays_are_taken_as_tensors_are(function: Callable[..., object], dtype: str) -> None:
+    filled, terminated = all_patterns(4)
+    arrays = [flags.numpy().astype(dtype) for flags in (filled, terminated)]
+    for array in arrays:
+        array.setflags(write=False)
+    given, want = function(*arrays), function(filled, terminated)
+    if isinstance(want, Tensor):
+        assert isinstance(given, Tensor)
+        assert torch.equal(given, want)
+    else:
+        assert str(given) == str(want)
+
+
+@pytest.mark.parametrize("array", [np.array([["a"]]), np.array([[None]]), np.zeros((1, 2, 1), np.longdouble)])
+def test_arrays_of_anything_but_numbers_are_refused(array: Any) -> None:
+    with pytest.raises(TypeError, match=f"filled: given an array of {array.dtype}, want numbers"):
+        as_flags("filled", array)
 
 
 def test_what_is_no_tensor_is_refused() -> None:

@@ -235,3 +235,11 @@ def test_a_buffer_is_used_again_and_grows() -> None:
     larger = replay.sample(6, generator(0), buffer)
     assert larger.n_frames > large.n_frames * 5 / 4
     assert same_bits(larger, replay.sample(6, generator(0)))
+
+
+def test_a_replay_larger_than_memory_is_refused_before_it_is_made() -> None:
+    for capacity in (10**12, 10**15):
+        with pytest.raises(
+            ValueError, match=rf"^replay_frames: given {capacity}, which take \d+\.\d GiB, want"
+        ):
+            EpisodeReplay(make_spec(), capacity)

@@ -334,6 +334,51 @@ def facts(page: Any) -> dict[str, str]:
     return dict(zip(names, page.locator("#inspector dd").all_text_contents(), strict=True))
 
 
+@pytest.mark.parametrize(("rows", "with_values"), [(64, 64), (65, 65), (900, 675)])
+def test_values_are_there_or_the_page_says_which_are(
+    show: Show, screenshots: Path, rows: int, with_values: int
+) -> None:
+    flags = bits(*["1" * 36 + "0"] * rows), bits(*["0" * 35 + "10"] * rows)
+    numbers = torch.arange(rows * 37).reshape(rows, 37, 1)
+    page = show(batch_data(*flags, reward=numbers.float(), actions=torch.cat([numbers % 5, numbers % 3], 2)))
+    note = page.locator("#values")
+    assert note.is_visible() == (with_values < rows)
+    if with_values < rows:
+        assert note.text_content() == (
+            "Rewards and actions are on this page for rows 0 to 674 of 900; "
+            "with those of all rows it would be too large."
+        )
+    page.locator("#scroller").focus()
+    for key, row in [("Control+Home", 0), ("Control+End", rows - 1)]:
+        page.keyboard.press(key)
+        page.keyboard.press("Home")
+        assert page.locator("#inspector .where").text_content() == f"row {row}, t 0"
+        first = row * 37
+        want = (f"{first:.4g}", f"{first % 5} {first % 3}")
+        want = (f"{int(float(want[0]))}", want[1]) if row < with_values else ("not on this page",) * 2
+        assert (facts(page)["reward"], facts(page)["actions"]) == want
+    page.screenshot(path=screenshots / f"values-{rows}.png", full_page=True)
+
+
+def test_wrong_actions_are_a_finding(show: Show, screenshots: Path) -> None:
+    actions = torch.zeros(3, 4, 2, 1, dtype=torch.int64)
+    actions[1, 1, 1], actions[2, 0, 0] = 2**62, 2
+    avail = torch.ones(3, 4, 2, 3, dtype=torch.int64)
+    avail[2, 0, 0, 2] = 0
+    flags = bits(*["1111"] * 3), bits(*["0010"] * 3)
+    page = show(batch_data(*flags, actions=actions, avail_actions=avail))
+    verdict = page.locator("#verdict")
+    assert "Real steps hold 1 action that does not exist. Real steps hold 1 action that was not legal." in (
+        verdict.text_content()
+    )
+    assert verdict.get_attribute("data-state") == "wrong"
+    assert page.locator("#findings-list h3").all_text_contents() == ["Actions"]
+    assert f"first agent 1, action {2**62}" in page.locator("#findings-list").text_content()
+    page.locator("#findings-list button").first.click()
+    assert page.locator("#inspector .where").text_content() == "row 1, t 1"
+    page.screenshot(path=screenshots / "actions.png", full_page=True)
+
+
 def test_a_cell_shows_its_values_on_hover_and_by_keyboard(show: Show) -> None:
     page = show(every_kind())
     page.locator("#scroller").scroll_into_view_if_needed()

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import copy
+from inspect import unwrap
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,9 +15,11 @@ from endmark.algorithms import IA2CConfig, IPPOConfig, IQLConfig, Learner, QMIXC
 from endmark.episodes import Store
 from endmark.policies import Policy
 from endmark.rollout import EpisodeSeeds, InProcess, Rollout
+from endmark.run import Counters, RunError
 from endmark.training import TrainConfig
 from endmark.training.build import generator, make_envs, make_learner
 from endmark.training.meters import Every, Meters
+from endmark.training.resume import restore
 
 LBF = "lbforaging:Foraging-5x5-2p-1f-v3"
 SMALL: dict[str, Any] = {"hidden_size": 8, "batch_size": 4}
@@ -85,3 +90,23 @@ def test_a_run_goes_on_from_the_states_of_its_parts(name: str) -> None:
         assert torch.equal(tensor, other.learner.networks.state_dict()[key]), key
     whole.close()
     other.close()
+
+
+@pytest.mark.parametrize("wrong", [{"lengths": 3}, 3, None, {}, [["x"]]])
+@pytest.mark.parametrize("part", ["learner", "store", "rollout", "policy", "meters"])
+def test_a_part_that_is_given_anything_else_is_one_line(part: str, wrong: Any, tmp_path: Path) -> None:
+    parts = Parts(CONFIGS["iql"])
+    state = parts.state() | {"run": {}, "counters": Counters()._asdict(), "torch": torch.get_rng_state()}
+    run = SimpleNamespace(directory=tmp_path)
+    parts.close()
+    with pytest.raises(RunError, match=r"state\.safetensors does not fit the run's config: ") as refused:
+        unwrap(restore)({part: getattr(parts, part)}, run, state | {part: wrong})
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"env_steps": "x"}, {"env_steps": -1, "episodes": 0, "updates": 0}, [], None]
+)
+def test_counters_of_another_kind(wrong: Any, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"does not fit the run's config: counters: "):
+        unwrap(restore)({}, SimpleNamespace(directory=tmp_path), {"counters": wrong})

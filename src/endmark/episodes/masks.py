@@ -138,7 +138,7 @@ def as_flags(name: str, flags: object) -> Bool[Tensor, "B T_plus_1 1"]:
 def as_tensor(name: str, value: object) -> Tensor:
     """A tensor as it is; an array as a tensor, copied if torch cannot share it."""
     if isinstance(value, np.ndarray):
-        if value.dtype.kind not in "biufc" or value.dtype.itemsize > 16:
+        if value.dtype.kind not in "biufc" or value.dtype.char in "gG":  # gG: no tensor has so many digits
             raise TypeError(f"{name}: given an array of {value.dtype}, want numbers")
         native = value.astype(value.dtype.newbyteorder("="), copy=False)
         return torch.from_numpy(np.require(native, requirements=["C_CONTIGUOUS", "WRITEABLE"]))
