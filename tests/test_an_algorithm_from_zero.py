@@ -64,6 +64,6 @@ def test_it_does_not_leak(reinforce: Any) -> None:
 def test_it_learns(reinforce: Any, tmp_path: Path) -> None:
     algorithm = reinforce.ReinforceConfig(gamma=0.99)
     config: TrainConfig[Any] = TrainConfig(algorithm, "CartPole-v1", steps=40_000, eval_every=40_000)
-    learner, _ = train(config, tmp_path, lambda *_: None)
+    learner, _, _ = train(config, tmp_path, lambda *_: None)
     trained = evaluate(config, learner.greedy_policy(config.n_envs), 20)
     assert trained.return_mean > 5 * evaluate(config, random_policy(), 20).return_mean

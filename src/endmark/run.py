@@ -5,8 +5,10 @@ state.safetensors      all that the run's future depends on, for `endmark resume
 metrics.jsonl          one JSON object a line; keys in `endmark.training.loop`
 events.out.tfevents.*  the same for TensorBoard, where it is installed
 weights.safetensors    the last checkpoint's tensors; its metadata holds the counters
+best.safetensors       the same for the best greedy evaluation so far, the latest of equals
 replay.safetensors     the replay's episodes, at the end (`endmark.episodes.files`)
 curve.png              the learning curve, at the end
+lock                   held by the process that trains here
 """
 
 from __future__ import annotations
@@ -14,7 +16,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import math
-import os
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -27,9 +28,10 @@ import torch
 from torch import Tensor
 
 from endmark import __version__
+from endmark.disk import replacing
 
 CONFIG, METRICS = "config.json", "metrics.jsonl"
-WEIGHTS, REPLAY = "weights.safetensors", "replay.safetensors"
+WEIGHTS, BEST, REPLAY = "weights.safetensors", "best.safetensors", "replay.safetensors"
 
 
 class Counters(NamedTuple):
@@ -47,7 +49,7 @@ class RunError(ValueError):
 class Run:
     """Writes a run directory. A context manager: leaving it closes the files.
 
-    resume: go on with the run that is there, from the state that `load_state_dict` is given next.
+    resume: go on with the run that is there. `begin` or `load_state_dict` says where the log goes on.
     """
 
     def __init__(self, directory: Path, config: Mapping[str, Any], *, resume: bool = False) -> None:
@@ -56,20 +58,25 @@ class Run:
         directory.mkdir(parents=True, exist_ok=True)
         self.directory = directory
         made_with = {"endmark": __version__, "torch": torch.__version__}
-        _replace(directory / CONFIG, json.dumps({**config, "made_with": made_with}, indent=2))
+        _write(directory / CONFIG, {**config, "made_with": made_with})
         self._metrics = (directory / METRICS).open("ab")
-        self._begin = time.monotonic()
-        self._tensorboard = None if resume else _tensorboard(directory)
+        self._began = time.monotonic()
+        self._tensorboard: Any = None
+
+    def begin(self) -> Counters:
+        """Start from the beginning. What an earlier try logged is cut off."""
+        self.load_state_dict({"metrics_bytes": 0, "seconds": 0.0}, Counters())
+        return Counters()
 
     def mark_inexact(self) -> None:
         """Note in config.json that the run went on otherwise than it would have without a stop."""
         config = json.loads((self.directory / CONFIG).read_text(encoding="utf-8"))
         config["made_with"]["exact"] = False
-        _replace(self.directory / CONFIG, json.dumps(config, indent=2))
+        _write(self.directory / CONFIG, config)
 
     def state_dict(self) -> dict[str, Any]:
         """How far `metrics.jsonl` is, in bytes, and the seconds so far."""
-        return {"metrics_bytes": self._metrics.tell(), "seconds": time.monotonic() - self._begin}
+        return {"metrics_bytes": self._metrics.tell(), "seconds": time.monotonic() - self._began}
 
     def load_state_dict(self, state: Mapping[str, Any], counters: Counters) -> None:
         """Cut off what was logged after the state was saved, here and for TensorBoard."""
@@ -78,7 +85,7 @@ class Run:
             raise RunError(f"{self.directory / METRICS}: given {given} bytes, want at least {size}")
         self._metrics.truncate(size)
         self._metrics.seek(size)
-        self._begin = time.monotonic() - float(state["seconds"])
+        self._began = time.monotonic() - float(state["seconds"])
         self._tensorboard = _tensorboard(self.directory, purge_step=counters.env_steps + 1)
 
     def log(self, counters: Counters, metrics: Mapping[str, float]) -> None:
@@ -87,21 +94,20 @@ class Run:
         A number that is not finite becomes null: JSON has no NaN.
         """
         numbers = {name: value if math.isfinite(value) else None for name, value in metrics.items()}
-        line = {**counters._asdict(), "seconds": round(time.monotonic() - self._begin, 3), **numbers}
+        line = {**counters._asdict(), "seconds": round(time.monotonic() - self._began, 3), **numbers}
         self._metrics.write((json.dumps(line) + "\n").encode())
         self._metrics.flush()
         if self._tensorboard is not None:
             for name, value in metrics.items():
                 self._tensorboard.add_scalar(name, value, counters.env_steps)
 
-    def checkpoint(self, counters: Counters, tensors: Mapping[str, Tensor]) -> None:
-        """Replace the checkpoint: the old one stays until the new one is complete."""
-        path = self.directory / WEIGHTS
-        unfinished = path.with_suffix(".unfinished")
+    def checkpoint(self, counters: Counters, tensors: Mapping[str, Tensor], *, best: bool = False) -> None:
+        """Replace the checkpoint: the old one stays until the new one is complete. best: and the best one."""
         metadata = {"counters": json.dumps(counters._asdict())}  # one entry: several would stand in any order
         copies = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-        safetensors.torch.save_file(copies, unfinished, metadata=metadata)
-        os.replace(unfinished, path)
+        for name in (WEIGHTS, BEST) if best else (WEIGHTS,):
+            with replacing(self.directory / name) as unfinished:
+                safetensors.torch.save_file(copies, unfinished, metadata=metadata)
 
     def __enter__(self) -> Run:
         return self
@@ -156,11 +162,11 @@ def read_metrics(directory: Path) -> Iterator[dict[str, float | None]]:
             yield metrics
 
 
-def read_checkpoint(directory: Path) -> tuple[Counters, dict[str, Tensor]]:
-    """The last checkpoint: how far it is, and its tensors, on the CPU."""
-    path = directory / WEIGHTS
+def read_checkpoint(directory: Path, name: str = WEIGHTS) -> tuple[Counters, dict[str, Tensor]]:
+    """A checkpoint, `WEIGHTS` or `BEST`: how far it is, and its tensors, on the CPU."""
+    path = directory / name
     if not path.is_file():
-        raise RunError(f"{directory} holds no checkpoint: it has no {WEIGHTS}")
+        raise RunError(f"{directory} holds no checkpoint: it has no {name}")
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             counts = json.loads((file.metadata() or {})["counters"])
@@ -170,7 +176,6 @@ def read_checkpoint(directory: Path) -> tuple[Counters, dict[str, Tensor]]:
         raise RunError(f"{path} cannot be read: {error}") from None
 
 
-def _replace(path: Path, text: str) -> None:
-    unfinished = path.with_suffix(".unfinished")
-    unfinished.write_text(text + "\n", encoding="utf-8")
-    os.replace(unfinished, path)
+def _write(path: Path, config: Mapping[str, Any]) -> None:
+    with replacing(path) as unfinished:
+        unfinished.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ import torch
 from endmark.cli import main
 from endmark.episodes.files import save_episodes
 from endmark.episodes.masks import REASONS
+from endmark.run import read_metrics
 from support.helpers import bits, random_batch
 
 # filled, terminated, shift mask, exact mask, reason of the difference, exit status of inspect
@@ -163,7 +165,10 @@ def test_a_file_that_needs_pickle(tmp_path: Path, capsys: pytest.CaptureFixture[
 
 def test_a_run_and_a_stored_replay(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "config.json").write_text("{}")
-    assert "endmark train ... --store-replay" in refusal(capsys, "inspect", tmp_path)
+    assert status("inspect", tmp_path) == 0
+    assert "no episodes are stored yet" in capsys.readouterr().out
+    page = tmp_path / "page.html"
+    assert "no episodes are stored yet" in refusal(capsys, "inspect", tmp_path, "--html", page)
     batch = random_batch(2)
     save_episodes(batch, tmp_path / "replay.safetensors")
     for path in (tmp_path, tmp_path / "replay.safetensors"):
@@ -208,3 +213,69 @@ def test_in_a_pipe_it_is_plain(encoding: str, tmp_path: Path) -> None:
     assert b"\x1b" not in done.stdout
     bar = "#" if encoding == "ascii" else "█"
     assert f"2 {bar * 32} 1" in done.stdout.decode(encoding)
+
+
+def test_the_facts_of_a_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trained to its end; then as a kill would have left it, before the episodes were stored."""
+    monkeypatch.setenv("COLUMNS", "200")
+    run = tmp_path / "run"
+    options = "--env CartPole-v1 --steps 300 --n-envs 2 --batch-size 4 --replay-frames 2100 --eval-every 100"
+    main(["train", "iql", *options.split(), "--eval-episodes", "2", "--seed", "7", "--run-dir", str(run)])
+    capsys.readouterr()
+    assert status("inspect", run) == 0
+    whole = capsys.readouterr().out
+    for part in ("iql on CartPole-v1, seed 7", " of 300 steps, ", "; at its end", "greedy return: last "):
+        assert part in whole
+    assert status("inspect", run, "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    facts = told["run"]
+    assert facts["counters"]["env_steps"] == facts["checkpoint"] == facts["state"] >= 300
+    assert facts["counters"]["episodes"] == len(told["lengths"])
+    assert len(facts["evaluations"]) == len([p for p in read_metrics(run) if "greedy_return" in p]) >= 2
+    assert facts["best"] in {steps for steps, _ in facts["evaluations"]}
+    assert f"and the best of {facts['best']} (--checkpoint best)" in whole
+    assert facts["exact"] is True
+
+    (run / "replay.safetensors").unlink()
+    assert status("inspect", run) == 0
+    assert words(capsys.readouterr().out) == words(whole), "the state holds the same episodes"
+
+    config = json.loads((run / "config.json").read_text())
+    (run / "config.json").write_text(json.dumps(config | {"env": "NoSuchThing-v1", "steps": 900}))
+    assert status("inspect", run) == 0
+    out = capsys.readouterr().out
+    assert "; not at its end" in out
+    assert "unknown environment 'NoSuchThing-v1'" in out, "the facts, and why not the episodes"
+    (run / "config.json").write_text(json.dumps(config | {"made_with": {"exact": False}}))
+    assert status("inspect", run) == 0
+    assert re.search(r"^exact +no: it was resumed", capsys.readouterr().out, re.MULTILINE)
+
+    for name, says in [("state", "is damaged"), ("weights", "cannot be read"), ("best", "cannot")]:
+        path = run / f"{name}.safetensors"
+        content = path.read_bytes()
+        path.write_bytes(content[: len(content) // 2])
+        assert f"{path} {says}" in refusal(capsys, "inspect", run)
+        path.write_bytes(content)
+    (run / "metrics.jsonl").write_text('{"loss": 1}\n')
+    assert "metrics.jsonl is damaged: no counts of env_steps" in refusal(capsys, "inspect", run)
+    (run / "metrics.jsonl").unlink()
+    assert status("inspect", run) == 0
+    assert "evaluations  none yet" in capsys.readouterr().out
+
+
+def test_the_newest_episodes_are_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A run that ended, was resumed with more steps and killed has an old replay and a newer state."""
+    run = tmp_path / "run"
+    options = "--env CartPole-v1 --n-envs 2 --batch-size 4 --replay-frames 2100 --eval-episodes 2"
+    main(["train", "iql", *options.split(), "--steps", "300", "--run-dir", str(run)])
+    old = (run / "replay.safetensors").read_bytes()
+    main(["resume", str(run), "--steps", "600"])
+    state = (run / "state.safetensors").stat().st_mtime_ns
+    (run / "replay.safetensors").write_bytes(old)
+    os.utime(run / "replay.safetensors", ns=(state - 1, state - 1))
+    capsys.readouterr()
+    assert status("inspect", run, "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert len(told["lengths"]) == told["run"]["counters"]["episodes"]

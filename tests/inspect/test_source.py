@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from endmark.episodes.files import FileError, save_episodes
+from endmark.inspect.run_episodes import NoEpisodesError
 from endmark.inspect.source import read
 from support.helpers import bits, random_batch
 
@@ -113,9 +114,10 @@ def test_a_run_gives_its_replay(tmp_path: Path) -> None:
     assert source.tensors["filled"].shape[0] == random_batch(1).n_episodes
 
 
-def test_a_run_without_a_replay_says_how_to_store_one(tmp_path: Path) -> None:
+def test_a_run_without_episodes_says_when_they_are_stored(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
-    assert "--store-replay" in refusal(tmp_path)
+    with pytest.raises(NoEpisodesError, match="no episodes are stored yet: a run stores them in state"):
+        read(tmp_path)
 
 
 def test_another_directory_is_no_run(tmp_path: Path) -> None:

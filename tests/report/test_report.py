@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import struct
 import xml.etree.ElementTree as ET
 from pathlib import Path
@@ -92,22 +93,54 @@ def test_a_live_display_in_a_terminal() -> None:
         display(Counters(500, 40, 30), 0.125)
         display(Counters(1010, 80, 70), 0.5)
     text = written(console)
-    for shown in ("training", "1000/1000", "80 episodes", "70 updates", "greedy", "0.500", "steps/s"):
+    for shown in ("1000/1000", "80 episodes", "70 updates", "greedy", "0.500", "steps/s"):
         assert shown in text
     assert "left" not in text
+
+
+@pytest.mark.parametrize(
+    ("width", "shown"),
+    [
+        (40, ""),
+        (60, "left bar"),
+        (80, "left speed bar"),
+        (100, "left speed updates episodes"),
+        (120, "left speed updates episodes bar"),
+        (200, "left speed updates episodes bar"),
+    ],
+)
+def test_the_live_line_of_millions_fits_and_shows_what_matters_whole(width: int, shown: str) -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, width=width)
+    with TrainingDisplay(console, 20_000_000) as display:
+        display._begin -= 2000.0
+        display(Counters(0, 0, 0), None)
+        display(Counters(12_345_678, 1_234_567, 1_234_560), -123.456)
+    line = line_of(console)
+    assert len(line) <= width
+    assert "12345678/20000000 steps  " in line
+    assert "greedy -123.456" in line
+    assert "…" not in line
+    words = {"left": "  0:20:", "speed": " 617", "updates": "  1234560 updates  ", "bar": "━━"}
+    words["episodes"] = "  1234567 episodes  "
+    assert {name for name, word in words.items() if word in line} == set(shown.split())
+
+
+def line_of(console: Console) -> str:
+    """The last line of a live display, without colours."""
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", written(console)).strip("\r\n").rpartition("\n")[2]
 
 
 def test_the_summary_table() -> None:
     console = Console(file=io.StringIO(), width=100)
     one = Summary(1, 0.5, -float("inf"), float("inf"), length_mean=3.0, terminated=1.0, truncated=0.0)
-    console.print(summary_table("a title", {"greedy": SUMMARY, "random": one}))
+    console.print(summary_table("a [red]title[/]", {"greedy": SUMMARY, "random": one}))
     text = written(console)
     rows = {line.split()[0]: line for line in text.splitlines() if line.strip()}
     for shown in ("0.988", "0.950 to 1.000", "12.3", "75%", "25%"):
         assert shown in rows["greedy"]
     assert "one episode" in rows["random"]
     assert "inf" not in text
-    assert "a title" in text
+    assert "a [red]title[/]" in text
     assert "100" in text
 
 

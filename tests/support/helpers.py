@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+import resource
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -194,3 +195,14 @@ def relative_error(given: Tensor, want: Tensor) -> float:
     """The size of the difference, as a share of what is wanted; both in float64."""
     given, want = given.detach().double(), want.detach().double()
     return float((given - want).norm() / want.norm().clamp(min=1e-30))
+
+
+@contextmanager
+def files_limited_to(n_bytes: int) -> Iterator[None]:
+    """As if the disk were full: a file of this process that would become longer cannot be written."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

@@ -49,7 +49,10 @@ class Parts:
             self.store.add(episodes)
             for batch in self.store.due():
                 self.meters.add(self.learner.update(batch))
-            metrics = self.meters.pop() if self.due(self.rollout.env_steps) else {}
+            metrics = {}
+            if self.due.due(self.rollout.env_steps):
+                metrics = self.meters.pop()
+                self.due.done(self.rollout.env_steps)
             counters = self.rollout.env_steps, self.rollout.episodes, self.learner.updates
             seen.append([schedule, episodes.lengths.tolist(), counters, metrics])
         return seen

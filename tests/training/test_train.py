@@ -35,6 +35,7 @@ from endmark.episodes import EpisodeBatch
 from endmark.policies import EpsilonGreedy
 from endmark.run import Counters, RunError, read_checkpoint, read_config, read_metrics
 from endmark.training import TrainConfig, evaluate, load, random_policy, train
+from endmark.training.signals import MESSAGE
 
 LBF = "lbforaging:Foraging-5x5-2p-1f-v3"
 SMALL: dict[str, Any] = {"hidden_size": 8, "batch_size": 4, "replay_frames": 2100, "epsilon_steps": 300}
@@ -87,9 +88,9 @@ def assert_same_tensors(given: dict[str, torch.Tensor], want: dict[str, torch.Te
 )
 def test_a_seed_gives_the_same_run_bit_for_bit(config: Config, tmp_path: Path) -> None:
     torch.rand(5)  # what was drawn before does not matter
-    first, counters = train(config, tmp_path / "first", quietly)
+    first, counters, _ = train(config, tmp_path / "first", quietly)
     torch.rand(7)
-    second, _ = train(config, tmp_path / "second", quietly)
+    second, _, _ = train(config, tmp_path / "second", quietly)
     train(replace(config, seed=4), tmp_path / "other", quietly)
     assert counters.updates > 5
     assert metrics_of(tmp_path / "first") == metrics_of(tmp_path / "second")
@@ -100,7 +101,7 @@ def test_a_seed_gives_the_same_run_bit_for_bit(config: Config, tmp_path: Path) -
 
 
 def test_what_is_logged_is_what_is_documented(tmp_path: Path) -> None:
-    _, counters = train(TINY, tmp_path, quietly)
+    _, counters, _ = train(TINY, tmp_path, quietly)
     lines = list(read_metrics(tmp_path))
     assert all(line.keys() >= COUNTERS for line in lines)
     kinds = [line.keys() - COUNTERS for line in lines]
@@ -145,7 +146,7 @@ def test_training_metrics_are_means_over_what_happened_since_the_last_line(tmp_p
 
 def test_observers_see_every_hand_over(tmp_path: Path) -> None:
     seen: list[tuple[Counters, float | None]] = []
-    _, counters = train(TINY, tmp_path, lambda now, greedy: seen.append((now, greedy)))
+    _, counters, _ = train(TINY, tmp_path, lambda now, greedy: seen.append((now, greedy)))
     steps = [now.env_steps for now, _ in seen]
     assert steps == sorted(set(steps))
     assert seen[-1][0] == counters
@@ -155,16 +156,16 @@ def test_observers_see_every_hand_over(tmp_path: Path) -> None:
 
 
 def test_updates_come_after_every_so_many_episodes(tmp_path: Path) -> None:
-    _, each = train(TINY, tmp_path / "each", quietly)
+    _, each, _ = train(TINY, tmp_path / "each", quietly)
     assert each.updates == each.episodes - IQL.batch_size + 1
     third = replace(TINY, algorithm=replace(IQL, episodes_per_update=3))
-    _, counters = train(third, tmp_path / "third", quietly)
+    _, counters, _ = train(third, tmp_path / "third", quietly)
     assert counters.updates == pytest.approx((counters.episodes - IQL.batch_size) / 3, abs=1.5)
 
 
 def test_load_gives_the_same_learner_and_configuration(tmp_path: Path) -> None:
     config = replace(TINY, algorithm=QMIX, env=LBF)
-    learner, counters = train(config, tmp_path, quietly)
+    learner, counters, _ = train(config, tmp_path, quietly)
     loaded_config, loaded = load(tmp_path)
     assert loaded_config == config
     assert loaded.spec == learner.spec
@@ -238,7 +239,7 @@ def test_what_makes_no_sense_is_refused(changes: dict[str, Any], message: str) -
 
 
 def test_the_highest_seed_works(tmp_path: Path) -> None:
-    _, counters = train(replace(TINY, seed=2**63 - 1, steps=50), tmp_path, quietly)
+    _, counters, _ = train(replace(TINY, seed=2**63 - 1, steps=50), tmp_path, quietly)
     assert counters.env_steps >= 50
 
 
@@ -255,8 +256,8 @@ def test_a_device_that_is_none_is_refused(device: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("workers", [1, 2, 4])
 def test_workers_give_the_same_run_bit_for_bit(workers: int, tmp_path: Path) -> None:
     config = replace(TINY, algorithm=QMIX, env=LBF, n_envs=4)
-    here, _ = train(config, tmp_path / "here", quietly)
-    there, _ = train(replace(config, workers=workers), tmp_path / "there", quietly)
+    here, _, _ = train(config, tmp_path / "here", quietly)
+    there, _, _ = train(replace(config, workers=workers), tmp_path / "there", quietly)
     assert metrics_of(tmp_path / "there") == metrics_of(tmp_path / "here")
     assert_same_tensors(there.networks.state_dict(), here.networks.state_dict())
 
@@ -304,11 +305,11 @@ def test_overlapped_updates_change_what_acts_and_nothing_else(
     config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = replace(config, steps=2 * config.steps)
-    first, counters = train(config, tmp_path / "first", quietly)
-    second, _ = train(config, tmp_path / "second", quietly)
+    first, counters, _ = train(config, tmp_path / "first", quietly)
+    second, _, _ = train(config, tmp_path / "second", quietly)
     train(replace(config, overlap=False), tmp_path / "in turn", quietly)
     monkeypatch.setattr(endmark.training.loop, "Overlapped", Stale)
-    naive, _ = train(config, tmp_path / "naive", quietly)
+    naive, _, _ = train(config, tmp_path / "naive", quietly)
     assert counters.updates == first.updates > 5
     for other, directory in [(second, "second"), (naive, "naive")]:
         assert metrics_of(tmp_path / "first") == metrics_of(tmp_path / directory)
@@ -328,8 +329,8 @@ def test_overlap_makes_no_difference_where_weights_make_none(tmp_path: Path) -> 
 
 
 def test_how_often_is_logged_does_not_change_an_overlapped_run(tmp_path: Path) -> None:
-    often, _ = train(replace(OVERLAPPED, log_every=1), tmp_path / "often", quietly)
-    seldom, _ = train(OVERLAPPED, tmp_path / "seldom", quietly)
+    often, _, _ = train(replace(OVERLAPPED, log_every=1), tmp_path / "often", quietly)
+    seldom, _, _ = train(OVERLAPPED, tmp_path / "seldom", quietly)
     assert_same_tensors(often.networks.state_dict(), seldom.networks.state_dict())
 
 
@@ -402,7 +403,7 @@ def test_a_stop_waits_for_the_updates_that_run(tmp_path: Path, monkeypatch: pyte
             if counters.updates >= 7:
                 signal.raise_signal(signal.SIGINT)
 
-        learner, counters_of[name] = train(replace(OVERLAPPED, log_every=10_000), tmp_path / name, observe)
+        learner, counters_of[name], _ = train(replace(OVERLAPPED, log_every=10_000), tmp_path / name, observe)
         return learner
 
     update = QLearner.update
@@ -473,7 +474,8 @@ def start(directory: Path, *options: str) -> subprocess.Popen[str]:
     )
     for _ in range(600):
         assert process.poll() is None, process.communicate()
-        if (directory / "weights.safetensors").exists():
+        # The first checkpoint is also the best, which is written second.
+        if (directory / "best.safetensors").exists():
             return process
         time.sleep(0.1)
     process.kill()
@@ -489,7 +491,8 @@ def test_a_signal_ends_training_with_a_checkpoint(
     os.killpg(process.pid, number)  # to the workers as well
     out, err = process.communicate(timeout=60)
     assert process.returncode == 3, err
-    assert err == ""
+    name = "Ctrl-C" if number == signal.SIGINT else number.name
+    assert err.splitlines() == ["", MESSAGE.format(name).strip()]
     assert "stopped after" in out
     assert f"endmark eval {tmp_path / 'run'}" in out
     config, learner = load(tmp_path / "run")
@@ -522,7 +525,7 @@ def test_training_improves_on_random(tmp_path: Path) -> None:
         eval_every=5_000,
         eval_episodes=4,
     )
-    learner, _ = train(config, tmp_path, quietly)
+    learner, _, _ = train(config, tmp_path, quietly)
     trained = evaluate(config, learner.greedy_policy(config.n_envs), 20)
     random = evaluate(config, random_policy(), 20)
     assert random.return_mean < 35

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
@@ -82,16 +83,16 @@ class AlgorithmConfig(Protocol):
 
 
 def check_ranges(config: object, **ranges: tuple[float | int, float | int]) -> None:
-    """ValueError for the first field of `config` that is outside its range, both ends included."""
+    """ValueError for the first field of `config` outside its range, both ends included, or not finite."""
     for name, (low, high) in ranges.items():
         given = getattr(config, name)
-        if not low <= given <= high:
-            want = f"{low:g} to {high:g}" if high < float("inf") else f"at least {low:g}"
+        if not (low <= given <= high and given < math.inf):
+            want = f"{low:g} to {high:g}" if high < math.inf else f"at least {low:g}, and finite"
             raise ValueError(f"{name}: given {given}, want {want}")
 
 
 def check_positive(config: object, *names: str) -> None:
-    """ValueError for the first of these fields of `config` that is not more than 0."""
+    """ValueError for the first of these fields of `config` that is not more than 0, or not finite."""
     for name in names:
-        if not (given := getattr(config, name)) > 0:
-            raise ValueError(f"{name}: given {given}, want more than 0")
+        if not 0 < (given := getattr(config, name)) < math.inf:
+            raise ValueError(f"{name}: given {given}, want more than 0, and finite")

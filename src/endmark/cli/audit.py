@@ -12,6 +12,7 @@ from tyro.conf import FlagCreatePairsOff, Positional
 
 from endmark.audit import audit_target, report_html, report_text
 from endmark.cli.parse import parse
+from endmark.cli.terminal import Terminal
 from endmark.report import ProbeDisplay
 
 
@@ -30,9 +31,9 @@ class AuditCommand:
     json: FlagCreatePairsOff[bool] = False
     """Print the report as JSON."""
 
-    def __call__(self, console: Console) -> None:
-        """Run the command."""
-        with ProbeDisplay(Console(stderr=True)) as display:
+    def __call__(self, console: Console) -> int:
+        """Run the command; its exit status."""
+        with ProbeDisplay(Terminal(stderr=True)) as display:
             report = audit_target(self.target, seed=self.seed, quick=self.quick, on_progress=display)
         if self.html is not None:
             self.html.write_text(report_html(report, self.target), encoding="utf-8")
@@ -40,10 +41,10 @@ class AuditCommand:
             print(json.dumps(report.to_json()))
         else:
             console.print(report_text(report))
-        if report.leaks:
-            raise SystemExit(1)
+        return 1 if report.leaks else 0
 
 
-def run(args: Sequence[str]) -> None:
-    """Run the command."""
-    parse(AuditCommand, "audit", args)(Console())
+def run(args: Sequence[str]) -> int:
+    """Run the command; its exit status."""
+    status: int = parse(AuditCommand, "audit", args)(Terminal())
+    return status

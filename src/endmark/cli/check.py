@@ -12,6 +12,7 @@ from rich.console import Console
 from tyro.conf import Positional
 
 from endmark.cli.parse import parse
+from endmark.cli.terminal import Terminal
 from endmark.envs import arguments, check, make
 
 
@@ -46,6 +47,7 @@ class CheckCommand:
         )
 
 
-def run(args: Sequence[str]) -> None:
-    """Run the command."""
-    parse(CheckCommand, "check", args)(Console())
+def run(args: Sequence[str]) -> int:
+    """Run the command; its exit status."""
+    parse(CheckCommand, "check", args)(Terminal())
+    return 0

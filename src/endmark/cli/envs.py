@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from endmark.cli.parse import parse
+from endmark.cli.terminal import Terminal
 from endmark.envs import installed
 
 
@@ -27,6 +28,7 @@ class EnvsCommand:
         console.print("Any discrete Gymnasium id or PettingZoo parallel module of yours works too.")
 
 
-def run(args: Sequence[str]) -> None:
-    """Run the command."""
-    parse(EnvsCommand, "envs", args)(Console())
+def run(args: Sequence[str]) -> int:
+    """Run the command; its exit status."""
+    parse(EnvsCommand, "envs", args)(Terminal())
+    return 0

@@ -11,6 +11,7 @@ from rich.console import Console
 from tyro.conf import FlagCreatePairsOff
 
 from endmark.cli.parse import parse
+from endmark.cli.terminal import Terminal
 from endmark.inspect.explain import explain
 from endmark.inspect.explain_text import explanation_text
 
@@ -39,6 +40,7 @@ class ExplainCommand:
             console.print(explanation_text(explanation, console.width), soft_wrap=True)
 
 
-def run(args: Sequence[str]) -> None:
-    """Run the command."""
-    parse(ExplainCommand, "explain", args)(Console())
+def run(args: Sequence[str]) -> int:
+    """Run the command; its exit status."""
+    parse(ExplainCommand, "explain", args)(Terminal())
+    return 0

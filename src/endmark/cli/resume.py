@@ -11,6 +11,7 @@ from rich.console import Console
 from tyro.conf import Positional
 
 from endmark.cli.parse import parse
+from endmark.cli.terminal import Terminal
 from endmark.cli.train import train_and_report
 from endmark.training import load_config
 
@@ -24,14 +25,15 @@ class ResumeCommand:
     steps: int | None = None
     """Environment steps to train for in all; by default as many as the run was asked for."""
 
-    def __call__(self, console: Console) -> None:
-        """Run the command."""
+    def __call__(self, console: Console) -> int:
+        """Run the command; its exit status."""
         config = load_config(self.run_dir)
         if self.steps is not None:
             config = dataclasses.replace(config, steps=self.steps)
-        train_and_report(config, self.run_dir, console, resume=True)
+        return train_and_report(config, self.run_dir, console, resume=True)
 
 
-def run(args: Sequence[str]) -> None:
-    """Run the command."""
-    parse(ResumeCommand, "resume", args)(Console())
+def run(args: Sequence[str]) -> int:
+    """Run the command; its exit status."""
+    status: int = parse(ResumeCommand, "resume", args)(Terminal())
+    return status

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -17,8 +19,8 @@ from rich.markup import escape
 from endmark.algorithms import ALGORITHMS
 from endmark.algorithms.named import AlgorithmError, config_class
 from endmark.cli.parse import parse
-from endmark.report import TrainingDisplay, learning_curve, summary_table
-from endmark.run import read_metrics
+from endmark.cli.terminal import Terminal
+from endmark.report import TrainingDisplay, draw_runs, read_run, summary_table
 from endmark.training import TrainConfig, evaluate, load_config, random_policy, train
 from endmark.training.config import A
 
@@ -37,8 +39,8 @@ class TrainCommand(Generic[A]):
     """Start from the configuration of this run directory; further options change it."""
 
 
-def run(args: Sequence[str]) -> None:
-    """Run the command."""
+def run(args: Sequence[str]) -> int:
+    """Run the command; its exit status."""
     args = list(args)
     like = _like(args)
     default = None if like is None else load_config(like)
@@ -49,7 +51,7 @@ def run(args: Sequence[str]) -> None:
                 f"train: given '{args[0]}' first, want an algorithm: {', '.join(ALGORITHMS)}"
             )
         print(_help())
-        return
+        return 0
     name = args.pop(0) if named else default.name  # type: ignore[union-attr]
     kind = config_class(name)
     if default is not None and type(default.algorithm) is not kind:
@@ -62,31 +64,39 @@ def run(args: Sequence[str]) -> None:
         hint=lambda message: _whose_option(message, name),
     )
     config = command.config
-    train_and_report(config, command.run_dir or _run_directory(config), Console())
+    with nullcontext(command.run_dir) if command.run_dir else _new_directory(config) as directory:
+        return train_and_report(config, directory, Terminal())
 
 
 def train_and_report(
     config: TrainConfig[Any], directory: Path, console: Console, *, resume: bool = False
-) -> None:
-    """Train with a live display, then evaluate, and say where everything is.
+) -> int:
+    """Train with a live display, then evaluate, and say where everything is; the exit status.
 
-    A run that a signal stopped ends the program with status `STOPPED`.
+    It is `STOPPED` for a run that a signal stopped.
     """
     with TrainingDisplay(console, config.steps) as display:
-        learner, counters = train(config, directory, display, resume=resume)
-    if counters.env_steps < config.steps:
+        learner, counters, stopped = train(config, directory, display, resume=resume)
+    if counters.updates == 0:
+        console.print(
+            f"nothing was learnt: {counters.env_steps} steps are {counters.episodes} episodes, too few for "
+            f"one update",
+            soft_wrap=True,
+        )
+    if stopped:
         console.print(f"stopped after {counters.env_steps} steps. To go on, or to evaluate the checkpoint:")
         console.print(f"  endmark resume {escape(str(directory))}", soft_wrap=True)
         console.print(f"  endmark eval {escape(str(directory))}", soft_wrap=True)
-        raise SystemExit(STOPPED)
+        _draw_curve(directory, console)
+        return STOPPED
     summaries = {
         "greedy": evaluate(config, learner.greedy_policy(config.n_envs), config.final_episodes),
         "random": evaluate(config, random_policy(), config.final_episodes),
     }
     console.print(summary_table(f"{config.name} on {config.env}", summaries))
-    curve = _draw_curve(directory, config, {"random": summaries["random"].return_mean})
-    console.print(f"learning curve: {escape(curve)}", soft_wrap=True)
+    _draw_curve(directory, console, {"random": summaries["random"].return_mean})
     console.print(f"run directory:  {escape(str(directory))}", soft_wrap=True)
+    return 0
 
 
 def _like(args: Sequence[str]) -> Path | None:
@@ -130,23 +140,33 @@ def _help() -> str:
     )
 
 
-def _run_directory(config: TrainConfig[Any]) -> Path:
+@contextmanager
+def _new_directory(config: TrainConfig[Any]) -> Iterator[Path]:
+    """A directory for the run that no other process has; removed if nothing came to be in it."""
     name, env = (
         "".join(c if c.isalnum() or c in "-._" else "-" for c in text) for text in (config.name, config.env)
     )
-    return Path("runs") / f"{name}-{env}-seed{config.seed}-{datetime.now():%Y%m%d-%H%M%S}"
-
-
-def _draw_curve(directory: Path, config: TrainConfig[Any], levels: dict[str, float]) -> str:
-    points = [
-        (float(env_steps), greedy_return)
-        for line in read_metrics(directory)
-        if (env_steps := line["env_steps"]) is not None
-        and (greedy_return := line.get("greedy_return")) is not None
-    ]
-    path = directory / "curve.png"
+    first = Path("runs") / f"{name}-{env}-seed{config.seed}-{datetime.now():%Y%m%d-%H%M%S}"
+    for number in itertools.count(1):
+        directory = first if number == 1 else first.with_name(f"{first.name}-{number}")
+        with suppress(FileExistsError):
+            directory.mkdir(parents=True)
+            break
     try:
-        learning_curve({config.name: [points]}, path, title=config.env, levels=levels)
+        yield directory
+    finally:
+        with suppress(OSError):  # something is in it
+            directory.rmdir()
+            directory.parent.rmdir()
+
+
+def _draw_curve(directory: Path, console: Console, levels: dict[str, float] | None = None) -> None:
+    run, path = read_run(directory), directory / "curve.png"
+    if not run.curve:
+        return
+    try:
+        draw_runs([run], path, levels=levels)
     except ImportError:
-        return 'not drawn: pip install "endmark[plot]"'
-    return str(path)
+        console.print(escape('learning curve: not drawn: pip install "endmark[plot]"'), soft_wrap=True)
+    else:
+        console.print(f"learning curve: {escape(str(path))}", soft_wrap=True)

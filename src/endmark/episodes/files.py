@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import safetensors
 import safetensors.torch
 import torch
 
+from endmark.disk import replacing
 from endmark.episodes.batch import EpisodeBatch
 from endmark.episodes.spec import EpisodeSpec, Field
 
@@ -36,13 +36,12 @@ def save_episodes(batch: EpisodeBatch, path: Path) -> None:
     }
     tensors = {_FIELD + name: tensor for name, tensor in batch.fields.items()}
     tensors |= {"lengths": batch.lengths, "terminated": batch.terminated}
-    unfinished = path.with_name(path.name + ".unfinished")
-    safetensors.torch.save_file(
-        {name: tensor.cpu().contiguous() for name, tensor in tensors.items()},
-        unfinished,
-        metadata={FORMAT: json.dumps(described)},  # one entry: several would stand in any order
-    )
-    os.replace(unfinished, path)
+    with replacing(path) as unfinished:
+        safetensors.torch.save_file(
+            {name: tensor.cpu().contiguous() for name, tensor in tensors.items()},
+            unfinished,
+            metadata={FORMAT: json.dumps(described)},  # one entry: several would stand in any order
+        )
 
 
 def load_episodes(path: Path) -> EpisodeBatch:

@@ -15,10 +15,12 @@ import safetensors
 import torch
 from torch import Tensor
 
+from endmark.episodes.batch import EpisodeBatch
 from endmark.episodes.files import FORMAT, FileError, load_episodes
 from endmark.episodes.masks import as_flags
 from endmark.episodes.spec import FLAGS
-from endmark.run import CONFIG, REPLAY
+from endmark.inspect.run_episodes import NoEpisodesError, run_episodes
+from endmark.run import CONFIG
 
 Kind = Literal["padded batch", "replay", "run"]
 STEP_FIELDS = frozenset({"actions", "actions_onehot", "reward"})
@@ -42,13 +44,16 @@ class Source:
 
 
 def read(path: Path) -> Source:
-    """The batch at `path`: .npz, .safetensors, .pt or .pth, or a run directory that holds a replay.
+    """The batch at `path`: .npz, .safetensors, .pt or .pth, or a run directory that holds episodes.
 
     Files cannot run code: arrays of objects and pickled classes are refused. FileError, with a message of
-    one line, if there is no batch at `path`, or its shapes or flags are inconsistent.
+    one line, if there is no batch at `path`, or its shapes or flags are inconsistent; NoEpisodesError for a
+    run that has stored no episode yet.
     """
     try:
         return _read(path)
+    except NoEpisodesError:
+        raise
     except FileError as error:
         raise FileError(" ".join(str(error).split())) from None
     except OSError as error:
@@ -75,13 +80,7 @@ def _read(path: Path) -> Source:
 def _run(directory: Path) -> Source:
     if not (directory / CONFIG).is_file():
         raise FileError(f"{directory}: no run directory, for it has no {CONFIG}")
-    if not (directory / REPLAY).is_file():
-        raise FileError(
-            f"{directory}: no {REPLAY}: the run was killed, or trained with --no-store-replay; episodes are "
-            "stored when `endmark train ... --store-replay` ends"
-        )
-    stored = _safetensors(directory / REPLAY, str(directory))
-    return Source(stored.name, "run", stored.tensors, stored.step_fields)
+    return _stored(str(directory), "run", run_episodes(directory))
 
 
 def _safetensors(path: Path, name: str) -> Source:
@@ -93,10 +92,13 @@ def _safetensors(path: Path, name: str) -> Source:
         raise FileError(f"{path}: damaged, or no safetensors file: {error}") from None
     if not stored_episodes:
         return Source(name, "padded batch", _checked(path, raw))
-    batch = load_episodes(path)
+    return _stored(name, "replay", load_episodes(path))
+
+
+def _stored(name: str, kind: Kind, batch: EpisodeBatch) -> Source:
     padded = batch.to_padded()
     del padded["mask"]
-    return Source(name, "replay", padded, frozenset(batch.spec.step_fields))
+    return Source(name, kind, padded, frozenset(batch.spec.step_fields))
 
 
 def _npz(path: Path) -> dict[str, Any]:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from datetime import timedelta
 from types import TracebackType
 
 from rich import box
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.console import Console, RenderableType
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.progress_bar import ProgressBar
 from rich.table import Table
+from rich.text import Text
 
 from endmark.rollout import Summary
 from endmark.run import Counters
@@ -26,56 +30,74 @@ class TrainingDisplay:
         self._begin = time.monotonic()
         self._first_steps: int | None = None  # of the first call: a resumed run does not start at 0
         self._next_line = self._begin + plain_every
-        self._progress = Progress(
-            TextColumn("[bold]training"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("steps  {task.fields[episodes]} episodes  {task.fields[updates]} updates"),
-            TextColumn("[cyan]greedy {task.fields[greedy]}"),
-            TextColumn("{task.fields[speed]:.0f} steps/s"),
-            TimeRemainingColumn(),
-            console=console,
-            disable=not console.is_terminal,
-        )
-        self._task = self._progress.add_task(
-            "training", total=total_steps, episodes=0, updates=0, greedy="-", speed=0.0
-        )
+        self._counters, self._greedy = Counters(), "-"
+        self._live = Live(console=console, get_renderable=self._line) if console.is_terminal else None
 
     def __call__(self, counters: Counters, greedy_return: float | None) -> None:
         """Show where the run is."""
-        elapsed = time.monotonic() - self._begin
         if self._first_steps is None:
             self._first_steps = counters.env_steps
-        speed = (counters.env_steps - self._first_steps) / max(elapsed, 1e-9)
-        greedy = "-" if greedy_return is None else f"{greedy_return:.3f}"
-        self._progress.update(
-            self._task,
-            completed=min(counters.env_steps, self._total),
-            episodes=counters.episodes,
-            updates=counters.updates,
-            greedy=greedy,
-            speed=speed,
-        )
+        self._counters = counters
+        self._greedy = "-" if greedy_return is None else f"{greedy_return:.3f}"
         now = time.monotonic()
-        if self._console.is_terminal or (now < self._next_line and counters.env_steps < self._total):
+        if self._live is not None or (now < self._next_line and counters.env_steps < self._total):
             return
         self._next_line = now + self._plain_every
-        left = max(0.0, (self._total - counters.env_steps) / speed) if speed else 0.0
+        speed, left = self._pace()
         self._console.print(
             f"{counters.env_steps}/{self._total} steps  {counters.episodes} episodes  "
-            f"{counters.updates} updates  greedy {greedy}  {speed:.0f} steps/s  {left:.0f} s left",
+            f"{counters.updates} updates  greedy {self._greedy}  {speed:.0f} steps/s  {left:.0f} s left",
             highlight=False,
             soft_wrap=True,
         )
 
+    def _pace(self) -> tuple[float, float]:
+        """Steps a second, and the seconds left at this speed; 0 before there is one."""
+        elapsed = time.monotonic() - self._begin
+        speed = (self._counters.env_steps - (self._first_steps or 0)) / max(elapsed, 1e-9)
+        return speed, max(0.0, (self._total - self._counters.env_steps) / speed) if speed else 0.0
+
+    def _line(self) -> RenderableType:
+        """One line, however narrow: what says least goes first, and a bar comes where there is room."""
+        counters, (speed, left) = self._counters, self._pace()
+        done = min(counters.env_steps, self._total)
+        words = {
+            "steps": f"{done}/{self._total} steps",
+            "episodes": f"{counters.episodes} episodes",
+            "updates": f"{counters.updates} updates",
+            "greedy": f"[cyan]greedy {self._greedy}[/]",
+            "speed": f"{speed:.0f} steps/s",
+            "left": str(timedelta(seconds=int(left))) if speed else "-:--:--",
+        }
+        texts = {name: Text.from_markup(text) for name, text in words.items()}
+        room = self._console.width - 1
+        for name in ("episodes", "updates", "speed", "left"):
+            if _width(texts) > room:
+                del texts[name]
+        cells: list[RenderableType] = list(texts.values())
+        if (bar := room - _width(texts) - 2) >= 8:
+            cells.insert(0, ProgressBar(self._total, done, width=min(bar, 40)))
+        line = Table.grid(padding=(0, 2, 0, 0))
+        for _ in cells:
+            line.add_column(no_wrap=True)
+        line.add_row(*cells)
+        return line
+
     def __enter__(self) -> TrainingDisplay:
-        self._progress.start()
+        if self._live is not None:
+            self._live.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._progress.stop()
+        if self._live is not None:
+            self._live.stop()
+
+
+def _width(texts: Mapping[str, Text]) -> int:
+    """Of the texts with two spaces between them."""
+    return sum(text.cell_len + 2 for text in texts.values()) - 2
 
 
 class ProbeDisplay:
@@ -109,7 +131,7 @@ def summary_table(title: str, summaries: Mapping[str, Summary]) -> Table:
     """Returns, lengths and ends of episodes, one row a policy."""
     episodes = " and ".join(sorted({str(summary.episodes) for summary in summaries.values()}))
     table = Table(box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")
-    table.title = f"{title}, {episodes} episodes"
+    table.title = Text(f"{title}, {episodes} episodes")  # no markup: an environment may be called anything
     table.add_column("policy")
     for column in ("return", "95 % interval", "steps", "terminated", "truncated"):
         table.add_column(column, justify="right", no_wrap=True)

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import textwrap
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 Curve = Sequence[tuple[float, float]]
 """(environment steps, greedy return) at each evaluation."""
 
 _COLOURS = ("#2a6f97", "#c1666b", "#5b8e55", "#8d6a9f", "#b08b3e", "#5a5a5a")
+_LINES = ("-", "--", ":", "-.")  # for more labels than colours
+_INSIDE = 4, 30  # more labels, or longer ones, stand below the picture and not in it
+_LINE = 90  # letters of a label in one line
 
 
 def learning_curve(
@@ -17,45 +23,73 @@ def learning_curve(
     *,
     title: str,
     levels: Mapping[str, float] | None = None,
+    y_label: str = "greedy return, mean of an evaluation",
 ) -> None:
-    """Draw greedy return over environment steps; the file's suffix says how (.svg, .png).
+    """Draw greedy return over environment steps; the file's suffix says how (.svg, .pdf, .png).
 
     runs: for each label one curve or several, such as one a seed: each is drawn thin, their mean, where they
-        were evaluated at the same points, thick.
+        were evaluated at the same points, thick. A curve of one point is a dot.
     levels: horizontal lines, such as what a random policy reaches.
-    Needs matplotlib, the extra `plot`; ImportError without.
+    Needs matplotlib, the extra `plot`; ImportError without. ValueError for a suffix that it does not know.
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7.2, 4.2), layout="constrained")
+    short = max(map(len, runs), default=0) <= _INSIDE[1]
+    inside = short and len(runs) <= _INSIDE[0]
+    lines_below = 0 if inside else sum(-(-len(label) // _LINE) for label in runs) / (2 if short else 1)
+    figure = Figure(figsize=(7.2, 4.2 + 0.21 * lines_below), layout="constrained")
+    known = figure.canvas.get_supported_filetypes()
+    if path.suffix.removeprefix(".").lower() not in known:
+        wanted = ", ".join(f".{suffix}" for suffix in sorted(known))
+        raise ValueError(f"{path}: given a picture '{path.suffix}', want one of {wanted}")
     axes = figure.add_subplot()
-    for (label, curves), colour in zip(runs.items(), _COLOURS * len(runs), strict=False):
+    for i, (label, curves) in enumerate(runs.items()):
+        colour, line = _COLOURS[i % len(_COLOURS)], _LINES[i // len(_COLOURS) % len(_LINES)]
         several = len(curves) > 1
+        name = f"{label} ({len(curves)} seeds)" if several else label
         for curve in curves:
-            steps, returns = zip(*curve, strict=True)
-            axes.plot(
-                steps,
-                returns,
-                color=colour,
-                alpha=0.35 if several else 1.0,
-                linewidth=1.0 if several else 2.0,
-            )
+            alpha, width = (0.35, 1.0) if several else (1.0, 2.0)
+            _draw(axes, curve, color=colour, linestyle=line, alpha=alpha, linewidth=width)
         if several:
             # Evaluations come at the first episode end after each multiple, so points are matched by rank.
             points = list(zip(*curves, strict=False))
             means = [tuple(sum(axis) / len(point) for axis in zip(*point, strict=True)) for point in points]
-            axes.plot(*zip(*means, strict=True), color=colour, linewidth=2.2)
+            _draw(axes, means, color=colour, linestyle=line, linewidth=2.2)
         axes.plot(
-            [], [], color=colour, linewidth=2.2, label=f"{label} ({len(curves)} seeds)" if several else label
+            [], [], color=colour, linestyle=line, linewidth=2.2, label=_plain(textwrap.fill(name, _LINE))
         )
     for label, level in (levels or {}).items():
         axes.axhline(level, color="#777777", linewidth=1.0, linestyle="--")
-        axes.annotate(label, (1.0, level), xycoords=("axes fraction", "data"), xytext=(-4, 3),
+        axes.annotate(_plain(label), (1.0, level), xycoords=("axes fraction", "data"), xytext=(-4, 3),
                       textcoords="offset points", ha="right", color="#555555", fontsize=9)  # fmt: skip
-    axes.set(title=title, xlabel="environment steps", ylabel="greedy return, mean of an evaluation")
-    axes.xaxis.set_major_formatter(lambda x, _: f"{x / 1000:g}k" if x else "0")
+    axes.set_title(_plain(title), wrap=True)
+    axes.set(xlabel="environment steps", ylabel=_plain(y_label))
+    axes.xaxis.set_major_formatter(lambda x, _: _steps(x))
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     axes.set_xlim(left=0)
-    axes.legend(frameon=False, loc="best")
-    figure.savefig(path, dpi=160)
+    if inside:
+        axes.legend(frameon=False, loc="best")
+    else:
+        figure.legend(frameon=False, loc="outside lower center", ncols=2 if short else 1, fontsize=9)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph", UserWarning)  # a box stands for a letter that no font has
+        figure.savefig(path, dpi=160)
+
+
+def _draw(axes: Any, curve: Sequence[tuple[float, ...]], **how: Any) -> None:
+    """A line, or a dot where a line has no length."""
+    dot = {"marker": "o", "markersize": 5} if len(curve) == 1 else {}
+    axes.plot(*zip(*curve, strict=True), **how, **dot)
+
+
+def _steps(x: float) -> str:
+    for size, unit in ((1e6, "M"), (1e3, "k")):
+        if abs(x) >= size:
+            return f"{x / size:g}{unit}"
+    return f"{x:g}"
+
+
+def _plain(text: str) -> str:
+    """Without formulas: matplotlib takes what stands between two dollars for one."""
+    return text.replace("$", r"\$")

@@ -2,7 +2,7 @@
 
 from endmark.rollout.in_process import InProcess
 from endmark.rollout.process import WorkerError, WorkerWarning
-from endmark.rollout.rollout import ReplayWarning, Rollout, play
+from endmark.rollout.rollout import ReplayWarning, Rollout, Stopped, play
 from endmark.rollout.seeds import EpisodeSeeds
 from endmark.rollout.summary import Summary, episode_returns, summarise
 from endmark.rollout.vector import VectorEnv
@@ -13,6 +13,7 @@ __all__ = [
     "InProcess",
     "ReplayWarning",
     "Rollout",
+    "Stopped",
     "Summary",
     "VectorEnv",
     "WorkerError",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, cast
 
 import numpy as np
@@ -20,6 +20,10 @@ from endmark.rollout.vector import VectorEnv
 Outputs = Mapping[str, npt.NDArray[Any]]
 
 
+class Stopped(Exception):
+    """The rollout was asked to stop before an episode ended."""
+
+
 class ReplayWarning(UserWarning):
     """A running episode could not be played again as it was."""
 
@@ -32,6 +36,8 @@ class Rollout:
     spec: what is stored. The fields that the environments do not give come from the policy; a policy that
         forgets one, or gives one that is not in the spec, is refused. By default what the environments give.
     retry: play a lost episode again from its seed, rather than drop it.
+    stop: asked before every step; once it says True, `collect` raises `Stopped`. The rollout can go on from
+        where it is, as can one that loads its `state_dict`.
 
     env_steps: all steps taken, also those of episodes that are still running or were lost.
     exact: False once a running episode could not be played again (`load_state_dict`).
@@ -45,13 +51,14 @@ class Rollout:
         spec: EpisodeSpec | None = None,
         *,
         retry: bool = False,
+        stop: Callable[[], bool] = lambda: False,
     ) -> None:
         self.env_steps = 0
         self.episodes = 0
         self.exact = True
         self.ended_seeds: list[int] = []
         self.spec = spec or envs.spec
-        self._envs, self._seeds, self._retry = envs, seeds, retry
+        self._envs, self._seeds, self._retry, self._stop = envs, seeds, retry, stop
         self._next_seed = iter(seeds)
         self._from_policy = frozenset(self.spec.fields) - frozenset(envs.spec.fields) | {"actions"}
         n_envs = envs.n_envs
@@ -85,14 +92,16 @@ class Rollout:
     def collect(self, policy: Policy) -> EpisodeBatch:
         """Step the environments until an episode ends; the episodes that have, in one batch.
 
-        ValueError if the policy's outputs are not those of the spec. EnvError if an environment fails or breaks
-        its contract: what a policy sees, rewards and final frames hold no NaN or infinity, and an agent that is
-        alive has a legal action, but at the final frame of a terminated episode. RuntimeError if nothing is running any
-        more, as the seeds are used up.
+        ValueError if the policy's outputs are not those of the spec. EnvError if an environment fails or
+        breaks its contract: what a policy sees, rewards and final frames hold no NaN or infinity, and an agent
+        that is alive has a legal action, but at the final frame of a terminated episode. RuntimeError if
+        nothing is running any more, as the seeds are used up. `Stopped` if the rollout is to stop.
         """
         finished: list[EpisodeBatch] = []
         self.ended_seeds = []
         while self.running and not finished:
+            if self._stop():
+                raise Stopped
             finished = self._step(policy)
         self.episodes += len(finished)
         if not finished:
@@ -112,6 +121,7 @@ class Rollout:
             "seeds": seeds,
             "env_steps": self.env_steps,
             "episodes": self.episodes,
+            "exact": self.exact,
             "running": running,
             "first": self._first.tolist(),
         }
@@ -128,6 +138,7 @@ class Rollout:
             raise ValueError(f"load_state_dict: given {len(state['first'])} environments, want {n_envs}")
         for _ in self._envs.first_frames(self._running):
             pass  # of the episodes that this rollout began with
+        self.exact = bool(state["exact"])
         if isinstance(self._seeds, EpisodeSeeds):
             self._seeds.load_state_dict(state["seeds"])
         seeds = {int(episode["env"]): int(episode["seed"]) for episode in state["running"]}
@@ -277,13 +288,20 @@ class Rollout:
         )
 
 
-def play(envs: VectorEnv, policy: Policy, seeds: Iterable[int]) -> EpisodeBatch:
+def play(
+    envs: VectorEnv,
+    policy: Policy,
+    seeds: Iterable[int],
+    *,
+    stop: Callable[[], bool] = lambda: False,
+) -> EpisodeBatch:
     """One whole episode for each seed, in the order of the seeds, whatever their lengths.
 
     So short episodes are not favoured. An episode that is lost is played again.
+    `Stopped` once `stop` says True.
     """
     seeds = list(seeds)
-    rollout = Rollout(envs, seeds, retry=True)
+    rollout = Rollout(envs, seeds, retry=True, stop=stop)
     episodes: list[EpisodeBatch] = []
     played: list[int] = []
     while rollout.running:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Generic, TypeVar
@@ -69,14 +70,13 @@ class TrainConfig(Generic[A]):
         ):
             if (given := getattr(self, name)) < 1:
                 raise ValueError(f"{name}: given {given}, want at least 1")
-        if not self.save_every > 0:
-            raise ValueError(f"save_every: given {self.save_every}, want more than 0 seconds")
+        for name in ("save_every", "worker_timeout"):
+            if not 0 < (given := getattr(self, name)) < math.inf:  # JSON, which keeps it, has no infinity
+                raise ValueError(f"{name}: given {given}, want more than 0 seconds, and finite")
         if self.workers < 0:
             raise ValueError(f"workers: given {self.workers}, want at least 0")
         if self.workers > 0 and self.n_envs % self.workers != 0:
             raise ValueError(f"n_envs: given {self.n_envs}, want a multiple of {self.workers}, the workers")
-        if not self.worker_timeout > 0:
-            raise ValueError(f"worker_timeout: given {self.worker_timeout}, want more than 0 seconds")
         if not 0 <= self.seed < 2**63:
             raise ValueError(f"seed: given {self.seed}, want 0 <= seed < 2**63")
         _ = self.env_args

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from typing import Any
 
@@ -19,29 +20,51 @@ TRAINING, EVALUATION, FINAL = 0, 1, 2
 
 
 class Evaluation:
-    """The evaluations of a run while it trains, on environments of their own."""
+    """The evaluations of a run while it trains, on environments of their own.
 
-    def __init__(self, config: TrainConfig[Any], envs: VectorEnv) -> None:
-        self._envs, self._episodes = envs, config.eval_episodes
+    stop: asked before every step; once it says True, the evaluation raises `Stopped`.
+    last, best: the greedy returns of the last evaluation and of the best one so far; None before the first.
+    """
+
+    def __init__(self, config: TrainConfig[Any], envs: VectorEnv, stop: Callable[[], bool]) -> None:
+        self.last: float | None = None
+        self.best: float | None = None
+        self._envs, self._episodes, self._stop = envs, config.eval_episodes, stop
 
     def __call__(self, learner: Learner) -> dict[str, float]:
         """`greedy_return`, `greedy_length` and `greedy_terminated`, the share of episodes that terminated."""
         seeds = itertools.islice(EpisodeSeeds(EVALUATION), self._episodes)
-        summary = summarise(play(self._envs, learner.greedy_policy(self._envs.n_envs), seeds))
+        policy = learner.greedy_policy(self._envs.n_envs)
+        summary = summarise(play(self._envs, policy, seeds, stop=self._stop))
+        self.last = summary.return_mean
+        self.best = self.last if self.best is None else max(self.best, self.last)
         return {
             "greedy_return": summary.return_mean,
             "greedy_length": summary.length_mean,
             "greedy_terminated": summary.terminated,
         }
 
+    @property
+    def last_is_best(self) -> bool:
+        """Whether no evaluation so far was better than the last one."""
+        return self.last == self.best
 
-def evaluate(config: TrainConfig[Any], policy: Policy, episodes: int) -> Summary:
+    def state_dict(self) -> dict[str, Any]:
+        """The last return and the best."""
+        return {"last": self.last, "best": self.best}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a `state_dict`."""
+        self.last, self.best = state["last"], state["best"]
+
+
+def evaluate(config: TrainConfig[Any], policy: Policy, episodes: int, *, seed: int = 0) -> Summary:
     """How the policy does on the run's environments, on episode seeds that training never used.
 
-    policy: for `config.n_envs` environments side by side.
+    policy: for `config.n_envs` environments side by side. seed: another one means other episodes.
     """
     with closing(make_envs(config, config.n_envs)) as envs:
-        return summarise(play(envs, policy, itertools.islice(EpisodeSeeds(FINAL), episodes)))
+        return summarise(play(envs, policy, itertools.islice(EpisodeSeeds(FINAL, seed), episodes)))
 
 
 def random_policy() -> Policy:

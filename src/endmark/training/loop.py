@@ -10,15 +10,16 @@ the `METRICS` of its config explain. About an evaluation: `greedy_return`, `gree
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from endmark.algorithms import Learner
+from endmark.disk import owned
 from endmark.episodes import SampleBuffer
 from endmark.episodes.files import save_episodes
 from endmark.ops.native import keep_memory
-from endmark.rollout import EpisodeSeeds, Rollout, episode_returns
+from endmark.rollout import EpisodeSeeds, Rollout, Stopped, episode_returns
 from endmark.run import REPLAY, Counters, Run
 from endmark.training.build import generator, make_envs, make_learner
 from endmark.training.config import TrainConfig
@@ -26,26 +27,37 @@ from endmark.training.evaluation import TRAINING, Evaluation
 from endmark.training.meters import Every, EverySeconds, Meters
 from endmark.training.resume import restore, save
 from endmark.training.signals import stop_on_signal
-from endmark.training.state_file import load_state
+from endmark.training.state_file import STATE, load_state
 from endmark.training.updates import InTurn, Overlapped
 
 OnProgress = Callable[[Counters, float | None], None]
 """Called at the start and whenever episodes have ended: the counters, the last evaluation's greedy return."""
 
 
+class Trained(NamedTuple):
+    """What `train` leaves in memory. stopped: by a signal, before it had done all."""
+
+    learner: Learner
+    counters: Counters
+    stopped: bool
+
+
 def train(
     config: TrainConfig[Any], directory: Path, on_progress: OnProgress, *, resume: bool = False
-) -> tuple[Learner, Counters]:
+) -> Trained:
     """Train, write a run directory as it goes, and return the learner.
 
-    resume: go on from the state that the run in this directory saved last, bit for bit.
+    resume: go on from the state that the run in this directory saved last, bit for bit; from the beginning,
+        if it was ended before it saved one.
 
-    Ctrl-C, SIGTERM, SIGHUP or SIGUSR1 ends the loop early, with a checkpoint and a state; a second one ends
-    it at once.
+    Ctrl-C, SIGTERM, SIGHUP or SIGUSR1 ends the loop early, also in the middle of an episode or an evaluation,
+    with a checkpoint and a state; a second one ends it at once.
     """
     keep_memory()
-    state = load_state(directory) if resume else None
     with ExitStack() as stack:
+        stack.enter_context(owned(directory))
+        stop = stack.enter_context(stop_on_signal())
+        state = load_state(directory) if resume and (directory / STATE).exists() else None
         envs = stack.enter_context(closing(make_envs(config, config.n_envs)))
         evaluation_envs = stack.enter_context(closing(make_envs(config, config.n_envs)))
         learner = make_learner(config, envs.spec)
@@ -54,48 +66,51 @@ def train(
         buffer = None if config.overlap else SampleBuffer(updates.device)
         store = config.algorithm.store(learner.spec, generator(config, 0), buffer)
         policy = learner.policy(updates.actor, config.n_envs, generator(config, 1))
-        rollout = Rollout(envs, EpisodeSeeds(TRAINING, config.seed), learner.spec)
-        evaluation, greedy_return = Evaluation(config, evaluation_envs), None
-        meters, log_due, eval_due = Meters(), Every(config.log_every), Every(config.eval_every)
+        rollout = Rollout(envs, EpisodeSeeds(TRAINING, config.seed), learner.spec, stop=stop.is_set)
+        evaluation = Evaluation(config, evaluation_envs, stop.is_set)
+        meters, logs, evaluations = Meters(), Every(config.log_every), Every(config.eval_every)
         save_due = EverySeconds(config.save_every)
         # All that the run's future depends on.
         parts = {"learner": learner, "updates": updates, "store": store, "rollout": rollout, "policy": policy}
-        parts |= {"meters": meters, "log_due": log_due, "eval_due": eval_due}
+        parts |= {"meters": meters, "evaluation": evaluation, "logs": logs, "evaluations": evaluations}
         run = stack.enter_context(Run(directory, config.to_json(), resume=resume))
-        counters = Counters() if state is None else restore(parts, run, state)
+        counters = run.begin() if state is None else restore(parts, run, state)
         if not rollout.exact:
             run.mark_inexact()
-        stop = stack.enter_context(stop_on_signal())
 
-        on_progress(counters, greedy_return)
-        while counters.env_steps < config.steps and not stop.is_set():
-            schedule = policy.schedule(rollout.env_steps)
-            episodes = rollout.collect(policy)
-            meters.add(*updates.finish())
-            for length, reward in zip(episodes.lengths.tolist(), episode_returns(episodes), strict=True):
-                meters.add({"episode_return": reward, "episode_length": length})
-            store.add(episodes)
-            for batch in store.due():
-                updates.begin(batch)
-            counters = Counters(rollout.env_steps, rollout.episodes, updates.begun)
-            finished = counters.env_steps >= config.steps
-            if log_due(counters.env_steps) or finished:
+        stopped = True
+        with suppress(Stopped):
+            while True:
+                is_over = counters.env_steps >= config.steps
+                schedule = policy.schedule(counters.env_steps)
+                if logs.due(counters.env_steps, at_the_end=is_over):
+                    meters.add(*updates.finish())
+                    run.log(counters, {**schedule, **meters.pop()})
+                    logs.done(counters.env_steps)
+                if evaluations.due(counters.env_steps, at_the_end=is_over):
+                    meters.add(*updates.finish())
+                    run.log(counters, evaluation(learner))
+                    run.checkpoint(counters, learner.networks.state_dict(), best=evaluation.last_is_best)
+                    evaluations.done(counters.env_steps)
+                if save_due():
+                    meters.add(*updates.finish())
+                    save(parts, run, counters)
+                on_progress(counters, evaluation.last)
+                if is_over:
+                    stopped = False
+                    break
+                episodes = rollout.collect(policy)
                 meters.add(*updates.finish())
-                run.log(counters, {**schedule, **meters.pop()})
-            if eval_due(counters.env_steps) or finished:
-                meters.add(*updates.finish())
-                metrics = evaluation(learner)
-                greedy_return = metrics["greedy_return"]
-                run.log(counters, metrics)
-                run.checkpoint(counters, learner.networks.state_dict())
-            if save_due():
-                meters.add(*updates.finish())
-                save(parts, run, counters)
-            on_progress(counters, greedy_return)
+                for length, reward in zip(episodes.lengths.tolist(), episode_returns(episodes), strict=True):
+                    meters.add({"episode_return": reward, "episode_length": length})
+                store.add(episodes)
+                for batch in store.due():
+                    updates.begin(batch)
+                counters = Counters(rollout.env_steps, rollout.episodes, updates.begun)
 
         meters.add(*updates.finish())
         save(parts, run, counters)
         run.checkpoint(counters, learner.networks.state_dict())
         if config.store_replay and (held := store.episodes()) is not None:
             save_episodes(held, directory / REPLAY)
-    return learner, counters
+    return Trained(learner, counters, stopped)

@@ -26,25 +26,27 @@ class EverySeconds:
 
 
 class Every:
-    """True whenever another `period` environment steps have passed."""
+    """What is due whenever another `period` environment steps have passed, and once more at the end."""
 
     def __init__(self, period: int) -> None:
         self.period = self._next = period
+        self._last = 0
 
-    def __call__(self, steps: int) -> bool:
-        """Whether it is due at this many environment steps."""
-        if steps < self._next:
-            return False
-        self._next = (steps // self.period + 1) * self.period
-        return True
+    def due(self, steps: int, *, at_the_end: bool = False) -> bool:
+        """Whether it is due at this many environment steps, and stays due until `done`."""
+        return steps >= self._next or (at_the_end and steps > self._last)
+
+    def done(self, steps: int) -> None:
+        """It was done at this many environment steps."""
+        self._last, self._next = steps, (steps // self.period + 1) * self.period
 
     def state_dict(self) -> dict[str, Any]:
-        """When it is due next."""
-        return {"next": self._next}
+        """When it was done last, and when it is due next."""
+        return {"last": self._last, "next": self._next}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a `state_dict`."""
-        self._next = int(state["next"])
+        self._last, self._next = int(state["last"]), int(state["next"])
 
 
 class Meters:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+
+MESSAGE = "\nendmark: {}: stopping; the update is finished and the run saved. Once more stops at once.\n"
 
 
 def _signals() -> list[signal.Signals]:
@@ -15,7 +18,7 @@ def _signals() -> list[signal.Signals]:
 
 @contextmanager
 def stop_on_signal() -> Iterator[threading.Event]:
-    """An event that the first of these signals sets; a second has its usual effect.
+    """An event that the first of these signals sets, with a line on stderr; a second has its usual effect.
 
     SIGINT (Ctrl-C), SIGTERM, SIGHUP (the terminal was closed), SIGUSR1 (a batch scheduler's warning).
 
@@ -31,6 +34,9 @@ def stop_on_signal() -> Iterator[threading.Event]:
     def handle(number: int, _frame: object) -> None:
         stop.set()
         signal.signal(number, usual[signal.Signals(number)])
+        what = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
+        with suppress(OSError):  # the terminal may be gone
+            os.write(2, MESSAGE.format(what).encode())  # not by a stream, which may be in use at this moment
 
     try:
         for number in usual:

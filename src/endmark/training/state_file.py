@@ -1,13 +1,13 @@
 """A run's state in one file: safetensors, whose metadata holds the structure around the tensors as JSON.
 
-Nothing that is loaded can run. The file is written beside the old one, flushed to the disk and renamed, so
-that one complete state is there at every moment.
+Nothing that is loaded can run. One complete state is there at every moment (`endmark.disk`). The structure
+has a checksum of each tensor, so that a damaged number is noticed, too.
 """
 
 from __future__ import annotations
 
 import json
-import os
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,11 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from endmark.disk import replacing
 from endmark.run import RunError
 
 STATE = "state.safetensors"
-FORMAT = "endmark-state-1"
+FORMAT = "endmark-state-2"
 
 
 def save_state(state: Mapping[str, Any], directory: Path) -> None:
@@ -31,13 +32,9 @@ def save_state(state: Mapping[str, Any], directory: Path) -> None:
     """
     tensors: dict[str, Tensor] = {}
     structure = _pack(state, tensors)
-    path = directory / STATE
-    unfinished = path.with_suffix(".unfinished")
-    metadata = {FORMAT: json.dumps(structure)}
-    safetensors.torch.save_file(tensors, unfinished, metadata=metadata)
-    _flush(unfinished)
-    os.replace(unfinished, path)
-    _flush(directory)
+    with replacing(directory / STATE) as unfinished:
+        metadata = {FORMAT: json.dumps(structure)}
+        safetensors.torch.save_file(tensors, unfinished, metadata=metadata)
 
 
 def load_state(directory: Path) -> dict[str, Any]:
@@ -70,9 +67,11 @@ def _pack(value: Any, tensors: dict[str, Tensor]) -> Any:
     if isinstance(value, Tensor | np.ndarray):
         kind = "tensor" if isinstance(value, Tensor) else "array"
         number = str(len(tensors))
-        # A copy: two tensors of one file must not share memory, as views of a batch do.
-        tensors[number] = torch.as_tensor(value).detach().cpu().clone(memory_format=torch.contiguous_format)
-        return {kind: number}
+        tensor = torch.as_tensor(value).detach().cpu().contiguous()
+        if tensor.untyped_storage().nbytes() != tensor.nbytes or _is_there(tensor, tensors):
+            tensor = tensor.clone()  # two tensors of one file must not share memory, as views of a batch do
+        tensors[number] = tensor
+        return {kind: [number, _checksum(tensor)]}
     if value is None or isinstance(value, bool | int | float | str):
         return value
     raise TypeError(f"state: given a {type(value).__name__}, want tensors, numbers, texts, dicts or lists")
@@ -86,17 +85,19 @@ def _unpack(value: Any, tensors: Mapping[str, Tensor]) -> Any:
     ((kind, content),) = value.items()
     if kind == "dict":
         return {key: _unpack(item, tensors) for key, item in content}
-    if kind == "tensor":
-        return tensors[content]
-    if kind == "array":
-        return tensors[content].numpy()
-    raise ValueError(f"given '{kind}', want dict, tensor or array")
+    if kind not in ("tensor", "array"):
+        raise ValueError(f"given '{kind}', want dict, tensor or array")
+    number, checksum = content
+    tensor = tensors[number]
+    if _checksum(tensor) != checksum:
+        raise ValueError(f"tensor {number}: given other numbers than were saved")
+    return tensor if kind == "tensor" else tensor.numpy()
 
 
-def _flush(path: Path) -> None:
-    """Let the disk have it: after a loss of power a rename without this may leave an empty file."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _is_there(tensor: Tensor, tensors: Mapping[str, Tensor]) -> bool:
+    memory = tensor.untyped_storage().data_ptr()
+    return any(other.untyped_storage().data_ptr() == memory for other in tensors.values())
+
+
+def _checksum(tensor: Tensor) -> int:
+    return zlib.crc32(tensor.reshape(-1).view(torch.uint8).numpy().data)

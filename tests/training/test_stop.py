@@ -1,0 +1,137 @@
+"""A run can be stopped at any moment, in the middle of an episode or an evaluation, and goes on there."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from endmark.algorithms import MAPPOConfig, QMIXConfig
+from endmark.episodes import EpisodeBatch
+from endmark.rollout import Summary, summarise
+from endmark.run import BEST, METRICS, REPLAY, WEIGHTS, read_checkpoint, read_metrics
+from endmark.training import TrainConfig, train
+from endmark.training.state_file import STATE
+
+LBF = "lbforaging:Foraging-5x5-2p-1f-v3"
+SMALL: dict[str, Any] = {
+    "env": LBF,
+    "steps": 1_500,
+    "n_envs": 3,
+    "log_every": 100,
+    "eval_every": 300,
+    "eval_episodes": 5,
+}
+QMIX = QMIXConfig(hidden_size=8, batch_size=4, replay_frames=600, epsilon_steps=1_000)
+CONFIGS: dict[str, TrainConfig[Any]] = {
+    "qmix": TrainConfig(QMIX, **SMALL),
+    "overlap": TrainConfig(QMIX, overlap=True, **SMALL),
+    "mappo": TrainConfig(MAPPOConfig(hidden_size=8, batch_size=4, minibatches=2), **SMALL),
+}
+
+
+class StopAfter:
+    """Says to stop when it is asked for the nth time."""
+
+    def __init__(self, n: int) -> None:
+        self.left = n
+
+    def is_set(self) -> bool:
+        self.left -= 1
+        return self.left < 0
+
+
+def run(config: TrainConfig[Any], directory: Path, stop: StopAfter, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Train, or go on, until the stop; whether it came before the end."""
+
+    @contextmanager
+    def stop_on_signal() -> Iterator[StopAfter]:
+        yield stop
+
+    monkeypatch.setattr("endmark.training.loop.stop_on_signal", stop_on_signal)
+    return train(config, directory, lambda *_: None, resume=(directory / STATE).exists()).stopped
+
+
+def lines_of(directory: Path) -> list[dict[str, float | None]]:
+    return [{k: v for k, v in line.items() if k != "seconds"} for line in read_metrics(directory)]
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_run_that_is_stopped_anywhere_goes_on_there(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, never = CONFIGS[name], StopAfter(10**9)
+    assert not run(config, tmp_path / "whole", never, monkeypatch)
+    asked = 10**9 - never.left
+    moments = random.Random(name)
+    stops = 0
+    while run(config, tmp_path / "stopped", StopAfter(moments.randrange(asked // 3)), monkeypatch):
+        stops += 1
+    assert stops >= 2
+    assert lines_of(tmp_path / "stopped") == lines_of(tmp_path / "whole")
+    for file in (WEIGHTS, BEST, REPLAY):
+        paths = [tmp_path / directory / file for directory in ("stopped", "whole")]
+        assert paths[0].exists() == paths[1].exists()
+        assert not paths[0].exists() or paths[0].read_bytes() == paths[1].read_bytes(), file
+
+
+def test_a_stop_before_the_last_evaluation_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = replace(CONFIGS["qmix"], eval_every=10**6)  # all questions in the evaluation come last
+    never = StopAfter(10**9)
+    run(config, tmp_path / "whole", never, monkeypatch)
+    assert run(config, tmp_path / "stopped", StopAfter(10**9 - never.left - 2), monkeypatch)
+    assert not any("greedy_return" in line for line in read_metrics(tmp_path / "stopped"))
+    assert not run(config, tmp_path / "stopped", StopAfter(10**9), monkeypatch)
+    assert lines_of(tmp_path / "stopped") == lines_of(tmp_path / "whole")
+
+
+def test_the_best_checkpoint_is_that_of_the_best_evaluation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    returns = iter([1.0, 3.0, 3.0, 2.0, 0.0])
+
+    def scripted(batch: EpisodeBatch) -> Summary:
+        return replace(summarise(batch), return_mean=next(returns))
+
+    monkeypatch.setattr("endmark.training.evaluation.summarise", scripted)
+    assert run(CONFIGS["mappo"], tmp_path, StopAfter(700), monkeypatch)  # between two evaluations
+    assert not run(CONFIGS["mappo"], tmp_path, StopAfter(10**9), monkeypatch)
+    evaluated = [line for line in read_metrics(tmp_path) if "greedy_return" in line]
+    assert [line["greedy_return"] for line in evaluated] == [1.0, 3.0, 3.0, 2.0, 0.0]
+    assert read_checkpoint(tmp_path, BEST)[0].env_steps == evaluated[2]["env_steps"]
+    assert read_checkpoint(tmp_path, WEIGHTS)[0].env_steps == evaluated[4]["env_steps"]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_stop_does_not_wait_for_an_episodes_end(workers: int, tmp_path: Path) -> None:
+    arguments = (
+        "train iql --env support.endless:Endless --batch-size 1 --replay-frames 200000 --hidden-size 8 "
+        f"--n-envs 2 --workers {workers} --run-dir"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-m", "endmark", *arguments.split(), str(tmp_path / "run")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[1],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    while not (tmp_path / "run" / METRICS).exists():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)  # an episode takes longer than that
+    assert process.returncode == 3, err
+    assert "Ctrl-C: stopping" in err
+    assert "nothing was learnt: 0 steps are 0 episodes" in out
