@@ -288,7 +288,7 @@ def test_an_agent_that_joins_late_is_refused() -> None:
     np.testing.assert_array_equal(frame.alive, [True, False, True])
     env.step(np.zeros(3, np.int64))
     with pytest.raises(
-        EnvError, match="^alive, agent 1: given 'b', which joined, want agents that are there from the start"
+        EnvError, match=r"^alive, agent 1: given 'b', which joined, want agents that are there from the start"
     ):
         env.step(np.zeros(3, np.int64))
 

@@ -138,9 +138,14 @@ def first_index(where: Any) -> tuple[int, ...]:
 
 
 def place(where: str, index: tuple[int, ...]) -> str:
-    """A field and an index in it, in words. The first axis of every field but the state is over agents."""
+    """A field and an index in it, in words. The first axis of every field but the state is over agents.
+
+    where: may end in the agent, whose field it is then.
+    """
     if not index:
         return where
+    if where.rpartition(", ")[2].startswith("agent "):
+        return f"{where}, number {list(index)}"
     first = "number" if where.endswith("state") else "agent"
     rest = f", number {list(index[1:])}" if index[1:] else ""
     return f"{where}, {first} {index[0]}{rest}"

@@ -73,12 +73,18 @@ def close_all(envs: Iterable[Environment]) -> None:
 
     It is no error, since what was played is sound, and an error on the way here is the one to tell.
     """
-    for env in envs:
-        _close(env)
+    for problem in problems_of_closing(envs):
+        warnings.warn(problem, EnvWarning, stacklevel=2)
 
 
-def _close(env: Environment) -> None:
+def problems_of_closing(envs: Iterable[Environment]) -> list[str]:
+    """Close each of these environments; what those that cannot be closed say, one line each."""
+    return [problem for problem in map(_problem_of_closing, envs) if problem is not None]
+
+
+def _problem_of_closing(env: Environment) -> str | None:
     try:
         (env if isinstance(env, Guarded) else Guarded(env)).close()
     except EnvError as error:
-        warnings.warn(str(error), EnvWarning, stacklevel=3)
+        return str(error)
+    return None

@@ -93,9 +93,9 @@ class Rollout:
         """Step the environments until an episode ends; the episodes that have, in one batch.
 
         ValueError if the policy's outputs are not those of the spec. EnvError if an environment fails or
-        breaks its contract: what a policy sees, rewards and final frames hold no NaN or infinity, and an agent
-        that is alive has a legal action, but at the final frame of a terminated episode. RuntimeError if
-        nothing is running any more, as the seeds are used up. `Stopped` if the rollout is to stop.
+        breaks its contract: what a policy sees, rewards and final frames hold no NaN or infinity, and an
+        agent that is alive has a legal action, but at the final frame of a terminated episode. RuntimeError
+        if nothing is running any more, as the seeds are used up. `Stopped` if the rollout is to stop.
         """
         finished: list[EpisodeBatch] = []
         self.ended_seeds = []
