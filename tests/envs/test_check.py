@@ -454,7 +454,10 @@ def test_an_error_of_the_environment_itself_arrives_and_everything_is_closed() -
             raise RuntimeError("and it cannot be closed")
 
     make_env, counts = counted(Failing)
-    with pytest.raises(KeyError, match="no such map"):
+    with pytest.raises(
+        EnvError, match=r"^seed 0, step 0: KeyError: 'no such map' \(.*:\d+, in step\)$"
+    ) as error:
         check(make_env)
+    assert isinstance(error.value.__cause__, KeyError)
     assert counts[0] > 0
     assert counts[1] == 0

@@ -240,8 +240,8 @@ def test_legal_actions_of_each_agent() -> None:
 @pytest.mark.parametrize(
     ("masks", "words"),
     [
-        ([[1, 1], [1, 1]], r"action_mask of agent 0: given shape \(2,\), want \(3,\)"),
-        ([[1, 1, 1]], "given 1 masks, want 2, one per agent"),
+        ([[1, 1], [1, 1]], r"^action_mask, agent 0: given shape \(2,\), want shape \(3,\)$"),
+        ([[1, 1, 1]], "^action_mask: given 1 masks, want 2, one per agent$"),
     ],
 )
 def test_masks_that_do_not_fit(masks: object, words: str) -> None:
@@ -252,7 +252,7 @@ def test_masks_that_do_not_fit(masks: object, words: str) -> None:
 def test_a_reward_that_does_not_fit() -> None:
     env = GymAdapter(Unlike(reward=1.0), episode_limit=10)
     env.reset()
-    with pytest.raises(EnvError, match=r"reward at step 0: given 1.0, want 2 numbers, one per agent"):
+    with pytest.raises(EnvError, match=r"^reward: given shape \(\), want shape \(2,\)$"):
         env.step(np.array([0, 0]))
 
 

@@ -10,7 +10,7 @@ from functools import partial
 import pytest
 import torch
 
-from endmark.envs import Environment
+from endmark.envs import ContractError, Environment
 from endmark.episodes import EpisodeBatch
 from endmark.policies import Policy, RandomPolicy
 from endmark.rollout import InProcess, Rollout, VectorEnv, WorkerError, Workers, WorkerWarning, play
@@ -21,7 +21,6 @@ from support.troubled import (
     InStep,
     KeepsActions,
     Trouble,
-    WrongShape,
     workers_alive,
 )
 
@@ -132,8 +131,8 @@ def test_environments_fall_idle_when_the_seeds_are_used_up() -> None:
 
 REASONS: dict[Trouble, str] = {
     "kill": "killed by SIGKILL",
-    "exit": r"SystemExit: the game is gone \(.*troubled\.py:\d+, in get_into\)",
-    "raise": r"RuntimeError: the game is broken \(.*troubled\.py:\d+, in get_into\)",
+    "exit": r"environment 0, seed 7, step 3: SystemExit: the game is gone \(.*troubled\.py:\d+, in \w+\)",
+    "raise": r"environment 0, seed \d, .*: RuntimeError: the game is broken \(.*\.py:\d+, in \w+\)",
     "hang": "no answer within 2 s",
 }
 
@@ -199,14 +198,14 @@ def test_a_kill_from_outside_between_two_steps() -> None:
         assert len(episodes) >= len(range(3, 40)) - 2
 
 
-def test_trouble_that_repeats_with_steps_in_between_is_borne() -> None:
-    seeds = [LONG, LONG, LONG, LONG, LONG, 3]
+def test_trouble_that_repeats_with_ends_in_between_is_borne() -> None:
+    seeds = [LONG, LONG, 3, LONG, LONG, 3]
     with rollout_of(partial(InStep, "raise", frozenset([LONG])), seeds) as rollout:
         with pytest.warns(WorkerWarning) as warned:
             episodes = collect_all(rollout, ByObservation())
-        assert len(warned) == 5
-        assert seeds_of(episodes) == [3]
-        assert rollout.env_steps == 5 * 3 + length_of(3)
+        assert len(warned) == 4
+        assert seeds_of(episodes) == [3, 3]
+        assert rollout.env_steps == 4 * 3 + 2 * length_of(3)
 
 
 @pytest.mark.parametrize(
@@ -215,10 +214,8 @@ def test_trouble_that_repeats_with_steps_in_between_is_borne() -> None:
         (partial(InReset, "raise", frozenset(range(100))), "RuntimeError: the game is broken"),
         (partial(InReset, "kill", frozenset(range(100))), "killed by SIGKILL"),
         (InConstructor, r"OSError: no game is installed \(.*troubled.py:\d+, in __init__\)"),
-        (WrongShape, r"EnvError: field 'alive': given shape \(3,\), want shape \(2,\)"),
-        (partial(Scripted, reward_per_agent=True), r"EnvError: environment 0: given .*, want "),
     ],
-    ids=["raise", "kill", "constructor", "shape", "spec"],
+    ids=["raise", "kill", "constructor"],
 )
 def test_trouble_without_an_end_is_an_error(make_env: Callable[[], Environment], why: str) -> None:
     with rollout_of(make_env, range(100)) as rollout:
@@ -226,12 +223,23 @@ def test_trouble_without_an_end_is_an_error(make_env: Callable[[], Environment],
             pytest.warns(WorkerWarning) as warned,
             pytest.raises(
                 WorkerError,
-                match=rf"^worker 0 \(environments 0 to 0\) failed 3 times without a step in between: .*{why}",
+                match=r"^worker 0 \(environments 0 to 0\) failed 3 times without the end of an episode in "
+                rf"between: .*{why}",
             ) as error,
         ):
             rollout.collect(ByObservation())
         assert len(warned) == 2
         assert "\n" not in str(error.value)
+    assert workers_alive() == []
+
+
+def test_environments_of_another_spec_are_an_error_at_once() -> None:
+    said = r"^environment 0: given EpisodeSpec.*, want EpisodeSpec"
+    with (
+        rollout_of(partial(Scripted, reward_per_agent=True), range(100)) as rollout,
+        pytest.raises(ContractError, match=said),
+    ):
+        rollout.collect(ByObservation())
     assert workers_alive() == []
 
 

@@ -6,7 +6,9 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -53,8 +55,16 @@ if __name__ == "__main__":
 """
 
 
-def script(tmp_path: Path, **parts: str) -> subprocess.Popen[str]:
+@pytest.fixture
+def temporary() -> Iterator[Path]:
+    """A directory for temporary files whose path is short enough for the address of a socket in it."""
+    with tempfile.TemporaryDirectory() as directory:
+        yield Path(directory)
+
+
+def script(tmp_path: Path, temporary: Path | None = None, **parts: str) -> subprocess.Popen[str]:
     path = tmp_path / "script.py"
+    temporary_files = {} if temporary is None else {"TMPDIR": str(temporary)}
     path.write_text(SCRIPT.format(**parts))
     with (tmp_path / "stderr").open("w") as stderr:
         return subprocess.Popen(
@@ -62,7 +72,12 @@ def script(tmp_path: Path, **parts: str) -> subprocess.Popen[str]:
             stdout=subprocess.PIPE,
             stderr=stderr,
             start_new_session=True,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": "1"},
+            env={
+                **os.environ,
+                "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+                "OMP_NUM_THREADS": "1",
+                **temporary_files,
+            },
             text=True,
         )
 
@@ -102,21 +117,63 @@ def test_a_signal_to_the_group_is_the_parent_s_business(number: str, tmp_path: P
     assert process.returncode == 0
 
 
-@pytest.mark.parametrize(
-    "parts",
-    [
-        {"make_env": "Scripted", "collect": "rollout.collect(ByObservation())"},
-        {"make_env": "partial(InReset, 'hang', frozenset([1, 2]))", "collect": ""},
-    ],
-    ids=["waiting", "in the middle of a step"],
-)
-def test_workers_end_when_their_parent_is_killed(parts: dict[str, str], tmp_path: Path) -> None:
-    process = script(tmp_path, **parts, end="time.sleep(3600)")
+WAITING = {"make_env": "Scripted", "collect": "rollout.collect(ByObservation())"}
+IN_A_STEP = {"make_env": "partial(InReset, 'hang', frozenset([1, 2]))", "collect": ""}
+IN_SHARED_MEMORY = Path("/dev/shm")
+
+
+def named_memory() -> set[str]:
+    """The names of shared memory, but for those of browsers."""
+    return {name for name in os.listdir(IN_SHARED_MEMORY) if not name.startswith(".")}
+
+
+def wait_until_nothing_is_left(temporary: Path, memory: set[str]) -> None:
+    """No temporary file, and no name of shared memory that was not there before.
+
+    A moment later, since tests that run beside this one have memory with a name while they get it.
+    """
+    for _ in range(100):
+        if not (left := [*os.listdir(temporary), *(named_memory() - memory)]):
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"still there after 10 s: {left}")
+
+
+@pytest.mark.skipif(not IN_SHARED_MEMORY.is_dir(), reason="shared memory has no directory here")
+@pytest.mark.parametrize("parts", [WAITING, IN_A_STEP], ids=["waiting", "in the middle of a step"])
+def test_workers_end_when_their_parent_is_killed(
+    parts: dict[str, str], tmp_path: Path, temporary: Path
+) -> None:
+    """They leave nothing behind, in the name of their parent either."""
+    memory = named_memory()
+    process = script(tmp_path, temporary, **parts, end="time.sleep(3600)")
     assert process.stdout is not None
     pids = process.stdout.readline().split()
     assert len(pids) == 2, (tmp_path / "stderr").read_text()
+    assert os.listdir(temporary) != []  # the address of the fork server
     process.kill()
     process.communicate(timeout=60)
     wait_for_the_end(pids)
+    wait_until_nothing_is_left(temporary, memory)
     time.sleep(0.5)  # for what the resource tracker would have to say
     assert re.sub(r"\s", "", (tmp_path / "stderr").read_text()) == ""
+
+
+@pytest.mark.skipif(not IN_SHARED_MEMORY.is_dir(), reason="shared memory has no directory here")
+@pytest.mark.parametrize("end", ["envs.close()", "os.kill(os.getpid(), signal.SIGKILL)"])
+def test_a_killed_worker_leaves_nothing_behind(end: str, tmp_path: Path, temporary: Path) -> None:
+    """However its parent ends later."""
+    kill = """
+    import warnings
+    warnings.simplefilter("ignore")
+    multiprocessing.active_children()[0].kill()
+    while rollout.env_steps < 100:
+        rollout.collect(ByObservation())
+    """
+    memory = named_memory()
+    process = script(tmp_path, temporary, make_env="Scripted", collect=kill, end=end)
+    pids, _ = process.communicate(timeout=120)
+    assert len(pids.split()) == 2, (tmp_path / "stderr").read_text()
+    wait_for_the_end(pids.split())
+    wait_until_nothing_is_left(temporary, memory)
+    assert (tmp_path / "stderr").read_text() == ""

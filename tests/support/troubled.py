@@ -88,13 +88,6 @@ class InConstructor(Scripted):
         raise OSError("no game is installed")
 
 
-class WrongShape(Scripted):
-    """Breaks its spec."""
-
-    def reset(self, seed: int | None = None) -> Frame:
-        return super().reset(seed)._replace(alive=np.ones(3, dtype=np.bool_))
-
-
 class InStepOnce(InStep):
     """In trouble once for each of these seeds, whichever process plays it: a file tells that it was."""
 

@@ -30,7 +30,7 @@ def config_class(name: str) -> type[Any]:
         raise AlgorithmError(f"unknown algorithm '{name}': {hint} (one of your own: module:Config)")
     try:
         module = importlib.import_module(module_name)
-    except Exception as error:  # a foreign module may raise anything
+    except (Exception, SystemExit) as error:  # a foreign module may raise anything
         said = " ".join(str(error).split()) or type(error).__name__
         raise AlgorithmError(f"algorithm '{name}': cannot import '{module_name}': {said}") from error
     if (given := getattr(module, class_name, None)) is None:

@@ -2,7 +2,8 @@
 
 from endmark.envs.arguments import arguments
 from endmark.envs.check import CheckReport, check
-from endmark.envs.errors import EnvError
+from endmark.envs.errors import ContractError, EnvError, EnvWarning
+from endmark.envs.guarded import Guarded, close_all
 from endmark.envs.gym_adapter import GymAdapter
 from endmark.envs.known import Family, installed
 from endmark.envs.make import make
@@ -11,16 +12,20 @@ from endmark.envs.protocol import End, Environment, Frame, Step
 
 __all__ = [
     "CheckReport",
+    "ContractError",
     "End",
     "EnvError",
+    "EnvWarning",
     "Environment",
     "Family",
     "Frame",
+    "Guarded",
     "GymAdapter",
     "PettingZooAdapter",
     "Step",
     "arguments",
     "check",
+    "close_all",
     "installed",
     "make",
 ]

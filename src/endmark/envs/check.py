@@ -19,9 +19,12 @@ from endmark.envs.contract import (
     checked_spec,
     fault,
     first_index,
+    goes_on_too_long,
     kind,
     place,
 )
+from endmark.envs.errors import EnvError, located
+from endmark.envs.guarded import Guarded
 from endmark.envs.protocol import Environment, Frame, Step
 from endmark.episodes import EpisodeSpec
 
@@ -94,8 +97,8 @@ def check(
         want = "a callable that makes an environment: its class, or partial(make, env_id)"
         raise fault("check(make_env)", kind(make_env), want)
     rng = np.random.default_rng(seed)
-    with _closed_after(make_env()) as used:
-        spec = checked_spec(used)
+    with _made(make_env) as used:
+        spec = used.spec
         fresh = _Fresh(make_env, used, spec)
         whole = [fresh.record(seed + k, rng, spec.episode_limit) for k in range(episodes)]
         for episode in whole:
@@ -112,25 +115,23 @@ def check(
         check_first_frame(used.reset(), spec, "reset() without a seed")
     try:
         used.close()
-    except Exception as error:
-        raise fault("close() called twice", type(error).__name__, "no effect the second time") from error
+    except EnvError as error:
+        given = type(error.__cause__).__name__
+        raise fault("close() called twice", given, "no effect the second time") from error
     return _report(whole)
 
 
 class _Fresh:
     """Makes, plays and closes environments that were never used before."""
 
-    def __init__(self, make_env: Callable[[], Any], used: Environment, spec: EpisodeSpec) -> None:
+    def __init__(self, make_env: Callable[[], Any], used: Guarded, spec: EpisodeSpec) -> None:
         self.make_env, self.used, self.spec = make_env, used, spec
 
     @contextmanager
-    def made(self) -> Iterator[Environment]:
+    def made(self) -> Iterator[Guarded]:
         """A fresh environment, closed at the end."""
-        env = self.make_env()
-        if env is self.used:
-            raise fault("make_env()", "the same environment twice", "a fresh one at each call")
-        with _closed_after(env):
-            if checked_spec(env) != self.spec:
+        with _made(self.make_env, self.used) as env:
+            if env.spec != self.spec:
                 raise fault("make_env()", "environments whose specs differ", "the same spec each time")
             yield env
 
@@ -186,9 +187,22 @@ def _check_that_leavers_are_ignored(episode: _Episode, fresh: _Fresh) -> None:
 
 
 @contextmanager
-def _closed_after(env: Any) -> Iterator[Any]:
-    """The environment, closed at the end. An error of the body takes precedence over one of `close`."""
+def _made(make_env: Callable[[], Any], used: Guarded | None = None) -> Iterator[Guarded]:
+    """An environment with a sound spec, closed at the end; it may not be the used one.
+
+    An error of the body takes precedence over one of `close`.
+    """
     try:
+        made = make_env()
+    except EnvError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise located(error, "make_env()") from error
+    if used is not None and used.is_of(made):
+        raise fault("make_env()", "the same environment twice", "a fresh one at each call")
+    env = Guarded(made)
+    try:
+        checked_spec(made)
         yield env
     except BaseException:
         with suppress(Exception):
@@ -219,8 +233,7 @@ def _play(
             return episode
         frame = step.frame
     if max_steps == spec.episode_limit:
-        want = f"an end: spec.episode_limit is {max_steps}"
-        raise fault(f"seed {seed}, step {max_steps - 1}", "an episode that goes on", want)
+        raise goes_on_too_long(spec, f"seed {seed}, step {max_steps - 1}")
     return episode
 
 

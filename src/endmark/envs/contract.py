@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterator
 from typing import Any, get_args
 
 import gymnasium as gym
 import numpy as np
 
-from endmark.envs.errors import EnvError
+from endmark.envs.errors import ContractError
 from endmark.envs.protocol import End, Frame, Step
 from endmark.episodes import EpisodeSpec
 from endmark.episodes.spec import Field
@@ -44,11 +45,17 @@ def check_first_frame(frame: Any, spec: EpisodeSpec, where: str) -> None:
 
 def check_frame(frame: object, spec: EpisodeSpec, where: str) -> None:
     """Test every field of a frame, and that it has no others than the spec."""
+    for name, value in values_of(frame, spec, where):
+        _check_array(value, spec.fields[name], f"{where}, {name}")
+
+
+def values_of(frame: object, spec: EpisodeSpec, where: str) -> Iterator[tuple[str, Any]]:
+    """The fields of a frame that the spec has; it has no others."""
     if not isinstance(frame, Frame):
         raise fault(where, kind(frame), "a Frame")
     for name, value in frame._asdict().items():
         if name in spec.fields:
-            _check_array(value, spec.fields[name], f"{where}, {name}")
+            yield name, value
         elif value is not None:
             raise fault(f"{where}, {name}", kind(value), f"None: the spec has no field '{name}'")
 
@@ -67,6 +74,11 @@ def check_agents(frame: Frame, before: Frame | None, where: str, *, terminated: 
     if not frame.alive.any():
         want = "at least one agent alive, unless the step before terminated"
         raise fault(f"{where}, alive", "False for all agents", want)
+    check_legal(frame, where)
+
+
+def check_legal(frame: Frame, where: str) -> None:
+    """Test that each agent that is alive has a legal action."""
     for agent in np.flatnonzero(frame.alive & ~frame.avail_actions.any(axis=1)):
         want = "at least one: the agent is alive"
         raise fault(f"{where}, avail_actions, agent {agent}", "no legal action", want)
@@ -77,7 +89,11 @@ def check_step(step: object, spec: EpisodeSpec, where: str) -> None:
     if not isinstance(step, Step):
         raise fault(where, kind(step), "a Step")
     _check_array(step.reward, spec.fields["reward"], f"{where}, reward")
-    end: object = step.end
+    check_end(step.end, where)
+
+
+def check_end(end: object, where: str) -> None:
+    """Test that a step's end is one."""
     if end is not None and not (isinstance(end, str) and end in get_args(End)):
         raise fault(f"{where}, end", repr(end), f"None or one of {', '.join(map(repr, get_args(End)))}")
 
@@ -91,14 +107,24 @@ def _check_array(value: object, want: Field, where: str) -> None:
         raise fault(where, f"dtype {value.dtype.name}", f"dtype {dtype}")
     if value.shape != want.shape:
         raise fault(where, f"shape {value.shape}", f"shape {want.shape}, as in the spec")
+    check_finite(value, where)
+
+
+def check_finite(value: Any, where: str) -> None:
+    """Test an array for NaN and infinities, if it can have them."""
     if value.dtype.kind == "f" and not (finite := np.isfinite(value)).all():
         index = first_index(~finite)
         raise fault(place(where, index), np.asarray(value)[index], "finite numbers")
 
 
-def fault(where: str, given: object, want: str) -> EnvError:
+def goes_on_too_long(spec: EpisodeSpec, where: str) -> ContractError:
+    """The error for a step that is the last one allowed, and does not end the episode."""
+    return fault(where, "an episode that goes on", f"an end: spec.episode_limit is {spec.episode_limit}")
+
+
+def fault(where: str, given: object, want: str) -> ContractError:
     """The one-line error: the place, what the environment gave, and what the contract wants."""
-    return EnvError(f"{where}: given {given}, want {want}")
+    return ContractError(f"{where}: given {given}, want {want}")
 
 
 def kind(value: object) -> str:
@@ -112,9 +138,14 @@ def first_index(where: Any) -> tuple[int, ...]:
 
 
 def place(where: str, index: tuple[int, ...]) -> str:
-    """A field and an index in it, in words. The first axis of every field but the state is over agents."""
+    """A field and an index in it, in words. The first axis of every field but the state is over agents.
+
+    where: may end in the agent, whose field it is then.
+    """
     if not index:
         return where
+    if where.rpartition(", ")[2].startswith("agent "):
+        return f"{where}, number {list(index)}"
     first = "number" if where.endswith("state") else "agent"
     rest = f", number {list(index[1:])}" if index[1:] else ""
     return f"{where}, {first} {index[0]}{rest}"

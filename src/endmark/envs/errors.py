@@ -1,4 +1,4 @@
-"""The error of this package, and other errors as one line."""
+"""The errors of this package, and other errors as one line."""
 
 from __future__ import annotations
 
@@ -6,10 +6,25 @@ import traceback
 
 
 class EnvError(ValueError):
-    """An environment cannot be made, or breaks its contract. The message is one line."""
+    """An environment cannot be made, fails, or breaks its contract. The message is one line."""
 
 
-def one_line(error: Exception) -> str:
+class ContractError(EnvError):
+    """An environment breaks its contract, so that playing it again will not help."""
+
+
+class EnvWarning(UserWarning):
+    """An environment could not be closed."""
+
+
+def located(error: BaseException, where: str) -> EnvError:
+    """The error as one that begins with this place."""
+    if isinstance(error, ContractError):  # its message begins with a place, which goes on from this one
+        return ContractError(f"{where}, {error}")
+    return EnvError(f"{where}: {error if isinstance(error, EnvError) else one_line(error)}")
+
+
+def one_line(error: BaseException) -> str:
     """The type, the message, and the place where the error was raised."""
     if isinstance(error, SyntaxError):  # its message names the place, its traceback does not
         return f"SyntaxError: {joined(error)}"
@@ -20,6 +35,6 @@ def one_line(error: Exception) -> str:
     return f"{said} ({frames[-1].filename}:{frames[-1].lineno}, in {frames[-1].name})"
 
 
-def joined(error: Exception) -> str:
+def joined(error: BaseException) -> str:
     """The message without its line breaks."""
     return " ".join(str(error).split())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import gymnasium as gym
@@ -9,7 +10,9 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
 
+from endmark.envs.contract import fault
 from endmark.envs.errors import EnvError
+from endmark.envs.fitting import FLOAT32, LARGEST, fitted, shown
 from endmark.envs.known import family_of
 from endmark.envs.limits import shortest
 from endmark.envs.protocol import End, Frame, Step
@@ -24,6 +27,9 @@ class GymAdapter:
     environment has one agent, and its reward is the team's. Legal actions are `info["action_mask"]` (for a
     team: one mask per agent) where the environment gives it; otherwise all actions are legal. There is no
     global state.
+
+    Gymnasium may raise both ends at once. An episode that has ended has terminated, whether or not it was
+    also at its limit; so `truncated` counts only without `terminated`.
 
     Families with an entry in `endmark.envs.known` are corrected: a step limit that they report as a
     termination becomes a truncation, and a reset starts from a clean environment.
@@ -76,10 +82,7 @@ class GymAdapter:
         action = chosen[0] if self._single else tuple(chosen)
         obs, given, terminated, truncated, info = self._env.step(action)
         self._steps += 1
-        reward = np.asarray(given, np.float32)
-        if reward.shape != self._reward_shape:
-            want = "one number" if self._single else f"{self._team.n_agents} numbers, one per agent"
-            raise EnvError(f"reward at step {self._steps - 1}: given {given!r}, want {want}")
+        reward = self._reward(given)
         if terminated and self._mdp_ended is not None and not self._mdp_ended(self._unwrapped):
             terminated, truncated = False, True
         cut = truncated or self._steps >= self._limit
@@ -92,18 +95,39 @@ class GymAdapter:
             self._is_closed = True
             self._env.close()
 
+    def _reward(self, given: Any) -> npt.NDArray[np.float32]:
+        numbers = (given,) if self._single else given
+        try:
+            # Most rewards are lists of a few numbers, in which numpy would take longer to find large ones.
+            is_small = min(numbers) >= -LARGEST and max(numbers) <= LARGEST
+        except (TypeError, ValueError):
+            is_small = False
+        if is_small and (reward := np.asarray(given, np.float32)).shape == self._reward_shape:
+            return reward
+        return fitted(given, self._reward_shape, FLOAT32, "reward")
+
     def _frame(self, obs: Any, info: dict[str, Any]) -> Frame:
         team, single = self._team, self._single
+        if not single:
+            self._count(obs, "obs", "observations")
         for agent, of_agent in enumerate((obs,) if single else obs):
             team.observe(agent, of_agent)
         masks = info.get("action_mask")
         if masks is None:
             return Frame(team.obs, team.legal, self._alive)
-        if not single and len(masks) != team.n_agents:
-            raise EnvError(f"action_mask: given {len(masks)} masks, want {team.n_agents}, one per agent")
+        if not single:
+            self._count(masks, "action_mask", "masks")
         for agent, mask in enumerate((masks,) if single else masks):
             team.restrict(agent, mask)
         return Frame(team.obs, team.avail, self._alive)
+
+    def _count(self, given: Any, field: str, things: str) -> None:
+        """Test that there is one for each agent."""
+        n_agents = self._team.n_agents
+        if not isinstance(given, Collection):
+            raise fault(field, shown(given), f"{n_agents} {things}, one per agent")
+        if len(given) != n_agents:
+            raise fault(field, f"{len(given)} {things}", f"{n_agents}, one per agent")
 
 
 def _spaces(env: gym.Env[Any, Any]) -> tuple[list[spaces.Space[Any]], list[spaces.Space[Any]]]:

@@ -46,7 +46,7 @@ def import_for(env_id: str, module: str) -> ModuleType:
         if missing not in packages and (alike := near(missing, [*packages, *_modules_here()])):
             raise unknown(env_id, [env_id.replace(missing, other, 1) for other in alike]) from error
         raise _missing(env_id, missing) from error
-    except Exception as error:  # raised by the module's own code
+    except (Exception, SystemExit) as error:  # raised by the module's own code
         raise EnvError(f"'{env_id}': the module '{module}' cannot be imported: {one_line(error)}") from error
 
 

@@ -93,7 +93,7 @@ def _from_gymnasium(
         raise _unregistered(env_id, name, home) from error
     except gym.error.Error as error:
         raise EnvError(f"'{env_id}' cannot be made: {joined(error)}") from error
-    except Exception as error:  # whatever a constructor raises about its arguments
+    except (Exception, SystemExit) as error:  # whatever a constructor raises about its arguments
         signatures, given = _of_gymnasium(name, kwargs) if isinstance(error, TypeError) else ([], {})
         raise EnvError(_refused(env_id, error, signatures, given)) from error
     return _adapted(env_id, env, episode_limit)
@@ -119,7 +119,7 @@ def _constructed(
 ) -> Any:
     try:
         return constructor(**kwargs)
-    except Exception as error:  # whatever a constructor raises about its arguments
+    except (Exception, SystemExit) as error:  # whatever a constructor raises about its arguments
         raise EnvError(_refused(env_id, error, signatures, kwargs)) from error
 
 
@@ -128,11 +128,11 @@ def _adapted(env_id: str, made: Any, episode_limit: int | None) -> Environment:
     try:
         return _adapter(made, episode_limit)
     except BaseException as error:
-        with suppress(Exception):  # the first error is the one to tell
+        with suppress(Exception, SystemExit):  # the first error is the one to tell
             made.close()
         if isinstance(error, EnvError):
             raise EnvError(f"'{env_id}': {error}") from error
-        if isinstance(error, Exception):
+        if isinstance(error, Exception | SystemExit):
             raise EnvError(f"'{env_id}' cannot be used: {one_line(error)}") from error
         raise
 
@@ -163,7 +163,9 @@ def _of_gymnasium(name: str, kwargs: dict[str, Any]) -> tuple[list[Any], dict[st
     return [constructor], {**spec.kwargs, **given}
 
 
-def _refused(env_id: str, error: Exception, signatures: Iterable[Any], kwargs: dict[str, Any]) -> str:
+def _refused(
+    env_id: str, error: Exception | SystemExit, signatures: Iterable[Any], kwargs: dict[str, Any]
+) -> str:
     """Why a constructor failed: an argument that it does not take or lacks, or else its error."""
     if isinstance(error, EnvError):
         return f"'{env_id}': {error}"

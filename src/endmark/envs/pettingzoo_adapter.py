@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,7 +10,9 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
 
+from endmark.envs.contract import fault
 from endmark.envs.errors import EnvError
+from endmark.envs.fitting import FLOAT32, fill, fitted
 from endmark.envs.known import family_of
 from endmark.envs.limits import shortest
 from endmark.envs.protocol import End, Frame, Step
@@ -32,10 +35,13 @@ class PettingZooAdapter:
     on, and its reward is 0.
 
     The episode ends when every agent has left. It is truncated if an agent was truncated at the last step;
-    otherwise it is terminated. At the final frame of a truncated episode the agents truncated at the last
-    step are alive, because that frame has a value for them; agents that terminated there are not. At the
-    final frame of a terminated episode `alive` is that of the frame before. A final observation that the
-    environment does not give is zero.
+    otherwise it is terminated. An agent whose two flags are both raised has terminated. At the final frame
+    of a truncated episode the agents truncated at the last step are alive, because that frame has a value
+    for them; agents that terminated there are not. At the final frame of a terminated episode `alive` is
+    that of the frame before.
+
+    A final observation that the environment does not give is zero. Any other observation of an agent that is
+    alive is refused if it is missing, and so is the reward of an agent that acted.
 
     Families with an entry in `endmark.envs.known` are corrected as in `GymAdapter`.
 
@@ -70,17 +76,15 @@ class PettingZooAdapter:
         # Many environments have a state only after their first reset.
         env.reset()
         try:
-            state_shape = self._state().shape
-            self._has_state = True
+            self._state_shape: tuple[int, ...] | None = np.shape(env.state())
         except (NotImplementedError, AttributeError):
-            state_shape = None
-            self._has_state = False
+            self._state_shape = None
         self._spec = EpisodeSpec.of(
             n_agents=self._team.n_agents,
             n_actions=self._team.n_actions,
             episode_limit=self._limit,
             obs_shape=self._team.obs.shape[1:],
-            state_shape=state_shape,
+            state_shape=None if self._state_shape is None else (math.prod(self._state_shape),),
             reward_per_agent=True,
         )
 
@@ -97,7 +101,7 @@ class PettingZooAdapter:
         observations, infos = self._env.reset(seed=seed)
         present = set(self._env.agents)
         self._alive[:] = [agent in present for agent in self._agents]
-        return self._frame(observations, infos)
+        return self._frame(observations, infos, is_final=False)
 
     def step(self, actions: npt.NDArray[np.int64]) -> Step:
         """Apply one action per agent and return the result."""
@@ -118,20 +122,19 @@ class PettingZooAdapter:
         present = set(self._env.agents)
         goes_on = [False] * len(agents)
         was_cut = [False] * len(agents)
+        given: list[Any] = []  # rewards
         for n, agent in enumerate(agents):
             flagged = ended.get(agent, False), cut.get(agent, False)
             stays = agent in present and not any(flagged)
             if alive[n]:
-                self._reward[n] = rewards.get(agent, 0.0)
+                given.append(rewards.get(agent))
                 goes_on[n] = stays
                 was_cut[n] = flagged == (False, True)
             else:
-                self._reward[n] = 0.0
+                given.append(0.0)
                 if stays:
-                    raise EnvError(
-                        f"{self._name}: agent '{agent}' joined at step {self._steps - 1}, want agents that "
-                        f"are there from the start, and that never come back once they have left"
-                    )
+                    want = "agents that are there from the start, and never come back once they have left"
+                    raise fault(f"alive, agent {n}", f"'{agent}', which joined", want)
         over = not any(goes_on)
         truncated = any(was_cut) if over else self._steps >= self._limit
         if over and truncated:
@@ -139,7 +142,8 @@ class PettingZooAdapter:
         elif not over:
             self._alive[:] = goes_on
         end: End | None = "truncated" if truncated else "terminated" if over else None
-        return Step(self._frame(observations, infos), self._reward, end)
+        fill(self._reward, given, self._reward.shape, "reward")
+        return Step(self._frame(observations, infos, is_final=end is not None), self._reward, end)
 
     def close(self) -> None:
         """Close the PettingZoo environment. A second call does nothing."""
@@ -147,13 +151,15 @@ class PettingZooAdapter:
             self._is_closed = True
             self._env.close()
 
-    def _frame(self, observations: Mapping[Any, Any], infos: Mapping[Any, Any]) -> Frame:
+    def _frame(self, observations: Mapping[Any, Any], infos: Mapping[Any, Any], *, is_final: bool) -> Frame:
         team = self._team
         avail = team.avail
         avail[:] = team.legal
         for n, (agent, alive) in enumerate(zip(self._agents, self._alive.tolist(), strict=True)):
             obs = observations.get(agent) if alive else None
             if obs is None:
+                if alive and not is_final:
+                    raise fault(f"obs, agent {n}", f"nothing for '{agent}'", "an observation: it is alive")
                 team.obs[n] = 0.0
             else:
                 mask = infos.get(agent, {}).get("action_mask")
@@ -166,10 +172,12 @@ class PettingZooAdapter:
             if not alive:
                 avail[n] = False
                 avail[n, 0] = True
-        return Frame(team.obs, avail, self._alive, self._state() if self._has_state else None)
+        return Frame(team.obs, avail, self._alive, self._state())
 
-    def _state(self) -> npt.NDArray[np.float32]:
-        return np.asarray(self._env.state(), np.float32).reshape(-1)
+    def _state(self) -> npt.NDArray[np.float32] | None:
+        if self._state_shape is None:
+            return None
+        return fitted(self._env.state(), self._state_shape, FLOAT32, "state").reshape(-1)
 
 
 def _observation(space: spaces.Space[Any]) -> spaces.Space[Any]:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import operator
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
 
+from endmark.envs.contract import fault
 from endmark.envs.errors import EnvError
+from endmark.envs.fitting import BOOL, fill, fitted, shown
 
 Row = npt.NDArray[np.float32]
 Writer = Callable[[Row, Any], None]
@@ -26,34 +29,45 @@ def flat_size(space: spaces.Space[Any]) -> int:
     return size
 
 
-def writer(space: spaces.Space[Any]) -> Writer:
+def writer(space: spaces.Space[Any], where: str) -> Writer:
     """A function that writes an observation of this space into a row.
 
-    A Box is flattened in C order, a Discrete becomes one-hot, and Gymnasium flattens every other space.
+    A Box is flattened in C order, a Discrete becomes one-hot, and Gymnasium flattens every other space. The
+    function raises `ContractError`, with this place, for what is no observation of the space's shape.
     """
     if isinstance(space, spaces.Box):
-        return _write if len(space.shape) == 1 else _write_ravelled
-    if isinstance(space, spaces.Discrete):
-        start = int(space.start)
+        shape = space.shape
 
-        def one_hot(row: Row, obs: int) -> None:
+        def of_box(row: Row, obs: object) -> None:
+            fill(row, obs, shape, where)
+
+        return of_box
+    if isinstance(space, spaces.Discrete):
+        start, n = int(space.start), int(space.n)
+
+        def one_hot(row: Row, obs: Any) -> None:
+            try:
+                index = operator.index(obs) - start
+            except TypeError:
+                index = -1
+            if not 0 <= index < n:
+                raise fault(where, shown(obs), f"a whole number from {start} to {start + n - 1}")
             row.fill(0.0)
-            row[obs - start] = 1.0
+            row[index] = 1.0
 
         return one_hot
 
     def flatten(row: Row, obs: object) -> None:
-        row[:] = np.asarray(spaces.flatten(space, obs))
+        try:
+            with np.errstate(
+                over="ignore", invalid="ignore"
+            ):  # in Gymnasium's own casts; infinities are found
+                numbers = spaces.flatten(space, obs)
+        except Exception as error:  # Gymnasium raises various errors
+            raise fault(where, shown(obs), f"an observation of {space}") from error
+        fill(row, numbers, row.shape, where)
 
     return flatten
-
-
-def _write(row: Row, obs: npt.ArrayLike) -> None:
-    row[:] = obs
-
-
-def _write_ravelled(row: Row, obs: npt.ArrayLike) -> None:
-    row[:] = np.ravel(obs)
 
 
 def counted_actions(space: spaces.Space[Any]) -> tuple[int, int]:
@@ -87,7 +101,7 @@ class Team:
         self.starts = [start for _, start in counts]
         self.obs = np.zeros((self.n_agents, max(sizes)), np.float32)
         self.rows = [row[:size] for row, size in zip(self.obs, sizes, strict=True)]
-        self.write = [writer(space) for space in observation_spaces]
+        self.write = [writer(space, f"obs, agent {n}") for n, space in enumerate(observation_spaces)]
         self.legal = np.zeros((self.n_agents, self.n_actions), np.bool_)
         for row, (count, _) in zip(self.legal, counts, strict=True):
             row[:count] = True
@@ -98,9 +112,7 @@ class Team:
         """Write this agent's observation into `obs`."""
         self.write[agent](self.rows[agent], obs)
 
-    def restrict(self, agent: int, mask: Iterable[Any]) -> None:
+    def restrict(self, agent: int, mask: object) -> None:
         """Write this agent's action mask into `avail`."""
-        given, row = np.asarray(mask), self.masks[agent]
-        if given.shape != row.shape:
-            raise EnvError(f"action_mask of agent {agent}: given shape {given.shape}, want {row.shape}")
-        row[:] = given
+        row = self.masks[agent]
+        row[:] = fitted(mask, row.shape, BOOL, f"action_mask, agent {agent}")

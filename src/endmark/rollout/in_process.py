@@ -7,17 +7,19 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from endmark.envs import Environment, Frame, Step
+from endmark.envs import Environment, Frame, Step, close_all
+from endmark.rollout.checked import Checked
 
 
 class InProcess:
     """Steps environments of this process one after the other. The fastest way, unless they are slow.
 
-    An error in an environment is raised to the caller. A `VectorEnv`.
+    An error in an environment is raised to the caller, as an `EnvError` that says where it happened; so is a
+    `sys.exit()`. A `VectorEnv`.
     """
 
     def __init__(self, envs: Sequence[Environment]) -> None:
-        self._envs = envs
+        self._envs = [Checked(env, k) for k, env in enumerate(envs)]
         self.spec, self.n_envs = envs[0].spec, len(envs)
         self._first_frames: list[tuple[int, Frame]] = []
 
@@ -35,7 +37,6 @@ class InProcess:
         return ((k, env.step(actions[k])) for k, env in enumerate(self._envs) if running[k])
 
     def close(self) -> None:
-        """Close the environments. A second call does nothing."""
+        """Close the environments. A second call does nothing. An `EnvWarning` if one cannot be closed."""
         envs, self._envs = self._envs, []
-        for env in envs:
-            env.close()
+        close_all(envs)

@@ -12,10 +12,11 @@ from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
+from multiprocessing.util import get_temp_dir
 
-from endmark.envs import EnvError, Environment
-from endmark.rollout.shared import STEP, SharedRows
-from endmark.rollout.worker import DONE, REQUEST, work
+from endmark.envs import ContractError, EnvError, Environment
+from endmark.rollout.shared import SharedRows
+from endmark.rollout.worker import BROKE, DONE, END, NOT_CLOSED, PLAY, work
 
 Context = ForkServerContext | SpawnContext
 
@@ -32,7 +33,10 @@ class WorkerWarning(UserWarning):
 
 
 class WorkerError(EnvError):
-    """A worker process fails again and again."""
+    """A worker process fails again and again: three times without the end of one of its episodes in between.
+
+    So an environment that fails in every episode ends the run, also one that fails late in each.
+    """
 
 
 def start_context() -> Context:
@@ -74,10 +78,13 @@ class WorkerProcess:
         self._deadline = time.monotonic() + self._seconds
         self._is_pending = True
         with suppress(OSError):  # it is dead; `wait_for_reply` will notice
-            self._connection.send_bytes(REQUEST)
+            self._connection.send_bytes(PLAY)
 
     def wait_for_reply(self) -> bool:
-        """Wait for the reply to a pending request; False if the worker failed, and was replaced."""
+        """Wait for the reply to a pending request; False if the worker failed, and was replaced.
+
+        `ContractError` if an environment broke its contract.
+        """
         if not self._is_pending:
             return True
         self._is_pending = False
@@ -86,26 +93,42 @@ class WorkerProcess:
             self._replace(failure)
             return False
         self._is_new = False
-        if (self._rows.request[self.mine.start : self.mine.stop] == STEP).any():
+        if self._failures_in_a_row and self._rows.has_ended(self.mine):
             self._failures_in_a_row = 0
         return True
 
-    def disconnect(self) -> None:
-        """Close the connection, upon which the worker closes its environments and exits."""
-        self._connection.close()
+    def send_end(self) -> None:
+        """Let it close its environments and exit."""
+        with suppress(OSError):  # it is dead
+            self._connection.send_bytes(END)
 
-    def join(self, deadline: float) -> None:
-        """Wait for its exit until the deadline, then kill it."""
+    def join(self, deadline: float) -> list[str]:
+        """Wait for its exit until the deadline, then kill it.
+
+        What environments say that cannot be closed, one line each.
+        """
+        problems: list[str] = []
+        either: list[Connection | int] = [self._connection, self._process.sentinel]
+        with suppress(EOFError, OSError):  # it has ended
+            while self._connection in wait(either, max(0.0, deadline - time.monotonic())):
+                reply = self._connection.recv_bytes()
+                if reply[:1] == NOT_CLOSED:
+                    problems = reply[1:].decode().splitlines()
+        self._connection.close()
         self._process.join(max(0.0, deadline - time.monotonic()))
         if self._process.is_alive():
             self._process.kill()
             self._process.join(SECONDS_TO_END)
+        return problems
 
     def _start(self) -> tuple[Connection, BaseProcess]:
         ours, theirs = self._context.Pipe()
+        # Where the server's address is. A process that multiprocessing started shares its parent's directory.
+        has_own = isinstance(self._context, ForkServerContext) and multiprocessing.parent_process() is None
+        temporary = get_temp_dir() if has_own else None
         process = self._context.Process(
             target=work,
-            args=(theirs, self._make_env, self._rows, self.mine),
+            args=(theirs, self._make_env, self._rows, self.mine, temporary),
             name=f"endmark worker {self._number}",
             daemon=True,
         )
@@ -128,21 +151,22 @@ class WorkerProcess:
             reply = self._connection.recv_bytes() if has_reply else b""
         except (EOFError, OSError):
             reply = b""
+        if reply[:1] == BROKE:
+            raise ContractError(reply[1:].decode())
         if reply:
-            return None if reply == DONE else reply.decode()
+            return None if reply == DONE else reply[1:].decode()
         self._process.join(SECONDS_TO_END)
         return _how_it_ended(self._process.exitcode) + (" at its start" if self._is_new else "")
 
     def _replace(self, failure: str) -> None:
         self._failures += 1
         self._failures_in_a_row += 1
-        self.disconnect()
+        self.send_end()
         self.join(time.monotonic() + SECONDS_TO_END)
         name = f"worker {self._number} (environments {self.mine.start} to {self.mine.stop - 1})"
         if self._failures_in_a_row == _FAILURES_IN_A_ROW:
-            raise WorkerError(
-                f"{name} failed {_FAILURES_IN_A_ROW} times without a step in between: {failure}"
-            )
+            in_a_row = f"failed {_FAILURES_IN_A_ROW} times without the end of an episode in between"
+            raise WorkerError(f"{name} {in_a_row}: {failure}")
         self._is_new = True
         self._connection, self._process = self._start()
         warnings.warn(

@@ -10,9 +10,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from endmark.envs import Frame
+from endmark.envs import Frame, Step
 from endmark.episodes import EpisodeBatch, EpisodeBuilder, EpisodeSpec, Seen
 from endmark.policies import Policy
+from endmark.rollout.checked import SeenCheck, check_ended
 from endmark.rollout.seeds import EpisodeSeeds
 from endmark.rollout.vector import VectorEnv
 
@@ -71,6 +72,7 @@ class Rollout:
             for name in Frame._fields
             if name in fields
         }
+        self._seen_check = SeenCheck(envs.spec, self._rows)
         self._first = np.ones(n_envs, dtype=np.bool_)
         rows = {name: torch.from_numpy(array) for name, array in self._rows.items()}
         self._seen = Seen(
@@ -90,8 +92,10 @@ class Rollout:
     def collect(self, policy: Policy) -> EpisodeBatch:
         """Step the environments until an episode ends; the episodes that have, in one batch.
 
-        ValueError if the policy's outputs are not those of the spec. RuntimeError if nothing is running any
-        more, as the seeds are used up. `Stopped` if the rollout is to stop.
+        ValueError if the policy's outputs are not those of the spec. EnvError if an environment fails or
+        breaks its contract: what a policy sees, rewards and final frames hold no NaN or infinity, and an
+        agent that is alive has a legal action, but at the final frame of a terminated episode. RuntimeError
+        if nothing is running any more, as the seeds are used up. `Stopped` if the rollout is to stop.
         """
         finished: list[EpisodeBatch] = []
         self.ended_seeds = []
@@ -186,6 +190,7 @@ class Rollout:
 
     def _step(self, policy: Policy) -> list[EpisodeBatch]:
         self._see_first_frames()
+        self._check_seen()
         given = policy.act(self._seen)
         if given.keys() != self._from_policy:
             self._refuse(policy, given)
@@ -208,6 +213,7 @@ class Rollout:
             row = {name: array[k] for name, array in outputs.items()}
             builder.add({**row, "reward": step.reward}, **step.frame._asdict())
             if step.terminated or step.truncated:
+                self._check_ended(k, step)
                 finished.append(builder.finish(terminated=step.terminated))
                 self.ended_seeds.append(cast(int, self._seed_of[k]))
                 self._seed_of[k] = None
@@ -254,6 +260,20 @@ class Rollout:
     def _see(self, k: int, frame: Frame) -> None:
         for name, rows in self._rows.items():
             rows[k] = getattr(frame, name)
+
+    def _check_seen(self) -> None:
+        if self._seen_check.passes():
+            return
+        for k, runs in enumerate(self._running):
+            if runs:
+                self._seen_check.check(k, f"{self._episode(k)}, frame {self._builders[k].length}")
+
+    def _check_ended(self, k: int, last: Step) -> None:
+        check_ended(self._builders[k].steps(["reward"])["reward"], last, self._episode(k))
+
+    def _episode(self, k: int) -> str:
+        """The episode that is running there, as in the errors of the environment itself."""
+        return f"environment {k}, seed {self._seed_of[k]}"
 
     def _refuse(self, policy: Policy, given: Mapping[str, Any]) -> None:
         who = type(policy).__name__

@@ -12,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from endmark.envs import End, EnvError, Environment, Frame, Step
+from endmark.envs import End, Frame, Step
 from endmark.episodes import EpisodeSpec
+from endmark.rollout.checked import Checked
 
 IDLE, RESET, STEP = 0, 1, 2
 _ALIGNMENT = 64  # bytes of a cache line, where each array starts
@@ -56,15 +57,20 @@ class SharedRows:
     def __reduce__(self) -> tuple[Any, ...]:
         return SharedRows, (self.spec, self._n_rows, self._memory)
 
-    def execute(self, k: int, env: Environment) -> None:
-        """In a worker: do what row k requests, and write the result into the row."""
+    def execute(self, k: int, env: Checked) -> None:
+        """In a worker: do what row k requests, and write the result into the row, which it fits."""
         if self.request[k] == RESET:
             self._write_frame(k, env.reset(seed=int(self.seeds[k])))
         elif self.request[k] == STEP:
             step = env.step(self.fields["actions"][k].copy())  # a copy, which the environment may keep
             self._write_frame(k, step.frame)
-            self._write(k, "reward", step.reward)
+            self.fields["reward"][k] = step.reward
             self.terminated[k], self.truncated[k] = step.terminated, step.truncated
+
+    def has_ended(self, mine: range) -> bool:
+        """In the parent: whether an episode of these rows ended with the last step."""
+        at = slice(mine.start, mine.stop)
+        return bool(((self.request[at] == STEP) & (self.terminated[at] | self.truncated[at])).any())
 
     def step(self, k: int) -> Step:
         """In the parent: the step that row k holds."""
@@ -74,15 +80,7 @@ class SharedRows:
     def _write_frame(self, k: int, frame: Frame) -> None:
         for name in Frame._fields:
             if name in self.fields:
-                self._write(k, name, getattr(frame, name))
-
-    def _write(self, k: int, name: str, value: Any) -> None:
-        row = self.fields[name]
-        # Checked, since numpy would broadcast a value that is too small.
-        if value is None or np.shape(value) != row.shape[1:]:
-            given = "nothing" if value is None else f"shape {np.shape(value)}"
-            raise EnvError(f"field '{name}': given {given}, want shape {row.shape[1:]}")
-        row[k] = value
+                self.fields[name][k] = getattr(frame, name)
 
 
 def _layout(spec: EpisodeSpec, n_rows: int) -> Iterator[tuple[str, np.dtype[Any], tuple[int, ...], int]]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import threading
 import time
-import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing import parent_process
@@ -14,54 +14,70 @@ from multiprocessing.connection import Connection
 
 import torch
 
-from endmark.envs import EnvError, Environment
+from endmark.envs import ContractError, EnvError, Environment
+from endmark.envs.errors import one_line
+from endmark.envs.guarded import problems_of_closing
+from endmark.rollout.checked import Checked
 from endmark.rollout.shared import SharedRows
 
-REQUEST = b"!"
-DONE = b"."  # any other reply is the text of an error
+# Requests.
+PLAY = b"!"  # what the rows request
+END = b"#"
+# Replies. After the first byte comes the text of an error, or of one a line.
+DONE = b"."
+FAILED = b"-"
+BROKE = b"?"  # an environment broke its contract, and would do so again
+NOT_CLOSED = b"~"
 _SECONDS_TO_CLOSE = 5.0
 
 
-def work(connection: Connection, make_env: Callable[[], Environment], rows: SharedRows, mine: range) -> None:
-    """Serve the environments of these rows until the parent closes the connection."""
+def work(
+    connection: Connection,
+    make_env: Callable[[], Environment],
+    rows: SharedRows,
+    mine: range,
+    temporary: str | None,
+) -> None:
+    """Serve the environments of these rows until the parent wants an end, or is gone.
+
+    temporary: the parent's own directory for temporary files, which nobody removes if the parent is killed.
+    """
     _ignore_signals()
-    threading.Thread(target=_exit_with_the_parent, daemon=True).start()
+    threading.Thread(target=_exit_with_the_parent, args=(temporary,), daemon=True).start()
     torch.set_num_threads(1)  # the other cores belong to the other workers
-    envs: dict[int, Environment] = {}
+    envs: dict[int, Checked] = {}
+    request = END
     try:
         for k in mine:
-            envs[k] = make_env()
-            if envs[k].spec != rows.spec:
-                raise EnvError(f"environment {k}: given {envs[k].spec}, want {rows.spec}")
-        while _receive_request(connection):
+            envs[k] = env = Checked(make_env(), k)
+            if env.spec != rows.spec:
+                raise ContractError(f"environment {k}: given {env.spec}, want {rows.spec}")
+        while (request := _receive_request(connection)) == PLAY:
             for k, env in envs.items():
                 rows.execute(k, env)
             _reply(connection, DONE)
-    except BaseException as error:  # sys.exit() in an environment is a failure, too
-        _reply(connection, _in_one_line(error).encode())
+    except ContractError as error:
+        _reply(connection, BROKE, str(error))
+    except BaseException as error:  # sys.exit() in a constructor is a failure, too
+        _reply(connection, FAILED, str(error) if isinstance(error, EnvError) else one_line(error))
     finally:
-        for env in envs.values():
-            env.close()
+        problems = problems_of_closing(envs.values())
+        _reply(connection, NOT_CLOSED if problems else DONE, "\n".join(problems))
+        if not request:
+            _remove_after_the_parent(temporary)
 
 
-def _receive_request(connection: Connection) -> bool:
-    """Wait for a request; False when the parent has closed the connection."""
+def _receive_request(connection: Connection) -> bytes:
+    """Wait for a request; empty when the parent is gone."""
     try:
-        return connection.recv_bytes() == REQUEST
+        return connection.recv_bytes()
     except (EOFError, OSError):
-        return False
+        return b""
 
 
-def _reply(connection: Connection, text: bytes) -> None:
+def _reply(connection: Connection, kind: bytes, text: str = "") -> None:
     with suppress(OSError):  # the parent is gone; `_receive_request` will notice
-        connection.send_bytes(text)
-
-
-def _in_one_line(error: BaseException) -> str:
-    """The error, and where it was raised."""
-    said = " ".join("".join(traceback.format_exception_only(error)).split())
-    frames = traceback.extract_tb(error.__traceback__)
-    return f"{said} ({frames[-1].filename}:{frames[-1].lineno}, in {frames[-1].name})" if frames else said
+        connection.send_bytes(kind + text.encode(errors="backslashreplace"))
 
 
 def _ignore_signals() -> None:
@@ -77,9 +93,16 @@ def _ignore_signals() -> None:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})  # blocked by the parent during the start
 
 
-def _exit_with_the_parent() -> None:
+def _exit_with_the_parent(temporary: str | None) -> None:
     """Exit when the parent is gone, also in the middle of a step."""
+    _remove_after_the_parent(temporary)
+    time.sleep(_SECONDS_TO_CLOSE)  # for a regular end by the closed connection
+    os._exit(1)
+
+
+def _remove_after_the_parent(temporary: str | None) -> None:
+    """Wait until the parent is gone, then remove its directory."""
     if parent := parent_process():
         parent.join()
-        time.sleep(_SECONDS_TO_CLOSE)  # for a regular end by the closed connection
-        os._exit(1)
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)

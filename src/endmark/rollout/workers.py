@@ -5,12 +5,13 @@ from __future__ import annotations
 import atexit
 import pickle
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from endmark.envs import Environment, Frame, Step
+from endmark.envs import Environment, EnvWarning, Frame, Step
 from endmark.episodes import EpisodeSpec
 from endmark.rollout.process import SECONDS_TO_END, WorkerProcess, start_context
 from endmark.rollout.shared import IDLE, RESET, STEP, SharedRows
@@ -27,8 +28,9 @@ class Workers:
     timeout: seconds that a worker may take to step its environments before it counts as hung.
 
     A worker that dies, hangs, or whose environment raises is replaced, with a `WorkerWarning` that says why.
-    Its running episodes are lost. A worker that fails three times without a step in between is a
-    `WorkerError`. Close it, or leave it to the interpreter's exit.
+    Its running episodes are lost. A worker that fails three times without the end of one of its episodes in
+    between is a `WorkerError`. An environment that breaks its contract, as in `InProcess`, is a
+    `ContractError` at once. Close it, or leave it to the interpreter's exit.
     """
 
     def __init__(
@@ -92,14 +94,17 @@ class Workers:
                     yield k, self._rows.step(k) if replied else None
 
     def close(self) -> None:
-        """Let the workers close their environments and exit; kill those that do not."""
-        for worker in self._workers:
-            worker.disconnect()
-        deadline = time.monotonic() + SECONDS_TO_END
-        for worker in self._workers:
-            worker.join(deadline)
-        self._workers.clear()
+        """Let the workers close their environments and exit; kill those that do not.
+
+        An `EnvWarning` for each environment that cannot be closed.
+        """
+        workers, self._workers = self._workers, []
         atexit.unregister(self.close)
+        for worker in workers:
+            worker.send_end()
+        deadline = time.monotonic() + SECONDS_TO_END
+        for problem in [problem for worker in workers for problem in worker.join(deadline)]:
+            warnings.warn(problem, EnvWarning, stacklevel=2)
 
     def _send_requests(self) -> None:
         for worker in self._workers:

@@ -1,0 +1,145 @@
+"""Whether what environments give is sound: each step as it comes, and numbers before they are used."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from endmark.envs import Frame, Guarded, Step
+from endmark.envs.contract import (
+    check_end,
+    check_finite,
+    check_frame,
+    check_legal,
+    fault,
+    goes_on_too_long,
+    kind,
+    values_of,
+)
+from endmark.envs.fitting import fitted
+from endmark.episodes import EpisodeSpec
+from endmark.episodes.spec import Field
+
+Rows = Mapping[str, npt.NDArray[Any]]
+
+
+class Checked(Guarded):
+    """An environment of a rollout: its errors say where they happened, and what it gives fits its spec.
+
+    Numbers of another kind, such as a list or float64, are converted where the spec's dtype holds them. A
+    wrong shape, a number that overflows, an unknown end, or an episode without an end is a `ContractError`.
+    Whether numbers are finite is not tested here: see `SeenCheck` and `check_ended`.
+
+    k: its number among the environments of the rollout.
+    """
+
+    def __init__(self, env: Any, k: int) -> None:
+        super().__init__(env, f"environment {k}")
+        self._spec = spec = self.spec
+        self._limit = spec.episode_limit
+        self._has_state = "state" in spec.fields
+        self._in_frame = {name: _layout(spec.fields[name]) for name in Frame._fields if name in spec.fields}
+        self._wants = tuple(self._in_frame.values())
+        self._reward = _layout(spec.fields["reward"])
+
+    def reset(self, seed: int | None = None) -> Frame:
+        """Start an episode and return its first frame."""
+        return self._fitted(super().reset(seed))
+
+    def step(self, actions: npt.NDArray[np.int64]) -> Step:
+        """Apply one action per agent and return the result."""
+        step = super().step(actions)
+        if not isinstance(step, Step):
+            raise fault(self._last_step, kind(step), "a Step")
+        frame, reward = self._fitted(step.frame), step.reward
+        shape, dtype = self._reward
+        if getattr(reward, "dtype", None) is not dtype or reward.shape != shape:
+            reward = fitted(reward, shape, dtype, f"{self._last_step}, reward")
+        if step.end is not None:
+            check_end(step.end, self._last_step)
+        elif self._steps >= self._limit:
+            raise goes_on_too_long(self._spec, self._last_step)
+        return step if frame is step.frame and reward is step.reward else Step(frame, reward, step.end)
+
+    @property
+    def _last_step(self) -> str:
+        return f"{self.episode}, step {self._steps - 1}"
+
+    def _fitted(self, frame: Any) -> Frame:
+        """The frame itself if it fits the spec, or else one that does."""
+        if type(frame) is Frame and (frame.state is not None) == self._has_state:
+            for value, (shape, dtype) in zip(frame, self._wants, strict=False):  # a state may be None
+                if type(value) is not np.ndarray or value.dtype is not dtype or value.shape != shape:
+                    break
+            else:
+                return frame
+        where = f"{self.episode}, frame {self._steps}"
+        values = values_of(frame, self._spec, where)
+        return Frame(**{name: fitted(v, *self._in_frame[name], f"{where}, {name}") for name, v in values})
+
+
+class SeenCheck:
+    """Tests what a policy is about to see in all environments at once: some microseconds, however many.
+
+    That is: numbers are finite, and an agent that is alive has a legal action.
+
+    rows: the frames, one row an environment, in the same memory at every step.
+    """
+
+    def __init__(self, spec: EpisodeSpec, rows: Rows) -> None:
+        self._spec, self._rows = spec, rows
+        numbers = [array for array in rows.values() if array.dtype.kind == "f"]
+        # One flag for each number and each agent: a search for a zero byte is the fastest way to test them.
+        self._flags = bytearray(sum(array.size for array in numbers) + rows["alive"].size)
+        self._finite = []
+        at = 0
+        for array in numbers:
+            flags = np.frombuffer(self._flags, np.bool_, array.size, at).reshape(array.shape)
+            self._finite.append((array, flags))
+            at += array.size
+        self._legal = np.frombuffer(self._flags, np.bool_, offset=at).reshape(rows["alive"].shape)
+
+    def passes(self) -> bool:
+        """Whether all is well."""
+        for array, flags in self._finite:
+            np.isfinite(array, out=flags)
+        some = np.logical_or.reduce(self._rows["avail_actions"], axis=2)
+        np.less_equal(self._rows["alive"], some, out=self._legal)
+        return 0 not in self._flags
+
+    def check(self, k: int, where: str) -> None:
+        """Raise the `ContractError` of environment k, if it has a fault."""
+        frame = Frame(**{name: array[k] for name, array in self._rows.items()})
+        check_frame(frame, self._spec, where)
+        check_legal(frame, where)
+
+
+def check_ended(rewards: npt.NDArray[Any], last: Step, where: str) -> None:
+    """Test the rewards [L] or [L, N] and the final frame of an episode, which no policy sees.
+
+    where: the episode.
+    """
+    frame, at_the_end = last.frame, f"{where}, frame {len(rewards)}"
+    if not _all_finite(rewards):
+        for t, reward in enumerate(rewards):
+            check_finite(reward, f"{where}, step {t}, reward")
+    if not _all_finite(frame.obs):
+        check_finite(frame.obs, f"{at_the_end}, obs")
+    if frame.state is not None and not _all_finite(frame.state):
+        check_finite(frame.state, f"{at_the_end}, state")
+    if last.truncated:  # its final frame has a value, for which an action is chosen
+        check_legal(frame, at_the_end)
+
+
+def _all_finite(array: npt.NDArray[Any]) -> bool:
+    """Whether no number is NaN or infinite. The fastest way for small arrays."""
+    return b"\0" not in np.isfinite(array).tobytes()
+
+
+def _layout(field: Field) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Shape and numpy dtype of a field."""
+    return field.shape, torch.zeros((), dtype=field.dtype).numpy().dtype
