@@ -16,7 +16,7 @@ from endmark.audit.clipping import without_clipping
 from endmark.audit.compare import Numbers
 from endmark.audit.findings import Report
 from endmark.audit.layout import view_of
-from endmark.audit.measure import Measurement
+from endmark.audit.measure import Measurement, exits_are_errors
 from endmark.audit.reachable import attributes_of, modules_of, numbers_in, parameter_names
 from endmark.audit.restore import restored_generators, restored_learner
 from endmark.audit.run import Progress, run_probes
@@ -110,6 +110,10 @@ class LearnerSubject:
 
     def measure(self, view: View) -> Measurement:
         """Call the learner on a copy of the view's batch, and collect its numbers; see `audit_learner`."""
+        with exits_are_errors():
+            return self._measure(view)
+
+    def _measure(self, view: View) -> Measurement:
         assert isinstance(view, PaddedView)
         batch = self.set(self.batch, view.to_batch())
         names = parameter_names(self.learner)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -42,7 +44,7 @@ class LossSubject:
     def measure(self, view: View) -> Measurement:
         """Evaluate the loss on a fresh copy of the view's batch."""
         batch = view.to_batch()
-        with restored_modules(self.modules), restored_generators():
+        with exits_are_errors(), restored_modules(self.modules), restored_generators():
             scalars, per_step = read_loss(self.loss(batch))
             numbers: Numbers = {
                 "loss" if name == "loss" else f"metric {name}": value.detach().clone()
@@ -103,9 +105,25 @@ def read_loss(given: Any) -> tuple[dict[str, Tensor], Tensor | None]:
     return scalars, per_step
 
 
+class Exited(RuntimeError):
+    """The code under audit called `sys.exit()`, which would end the audit with that status: 0 is a pass."""
+
+
+@contextmanager
+def exits_are_errors() -> Iterator[None]:
+    """Inside, `sys.exit()` is an error like any other."""
+    try:
+        yield
+    except SystemExit as error:
+        raise Exited(f"sys.exit({error.code!r})").with_traceback(error.__traceback__) from error
+
+
 def in_a_line(error: Exception) -> str:
     """The error's type and message, and the line of code that raised it."""
     message = " ".join(str(error).split())[:200]
     frames = traceback.extract_tb(error.__traceback__)
+    if isinstance(error, Exited):  # `exit` and argparse are Python's own: the caller is asked for
+        own = os.path.dirname(os.__file__), "<frozen"
+        frames = [f for f in frames if "site-packages" in f.filename or not f.filename.startswith(own)]
     where = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
     return f"{type(error).__name__}: {message}{where}"

@@ -11,7 +11,7 @@ from typing import Any
 
 from endmark.audit.case import Case
 from endmark.audit.findings import Report
-from endmark.audit.measure import in_a_line
+from endmark.audit.measure import exits_are_errors, in_a_line
 from endmark.audit.run import Progress, audit
 from endmark.audit.view import AuditError
 
@@ -32,7 +32,8 @@ def audit_target(
     if not callable(function):
         raise AuditError(f"'{target}': {place} has no function '{name}'")
     try:
-        given: Any = function()
+        with exits_are_errors():
+            given: Any = function()
     except AuditError:
         raise
     except Exception as error:
@@ -45,7 +46,8 @@ def audit_target(
         )
     run = partial(audit, given) if isinstance(given, Case) else given
     try:
-        report = run(seed=seed, quick=quick, on_progress=on_progress)
+        with exits_are_errors():
+            report = run(seed=seed, quick=quick, on_progress=on_progress)
     except AuditError:
         raise
     except Exception as error:  # perhaps a bug of the audit: its exit status must not be that of a leak
@@ -58,7 +60,8 @@ def audit_target(
 def _module(place: str) -> Any:
     if not place.endswith(".py"):
         try:
-            return importlib.import_module(place)
+            with exits_are_errors():
+                return importlib.import_module(place)
         except Exception as error:
             raise AuditError(f"'{place}' cannot be imported: {in_a_line(error)}") from error
     path = Path(place)
@@ -68,7 +71,8 @@ def _module(place: str) -> Any:
     module = importlib.util.module_from_spec(spec)
     sys.modules[path.stem] = module  # dataclasses and pickles look there
     try:
-        spec.loader.exec_module(module)
+        with exits_are_errors():
+            spec.loader.exec_module(module)
     except Exception as error:
         raise AuditError(f"'{place}' cannot be run: {in_a_line(error)}") from error
     return module
