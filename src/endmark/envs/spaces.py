@@ -12,7 +12,7 @@ from gymnasium import spaces
 
 from endmark.envs.contract import fault
 from endmark.envs.errors import EnvError
-from endmark.envs.fitting import BOOL, fill, fitted, shown
+from endmark.envs.fitting import BOOL, FLOAT32, fill, fitted, shown
 
 Row = npt.NDArray[np.float32]
 Writer = Callable[[Row, Any], None]
@@ -38,10 +38,14 @@ def writer(space: spaces.Space[Any], where: str) -> Writer:
     if isinstance(space, spaces.Box):
         shape = space.shape
 
-        def of_box(row: Row, obs: object) -> None:
-            fill(row, obs, shape, where)
+        if len(shape) != 1:
+            return lambda row, obs: fill(row, obs, shape, where)
 
-        return of_box
+        def of_vector(row: Row, obs: Any) -> None:
+            is_fit = type(obs) is np.ndarray and obs.dtype is FLOAT32 and obs.shape == shape
+            row[:] = obs if is_fit else fitted(obs, shape, FLOAT32, where)
+
+        return of_vector
     if isinstance(space, spaces.Discrete):
         start, n = int(space.start), int(space.n)
 

@@ -108,9 +108,10 @@ class EpisodeBuilder:
                     )
         for name, array, want in fields:
             value = values.get(name)
-            # np.shape accepts any value but is slow.
-            shape = value.shape if isinstance(value, np.ndarray) else value is not None and np.shape(value)
-            if shape != want:
-                given = "nothing" if value is None else f"shape {shape}"
-                raise ValueError(f"field '{name}', frame {at}: given {given}, want shape {want}")
+            # Nearly always an array; np.shape accepts any value but is slow.
+            if type(value) is not np.ndarray or value.shape != want:
+                shape = value is not None and np.shape(value)
+                if shape != want:
+                    given = "nothing" if value is None else f"shape {shape}"
+                    raise ValueError(f"field '{name}', frame {at}: given {given}, want shape {want}")
             array[at] = value
