@@ -113,8 +113,7 @@ class GymAdapter:
         else:
             if type(obs) is not tuple or len(obs) != team.n_agents:
                 self._count(obs, "obs", "observations")
-            for write, row, of_agent in zip(team.write, team.rows, obs, strict=True):
-                write(row, of_agent)
+            team.observe_all(obs)
         masks = info.get("action_mask")
         if masks is None:
             return Frame(team.obs, team.legal, self._alive)
