@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import traceback
 from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any
@@ -32,6 +33,9 @@ def config_class(name: str) -> type[Any]:
         module = importlib.import_module(module_name)
     except (Exception, SystemExit) as error:  # a foreign module may raise anything
         said = " ".join(str(error).split()) or type(error).__name__
+        if isinstance(error, SystemExit):
+            last = traceback.extract_tb(error.__traceback__)[-1]
+            said = f"SystemExit: {said} ({last.filename}:{last.lineno}, in {last.name})"
         raise AlgorithmError(f"algorithm '{name}': cannot import '{module_name}': {said}") from error
     if (given := getattr(module, class_name, None)) is None:
         raise AlgorithmError(f"algorithm '{name}': the module '{module_name}' has no '{class_name}'")

@@ -121,7 +121,7 @@ def exits_are_errors() -> Iterator[None]:
 def in_a_line(error: Exception) -> str:
     """The error's type and message, and the line of code that raised it."""
     message = " ".join(str(error).split())[:200]
-    frames = traceback.extract_tb(error.__traceback__)
+    frames = list(traceback.extract_tb(error.__traceback__))
     if isinstance(error, Exited):  # `exit` and argparse are Python's own: the caller is asked for
         own = os.path.dirname(os.__file__), "<frozen"
         frames = [f for f in frames if "site-packages" in f.filename or not f.filename.startswith(own)]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import traceback
+from endmark.envs.errors import raised_at
 
 
 def exit_of_foreign_code(stop: SystemExit) -> str:
@@ -11,11 +10,5 @@ def exit_of_foreign_code(stop: SystemExit) -> str:
 
     Commands return their status, so what raises SystemExit in them is an environment, an algorithm or a loss.
     """
-    library = os.path.dirname(os.__file__)  # of argparse, say, which exits for its caller
-    frames = [
-        frame
-        for frame in traceback.extract_tb(stop.__traceback__)
-        if "site-packages" in frame.filename or not frame.filename.startswith((library, "<frozen"))
-    ]
-    place = f"{frames[-1].filename}:{frames[-1].lineno}, in {frames[-1].name}"
-    return f"SystemExit: {stop.code} ({place}): given code that ends the program, want code that returns"
+    wrong = "given code that ends the program, want code that returns"
+    return f"SystemExit: {stop.code} ({raised_at(stop)}): {wrong}"

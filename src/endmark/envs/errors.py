@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import traceback
 
 
@@ -29,10 +30,25 @@ def one_line(error: BaseException) -> str:
     if isinstance(error, SyntaxError):  # its message names the place, its traceback does not
         return f"SyntaxError: {joined(error)}"
     said = f"{type(error).__name__}: {joined(error)}".removesuffix(": ")
-    frames = traceback.extract_tb(error.__traceback__)
-    if not frames:
-        return said
-    return f"{said} ({frames[-1].filename}:{frames[-1].lineno}, in {frames[-1].name})"
+    place = raised_at(error)
+    return f"{said} ({place})" if place else said
+
+
+def raised_at(error: BaseException) -> str:
+    """File, line and function that raised the error; empty if nobody did.
+
+    Of `sys.exit()`: that called it, or the standard library's code that did, such as argparse.
+    """
+    frames = list(traceback.extract_tb(error.__traceback__))
+    if isinstance(error, SystemExit):
+        library = os.path.dirname(os.__file__)
+        while len(frames) > 1 and _is_in(library, frames[-1].filename):
+            frames.pop()
+    return f"{frames[-1].filename}:{frames[-1].lineno}, in {frames[-1].name}" if frames else ""
+
+
+def _is_in(library: str, filename: str) -> bool:
+    return "site-packages" not in filename and filename.startswith((library, "<frozen"))
 
 
 def joined(error: BaseException) -> str:

@@ -108,10 +108,12 @@ class GymAdapter:
 
     def _frame(self, obs: Any, info: dict[str, Any]) -> Frame:
         team, single = self._team, self._single
-        if not single:
-            self._count(obs, "obs", "observations")
-        for agent, of_agent in enumerate((obs,) if single else obs):
-            team.observe(agent, of_agent)
+        if single:
+            team.observe(0, obs)
+        else:
+            if type(obs) is not tuple or len(obs) != team.n_agents:
+                self._count(obs, "obs", "observations")
+            team.observe_all(obs)
         masks = info.get("action_mask")
         if masks is None:
             return Frame(team.obs, team.legal, self._alive)

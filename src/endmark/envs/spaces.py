@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
+from numpy import ndarray
 
 from endmark.envs.contract import fault
 from endmark.envs.errors import EnvError
-from endmark.envs.fitting import BOOL, fill, fitted, shown
+from endmark.envs.fitting import BOOL, FLOAT32, fill, fitted, shown
 
 Row = npt.NDArray[np.float32]
 Writer = Callable[[Row, Any], None]
@@ -38,10 +39,7 @@ def writer(space: spaces.Space[Any], where: str) -> Writer:
     if isinstance(space, spaces.Box):
         shape = space.shape
 
-        def of_box(row: Row, obs: object) -> None:
-            fill(row, obs, shape, where)
-
-        return of_box
+        return lambda row, obs: fill(row, obs, shape, where)
     if isinstance(space, spaces.Discrete):
         start, n = int(space.start), int(space.n)
 
@@ -101,6 +99,10 @@ class Team:
         self.starts = [start for _, start in counts]
         self.obs = np.zeros((self.n_agents, max(sizes)), np.float32)
         self.rows = [row[:size] for row, size in zip(self.obs, sizes, strict=True)]
+        self._vectors = [
+            space.shape if isinstance(space, spaces.Box) and len(space.shape) == 1 else None
+            for space in observation_spaces
+        ]
         self.write = [writer(space, f"obs, agent {n}") for n, space in enumerate(observation_spaces)]
         self.legal = np.zeros((self.n_agents, self.n_actions), np.bool_)
         for row, (count, _) in zip(self.legal, counts, strict=True):
@@ -111,6 +113,14 @@ class Team:
     def observe(self, agent: int, obs: object) -> None:
         """Write this agent's observation into `obs`."""
         self.write[agent](self.rows[agent], obs)
+
+    def observe_all(self, observations: Iterable[Any]) -> None:
+        """Write the observation of each agent into `obs`, as `observe` does: mostly float32 vectors."""
+        for row, shape, write, obs in zip(self.rows, self._vectors, self.write, observations, strict=True):
+            if type(obs) is ndarray and obs.dtype is FLOAT32 and obs.shape == shape:
+                row[:] = obs
+            else:
+                write(row, obs)
 
     def restrict(self, agent: int, mask: object) -> None:
         """Write this agent's action mask into `avail`."""

@@ -108,11 +108,10 @@ class EpisodeBuilder:
                     )
         for name, array, want in fields:
             value = values.get(name)
-            # np.shape accepts any value but is slow.
             try:
-                shape = (
-                    value.shape if isinstance(value, np.ndarray) else value is not None and np.shape(value)
-                )
+                # Nearly always an array; np.shape accepts any value but is slow.
+                is_array = type(value) is np.ndarray
+                shape = value.shape if is_array else value is not None and np.shape(value)  # type: ignore[union-attr]
                 if shape == want:
                     array[at] = value
                     continue

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from functools import partial
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from endmark.algorithms import Learner
-from endmark.envs import make
+from endmark.envs import Environment, close_all, make
 from endmark.episodes import EpisodeSpec
 from endmark.rollout import InProcess, VectorEnv, Workers
 from endmark.training.config import TrainConfig
@@ -21,8 +21,11 @@ def make_envs(config: TrainConfig[Any], n_envs: int) -> VectorEnv:
     """So many of the run's environments, in this process or in its workers. To be closed by the caller."""
     make_env = partial(make, config.env, episode_limit=config.episode_limit, **config.env_args)
     if config.workers == 0:
+        envs: list[Environment] = []
         with ExitStack() as stack:  # which closes those that were made, if one cannot be
-            envs = [stack.enter_context(closing(make_env())) for _ in range(n_envs)]
+            stack.callback(close_all, envs)
+            for _ in range(n_envs):
+                envs.append(make_env())  # noqa: PERF401 - a list made at once would not be there to be closed
             stack.pop_all()
         return InProcess(envs)
     return Workers(
@@ -40,7 +43,7 @@ def env_spec(config: TrainConfig[Any]) -> EpisodeSpec:
     try:
         return env.spec
     finally:
-        env.close()
+        close_all([env])
 
 
 def make_learner(config: TrainConfig[Any], spec: EpisodeSpec) -> Learner:
