@@ -17,7 +17,6 @@ from importlib.metadata import version
 from typing import NoReturn
 
 from endmark import __version__
-from endmark.cli.foreign_exit import exit_of_foreign_code
 from endmark.cli.printable import printable
 
 COMMANDS = {
@@ -81,6 +80,8 @@ def _run(args: Sequence[str]) -> int:
     except ValueError as error:
         fail(str(error))
     except SystemExit as stop:
+        from endmark.cli.foreign_exit import exit_of_foreign_code  # here, as it imports torch
+
         fail(exit_of_foreign_code(stop))
     except KeyboardInterrupt:  # outside the training loop, or for the second time
         print("endmark: interrupted", file=sys.stderr)
