@@ -72,6 +72,8 @@ class Rollout:
             for name in Frame._fields
             if name in fields
         }
+        # Fields and their places in a `Frame`, looked up once: this is the innermost loop.
+        self._in_frame = [(name, i) for i, name in enumerate(Frame._fields) if name in fields]
         self._seen_check = SeenCheck(envs.spec, self._rows)
         self._first = np.ones(n_envs, dtype=np.bool_)
         rows = {name: torch.from_numpy(array) for name, array in self._rows.items()}
@@ -210,8 +212,10 @@ class Rollout:
                 continue
             self.env_steps += 1
             builder = self._builders[k]
+            frame = step.frame
             row = {name: array[k] for name, array in outputs.items()}
-            builder.add({**row, "reward": step.reward}, **step.frame._asdict())
+            row["reward"] = step.reward
+            builder.add(row, **{name: frame[i] for name, i in self._in_frame})
             if step.terminated or step.truncated:
                 self._check_ended(k, step)
                 finished.append(builder.finish(terminated=step.terminated))
@@ -219,7 +223,7 @@ class Rollout:
                 self._seed_of[k] = None
                 over.append(k)
             else:
-                self._see(k, step.frame)
+                self._see(k, frame)
         return finished, over
 
     def _begin(self, free: Iterable[int]) -> None:
@@ -258,8 +262,8 @@ class Rollout:
             self._see_first_frames()
 
     def _see(self, k: int, frame: Frame) -> None:
-        for name, rows in self._rows.items():
-            rows[k] = getattr(frame, name)
+        for name, i in self._in_frame:
+            self._rows[name][k] = frame[i]
 
     def _check_seen(self) -> None:
         if self._seen_check.passes():
