@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import signal
@@ -83,8 +84,10 @@ def test_a_run_that_is_killed_again_and_again_ends_as_one_that_never_was(name: s
     finish(start(arguments(name), whole))
     seconds = time.monotonic() - began
     kills = 0
-    while kills < KILLS:
-        killed = tmp_path / f"killed after {kills}"
+    for number in itertools.count():
+        if kills >= KILLS:
+            break
+        killed = tmp_path / str(number)
         process = start(arguments(name), killed)
         for _ in range(4):  # times a run, if it lives so long
             while not (killed / CONFIG).exists():
