@@ -44,7 +44,10 @@ class GymAdapter:
         self._single = not isinstance(env.action_space, spaces.Tuple)
         self._team = team = Team(*_spaces(env))
         self._acts_from_zero = not any(team.starts)
-        self._alive = np.ones(team.n_agents, np.bool_)
+        alive = np.ones(team.n_agents, np.bool_)
+        # Frames of the same arrays, which are filled anew at every step.
+        self._unmasked = Frame(team.obs, team.legal, alive)
+        self._masked = Frame(team.obs, team.avail, alive)
         family = family_of(self._unwrapped)
         self._mdp_ended = family.mdp_ended if family else None
         self._clear = family.clear if family else None
@@ -99,7 +102,7 @@ class GymAdapter:
         numbers = (given,) if self._single else given
         try:
             # Most rewards are lists of a few numbers, in which numpy would take longer to find large ones.
-            is_small = min(numbers) >= -LARGEST and max(numbers) <= LARGEST
+            is_small = max(map(abs, numbers)) <= LARGEST
         except (TypeError, ValueError):
             is_small = False
         if is_small and (reward := np.asarray(given, np.float32)).shape == self._reward_shape:
@@ -116,12 +119,12 @@ class GymAdapter:
             team.observe_all(obs)
         masks = info.get("action_mask")
         if masks is None:
-            return Frame(team.obs, team.legal, self._alive)
+            return self._unmasked
         if not single:
             self._count(masks, "action_mask", "masks")
         for agent, mask in enumerate((masks,) if single else masks):
             team.restrict(agent, mask)
-        return Frame(team.obs, team.avail, self._alive)
+        return self._masked
 
     def _count(self, given: Any, field: str, things: str) -> None:
         """Test that there is one for each agent."""

@@ -33,7 +33,7 @@ class Checked(Guarded):
 
     Numbers of another kind, such as a list or float64, are converted where the spec's dtype holds them. A
     wrong shape, a number that overflows, an unknown end, or an episode without an end is a `ContractError`.
-    Whether numbers are finite is not tested here: see `SeenCheck` and `check_ended`.
+    Whether numbers are finite is not tested here: see `SeenCheck` and `ended_soundly`.
 
     k: its number among the environments of the rollout.
     """
@@ -62,7 +62,7 @@ class Checked(Guarded):
         if not isinstance(step, Step):
             raise fault(self._last_step, kind(step), "a Step")
         given, reward, end = step
-        frame = self._fitted(given)
+        frame = given if given is self._known else self._fitted(given)
         dtype = getattr(reward, "dtype", None)
         is_fit = dtype is self._reward_dtype and reward.shape == self._reward_shape
         if not is_fit:
@@ -111,24 +111,12 @@ class SeenCheck:
 
     def __init__(self, spec: EpisodeSpec, rows: Rows) -> None:
         self._spec, self._rows = spec, rows
-        numbers = [array for array in rows.values() if array.dtype.kind == "f"]
-        # One flag for each number and each agent: a search for a zero byte is the fastest way to test them.
-        self._flags = bytearray(sum(array.size for array in numbers) + rows["alive"].size)
-        self._finite = []
-        at = 0
-        for array in numbers:
-            flags = np.frombuffer(self._flags, np.bool_, array.size, at).reshape(array.shape)
-            self._finite.append((array, flags))
-            at += array.size
-        self._legal = np.frombuffer(self._flags, np.bool_, offset=at).reshape(rows["alive"].shape)
+        self._numbers = [array for array in rows.values() if array.dtype.kind == "f"]
 
     def passes(self) -> bool:
         """Whether all is well."""
-        for array, flags in self._finite:
-            np.isfinite(array, out=flags)
-        some = np.logical_or.reduce(self._rows["avail_actions"], axis=2)
-        np.less_equal(self._rows["alive"], some, out=self._legal)
-        return 0 not in self._flags
+        avail_actions, alive = self._rows["avail_actions"], self._rows["alive"]
+        return all(map(_all_finite, self._numbers)) and _all_can_act(avail_actions, alive)
 
     def check(self, k: int, where: str) -> None:
         """Raise the `ContractError` of environment k, if it has a fault."""
@@ -137,26 +125,41 @@ class SeenCheck:
         check_legal(frame, where)
 
 
+def ended_soundly(rewards: npt.NDArray[Any], last: Step) -> bool:
+    """Whether an episode's rewards [L] or [L, N] and its final frame, which no policy sees, are sound."""
+    frame = last.frame
+    return (
+        _all_finite(rewards)
+        and _all_finite(frame.obs)
+        and (frame.state is None or _all_finite(frame.state))
+        # The final frame of a truncated episode has a value, for which an action is chosen.
+        and (not last.truncated or _all_can_act(frame.avail_actions, frame.alive))
+    )
+
+
 def check_ended(rewards: npt.NDArray[Any], last: Step, where: str) -> None:
-    """Test the rewards [L] or [L, N] and the final frame of an episode, which no policy sees.
+    """Raise the `ContractError` of an episode that has not `ended_soundly`.
 
     where: the episode.
     """
     frame, at_the_end = last.frame, f"{where}, frame {len(rewards)}"
-    if not _all_finite(rewards):
-        for t, reward in enumerate(rewards):
-            check_finite(reward, f"{where}, step {t}, reward")
-    if not _all_finite(frame.obs):
-        check_finite(frame.obs, f"{at_the_end}, obs")
-    if frame.state is not None and not _all_finite(frame.state):
+    for t, reward in enumerate(rewards):
+        check_finite(reward, f"{where}, step {t}, reward")
+    check_finite(frame.obs, f"{at_the_end}, obs")
+    if frame.state is not None:
         check_finite(frame.state, f"{at_the_end}, state")
-    if last.truncated:  # its final frame has a value, for which an action is chosen
+    if last.truncated:
         check_legal(frame, at_the_end)
 
 
 def _all_finite(array: npt.NDArray[Any]) -> bool:
     """Whether no number is NaN or infinite. The fastest way for small arrays."""
     return b"\0" not in np.isfinite(array).tobytes()
+
+
+def _all_can_act(avail_actions: npt.NDArray[np.bool_], alive: npt.NDArray[np.bool_]) -> bool:
+    """Whether each agent that is alive has a legal action. Often every action is legal."""
+    return b"\0" not in avail_actions.tobytes() or bool((alive <= avail_actions.any(-1)).all())
 
 
 def _layout(field: Field) -> tuple[tuple[int, ...], np.dtype[Any]]:

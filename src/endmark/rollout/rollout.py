@@ -13,7 +13,7 @@ import torch
 from endmark.envs import Frame, Step
 from endmark.episodes import EpisodeBatch, EpisodeBuilder, EpisodeSpec, Seen
 from endmark.policies import Policy
-from endmark.rollout.checked import SeenCheck, check_ended
+from endmark.rollout.checked import SeenCheck, check_ended, ended_soundly
 from endmark.rollout.seeds import EpisodeSeeds
 from endmark.rollout.vector import VectorEnv
 
@@ -216,7 +216,7 @@ class Rollout:
             row = {name: array[k] for name, array in outputs.items()}
             row["reward"] = step.reward
             builder.add(row, **{name: frame[i] for name, i in self._in_frame})
-            if step.terminated or step.truncated:
+            if step.end is not None:
                 self._check_ended(k, step)
                 finished.append(builder.finish(terminated=step.terminated))
                 self.ended_seeds.append(cast(int, self._seed_of[k]))
@@ -273,7 +273,9 @@ class Rollout:
                 self._seen_check.check(k, f"{self._episode(k)}, frame {self._builders[k].length}")
 
     def _check_ended(self, k: int, last: Step) -> None:
-        check_ended(self._builders[k].steps(["reward"])["reward"], last, self._episode(k))
+        rewards = self._builders[k].steps(["reward"])["reward"]
+        if not ended_soundly(rewards, last):
+            check_ended(rewards, last, self._episode(k))
 
     def _episode(self, k: int) -> str:
         """The episode that is running there, as in the errors of the environment itself."""
