@@ -59,19 +59,32 @@ class Checked(Guarded):
         except (Exception, SystemExit) as error:
             raise located(error, f"{self.episode}, step {self._steps}") from error
         self._steps += 1
+        try:
+            frame, reward, end = step
+            is_fit = (  # as nearly every step, which takes the shortest way
+                type(step) is Step
+                and frame is self._known
+                and reward.dtype is self._reward_dtype
+                and reward.shape == self._reward_shape
+                and end is None
+                and self._steps < self._limit
+            )
+        except (TypeError, ValueError, AttributeError):  # it is no Step, or its reward is no array
+            is_fit = False
+        return step if is_fit else self._fitted_step(step)
+
+    def _fitted_step(self, step: Any) -> Step:
+        """A step that fits the spec, made of this one."""
         if not isinstance(step, Step):
             raise fault(self._last_step, kind(step), "a Step")
-        given, reward, end = step
-        frame = given if given is self._known else self._fitted(given)
-        dtype = getattr(reward, "dtype", None)
-        is_fit = dtype is self._reward_dtype and reward.shape == self._reward_shape
-        if not is_fit:
+        frame, reward, end = self._fitted(step.frame), step.reward, step.end
+        if not _fits(reward, self._reward_shape, self._reward_dtype):
             reward = fitted(reward, self._reward_shape, self._reward_dtype, f"{self._last_step}, reward")
         if end is not None:
             check_end(end, self._last_step)
         elif self._steps >= self._limit:
             raise goes_on_too_long(self._spec, self._last_step)
-        return step if is_fit and frame is given else Step(frame, reward, end)
+        return Step(frame, reward, end)
 
     @property
     def _last_step(self) -> str:
@@ -91,7 +104,7 @@ class Checked(Guarded):
             return frame
         if type(frame) is Frame and (frame.state is not None) == self._has_state:
             for value, (shape, dtype) in zip(frame, self._wants, strict=False):  # a state may be None
-                if type(value) is not np.ndarray or value.dtype is not dtype or value.shape != shape:
+                if not _fits(value, shape, dtype):
                     break
             else:
                 self._known = frame
@@ -99,6 +112,10 @@ class Checked(Guarded):
         where = f"{self.episode}, frame {self._steps}"
         values = values_of(frame, self._spec, where)
         return Frame(**{name: fitted(v, *self._in_frame[name], f"{where}, {name}") for name, v in values})
+
+
+def _fits(value: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> bool:
+    return getattr(value, "dtype", None) is dtype and value.shape == shape
 
 
 class SeenCheck:
