@@ -30,6 +30,7 @@ from torch import Tensor
 from endmark import __version__
 from endmark.disk import replacing
 from endmark.episodes.files import own_tensors
+from endmark.wording import joined, quoted, shortened, shown
 
 CONFIG, METRICS = "config.json", "metrics.jsonl"
 WEIGHTS, BEST, REPLAY = "weights.safetensors", "best.safetensors", "replay.safetensors"
@@ -162,7 +163,7 @@ def read_metrics(directory: Path) -> Iterator[dict[str, float | None]]:
                 raise RunError(f"{path}, line {number}: given {type(metrics).__name__}, want an object")
             for name, value in metrics.items():
                 if value is not None and not _is_number(value):
-                    given = f"{name!a}: given {value!a}"[:200]
+                    given = f"{quoted(name)}: given {shown(value)}"
                     raise RunError(f"{path}, line {number}: {given}, want a finite number or null")
             yield metrics
 
@@ -186,10 +187,10 @@ def read_checkpoint(directory: Path, name: str = WEIGHTS) -> tuple[Counters, dic
 def counters_from(raw: object) -> Counters:
     """The counters that `Counters._asdict` gave; ValueError for anything else."""
     if not isinstance(raw, dict) or raw.keys() != set(Counters._fields):
-        raise ValueError(f"counters: given {f'{raw!a}'[:200]}, want {', '.join(Counters._fields)}")
+        raise ValueError(f"counters: given {shown(raw)}, want {', '.join(Counters._fields)}")
     for name, value in raw.items():
         if type(value) is not int or not 0 <= value < 2**63:
-            raise ValueError(f"counters: {name}: given {f'{value!a}'[:200]}, want 0 <= count < 2**63")
+            raise ValueError(f"counters: {name}: given {shown(value)}, want 0 <= count < 2**63")
     return Counters(**raw)
 
 
@@ -201,9 +202,7 @@ def _is_number(value: object) -> bool:
 
 
 def _problem(error: BaseException) -> str:
-    if isinstance(error, RecursionError):
-        return "nested too deeply"
-    return " ".join(str(error).split())[:400]
+    return "nested too deeply" if isinstance(error, RecursionError) else shortened(joined(error))
 
 
 def _write(path: Path, config: Mapping[str, Any]) -> None:

@@ -11,8 +11,8 @@ import pytest
 from rich.text import Text
 
 from endmark.cli import main
-from endmark.cli.printable import printable
 from endmark.cli.terminal import Terminal
+from endmark.wording import printable
 
 SMALL = "--steps 100 --n-envs 2 --batch-size 4 --replay-frames 2100"
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-import traceback
 from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any
 
 from endmark.algorithms import ALGORITHMS
 from endmark.algorithms.learner import AlgorithmConfig
+from endmark.wording import joined, one_line
 
 
 class AlgorithmError(ValueError):
@@ -32,10 +32,7 @@ def config_class(name: str) -> type[Any]:
     try:
         module = importlib.import_module(module_name)
     except (Exception, SystemExit) as error:  # a foreign module may raise anything
-        said = " ".join(str(error).split()) or type(error).__name__
-        if isinstance(error, SystemExit):
-            last = traceback.extract_tb(error.__traceback__)[-1]
-            said = f"SystemExit: {said} ({last.filename}:{last.lineno}, in {last.name})"
+        said = one_line(error) if isinstance(error, SystemExit) else joined(error) or type(error).__name__
         raise AlgorithmError(f"algorithm '{name}': cannot import '{module_name}': {said}") from error
     if (given := getattr(module, class_name, None)) is None:
         raise AlgorithmError(f"algorithm '{name}': the module '{module_name}' has no '{class_name}'")

@@ -17,7 +17,7 @@ from importlib.metadata import version
 from typing import NoReturn
 
 from endmark import __version__
-from endmark.cli.printable import printable
+from endmark.wording import one_line, printable
 
 COMMANDS = {
     "train": ("endmark.cli.train", "Train an algorithm on an environment, and leave a run directory behind."),
@@ -80,9 +80,8 @@ def _run(args: Sequence[str]) -> int:
     except ValueError as error:
         fail(str(error))
     except SystemExit as stop:
-        from endmark.cli.foreign_exit import exit_of_foreign_code  # here, as it imports torch
-
-        fail(exit_of_foreign_code(stop))
+        # Commands return their status, so this is the environment's, the algorithm's or the loss's.
+        fail(f"{one_line(stop)}: given code that ends the program, want code that returns")
     except KeyboardInterrupt:  # outside the training loop, or for the second time
         print("endmark: interrupted", file=sys.stderr)
         return 130

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 
-from endmark.cli.printable import printable
+from endmark.wording import printable
 
 
 class Terminal(Console):

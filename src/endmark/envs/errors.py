@@ -1,9 +1,8 @@
-"""The errors of this package, and other errors as one line."""
+"""The errors of this package."""
 
 from __future__ import annotations
 
-import os
-import traceback
+from endmark.wording import one_line
 
 
 class EnvError(ValueError):
@@ -23,34 +22,3 @@ def located(error: BaseException, where: str) -> EnvError:
     if isinstance(error, ContractError):  # its message begins with a place, which goes on from this one
         return ContractError(f"{where}, {error}")
     return EnvError(f"{where}: {error if isinstance(error, EnvError) else one_line(error)}")
-
-
-def one_line(error: BaseException) -> str:
-    """The type, the message, and the place where the error was raised."""
-    if isinstance(error, SyntaxError):  # its message names the place, its traceback does not
-        return f"SyntaxError: {joined(error)}"
-    said = f"{type(error).__name__}: {joined(error)}".removesuffix(": ")
-    place = raised_at(error)
-    return f"{said} ({place})" if place else said
-
-
-def raised_at(error: BaseException) -> str:
-    """File, line and function that raised the error; empty if nobody did.
-
-    Of `sys.exit()`: that called it, or the standard library's code that did, such as argparse.
-    """
-    frames = list(traceback.extract_tb(error.__traceback__))
-    if isinstance(error, SystemExit):
-        library = os.path.dirname(os.__file__)
-        while len(frames) > 1 and _is_in(library, frames[-1].filename):
-            frames.pop()
-    return f"{frames[-1].filename}:{frames[-1].lineno}, in {frames[-1].name}" if frames else ""
-
-
-def _is_in(library: str, filename: str) -> bool:
-    return "site-packages" not in filename and filename.startswith((library, "<frozen"))
-
-
-def joined(error: BaseException) -> str:
-    """The message without its line breaks."""
-    return " ".join(str(error).split())

@@ -9,11 +9,11 @@ import numpy.typing as npt
 
 from endmark.envs.contract import fault, first_index, place
 from endmark.envs.errors import ContractError
+from endmark.wording import shown
 
 FLOAT32 = np.dtype(np.float32)
 BOOL = np.dtype(np.bool_)
 LARGEST = float(np.finfo(np.float32).max)
-MOST_SHOWN = 80  # characters of a value in an error
 
 
 def fitted(value: Any, shape: tuple[int, ...], dtype: np.dtype[Any], where: str) -> npt.NDArray[Any]:
@@ -49,12 +49,6 @@ def _no_numbers(array: npt.NDArray[Any], shape: tuple[int, ...], where: str) -> 
         if not isinstance(item, int | float | np.number | np.bool_):
             return fault(place(where, index), shown(item), "a number")
     return fault(where, f"dtype {array.dtype}", f"numbers of shape {shape}")
-
-
-def shown(value: object) -> str:
-    """The value in one line, shortened."""
-    text = " ".join(repr(value).split())
-    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}..."
 
 
 def fill(row: npt.NDArray[np.float32], value: Any, shape: tuple[int, ...], where: str) -> None:

@@ -12,12 +12,13 @@ from gymnasium import spaces
 
 from endmark.envs.contract import fault
 from endmark.envs.errors import EnvError
-from endmark.envs.fitting import FLOAT32, LARGEST, fitted, shown
+from endmark.envs.fitting import FLOAT32, LARGEST, fitted
 from endmark.envs.known import family_of
 from endmark.envs.limits import shortest
 from endmark.envs.protocol import End, Frame, Step
 from endmark.envs.spaces import Team
 from endmark.episodes import EpisodeSpec
+from endmark.wording import shown
 
 
 class GymAdapter:

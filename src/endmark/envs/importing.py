@@ -12,8 +12,9 @@ from difflib import get_close_matches
 from importlib.util import find_spec
 from types import ModuleType
 
-from endmark.envs.errors import EnvError, one_line
+from endmark.envs.errors import EnvError
 from endmark.envs.known import FAMILIES, how_to_install
+from endmark.wording import one_line
 
 
 def is_module(name: str) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 import gymnasium as gym
 from gymnasium.envs.registration import load_env_creator
 
-from endmark.envs.errors import EnvError, joined, one_line
+from endmark.envs.errors import EnvError
 from endmark.envs.gym_adapter import GymAdapter
 from endmark.envs.importing import import_for, is_module, near, unknown
 from endmark.envs.known import FAMILIES
@@ -20,6 +20,7 @@ from endmark.envs.limits import Shortened, shortest
 from endmark.envs.pettingzoo_adapter import PettingZooAdapter
 from endmark.envs.protocol import Environment
 from endmark.episodes import EpisodeSpec
+from endmark.wording import joined, one_line
 
 MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 FORMS = "a Gymnasium id, module:GymnasiumId, module:Class, or a module with a PettingZoo parallel_env()"

@@ -13,7 +13,8 @@ from numpy import ndarray
 
 from endmark.envs.contract import fault
 from endmark.envs.errors import EnvError
-from endmark.envs.fitting import BOOL, FLOAT32, fill, fitted, shown
+from endmark.envs.fitting import BOOL, FLOAT32, fill, fitted
+from endmark.wording import shown
 
 Row = npt.NDArray[np.float32]
 Writer = Callable[[Row, Any], None]

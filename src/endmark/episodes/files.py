@@ -14,6 +14,7 @@ from torch import Tensor
 from endmark.disk import replacing
 from endmark.episodes.batch import EpisodeBatch
 from endmark.episodes.spec import EpisodeSpec, Field
+from endmark.wording import joined, quoted, shortened, shown
 
 FORMAT = "endmark-episodes-2"
 _FIELD = "field."  # before the name of each field, so that a field may have any name
@@ -21,16 +22,6 @@ _FIELD = "field."  # before the name of each field, so that a field may have any
 
 class FileError(ValueError):
     """A file is missing, damaged or of another kind. The message is one line: the path and the reason."""
-
-
-def quoted(name: str) -> str:
-    """A name from a file, to be shown: in quotes, without control characters, and not too long."""
-    return f"'{shortened(name)}'" if name.isprintable() else shortened(ascii(name))
-
-
-def shortened(text: str) -> str:
-    """The first 200 characters."""
-    return text if len(text) <= 200 else f"{text[:200]}..."
 
 
 def check_name(path: Path, name: str) -> None:
@@ -95,7 +86,7 @@ def load_episodes(path: Path) -> EpisodeBatch:
         *(safetensors.SafetensorError, KeyError, TypeError, ValueError, AttributeError),
         *(RecursionError, OverflowError, RuntimeError),
     ) as error:
-        raise FileError(f"{path}: damaged: {shortened(' '.join(str(error).split()))}") from None
+        raise FileError(f"{path}: damaged: {shortened(joined(error))}") from None
 
 
 def _spec(path: Path, described: object) -> EpisodeSpec:
@@ -114,9 +105,7 @@ def _spec(path: Path, described: object) -> EpisodeSpec:
         if not isinstance(dtype, torch.dtype):
             raise FileError(f"{path}: damaged: field '{name}': no dtype {quoted(field['dtype'])}")
         if not all(type(size) is int and size >= 0 for size in shape):
-            raise FileError(
-                f"{path}: damaged: field '{name}': given shape {shortened(str(shape))}, want sizes"
-            )
+            raise FileError(f"{path}: damaged: field '{name}': given shape {shown(shape)}, want sizes")
         if per not in ("frame", "step"):
             raise FileError(
                 f"{path}: damaged: field '{name}': given per {quoted(per)}, want 'frame' or 'step'"
@@ -128,5 +117,5 @@ def _spec(path: Path, described: object) -> EpisodeSpec:
 def _entry(path: Path, described: dict[str, Any], name: str, kind: type[Any]) -> Any:
     """An entry of exactly this type; True is no int."""
     if type(given := described.get(name)) is not kind:
-        raise FileError(f"{path}: damaged: '{name}': given {shortened(ascii(given))}, want {kind.__name__}")
+        raise FileError(f"{path}: damaged: '{name}': given {shown(given)}, want {kind.__name__}")
     return given

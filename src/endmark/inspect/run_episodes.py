@@ -13,6 +13,7 @@ from endmark.run import REPLAY
 from endmark.training import load_config
 from endmark.training.build import env_spec, make_learner
 from endmark.training.state_file import STATE, load_state
+from endmark.wording import joined
 
 
 class NoEpisodesError(FileError):
@@ -40,8 +41,7 @@ def run_episodes(directory: Path) -> EpisodeBatch:
     try:
         store.load_state_dict(state["store"])
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        problem = " ".join(str(error).split())
-        raise FileError(f"{saved} does not fit the run's config: {problem}") from None
+        raise FileError(f"{saved} does not fit the run's config: {joined(error)}") from None
     held: EpisodeBatch | None = store.episodes()
     if held is None:
         raise NoEpisodesError(f"{directory}: no episodes are stored: none waited at the last save")

@@ -23,14 +23,13 @@ from endmark.episodes.files import (
     check_name,
     load_episodes,
     own_tensors,
-    quoted,
-    shortened,
 )
 from endmark.episodes.masks import as_flags, as_tensor
 from endmark.episodes.memory import check_unpacked
 from endmark.episodes.spec import FLAGS
 from endmark.inspect.run_episodes import NoEpisodesError, run_episodes
 from endmark.run import CONFIG
+from endmark.wording import joined, quoted, shortened
 
 Kind = Literal["padded batch", "replay", "run"]
 DTYPES = {
@@ -72,7 +71,7 @@ def read(path: Path) -> Source:
     except NoEpisodesError:
         raise
     except FileError as error:
-        raise FileError(" ".join(str(error).split())) from None
+        raise FileError(joined(error)) from None
     except OSError as error:
         raise FileError(f"{path}: {error.strerror or error}") from None
 

@@ -15,10 +15,10 @@ from multiprocessing.connection import Connection
 import torch
 
 from endmark.envs import ContractError, EnvError, Environment
-from endmark.envs.errors import one_line
 from endmark.envs.guarded import problems_of_closing
 from endmark.rollout.checked import Checked
 from endmark.rollout.shared import SharedRows
+from endmark.wording import one_line
 
 # Requests.
 PLAY = b"!"  # what the rows request

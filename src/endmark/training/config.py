@@ -14,6 +14,7 @@ import tyro
 from endmark.algorithms import AlgorithmConfig
 from endmark.algorithms.named import config_class, name_of
 from endmark.envs import arguments
+from endmark.wording import shown
 
 A = TypeVar("A", bound=AlgorithmConfig)
 
@@ -127,7 +128,7 @@ def _settings(kind: type[Any], raw: Mapping[str, Any], prefix: str = "") -> dict
     for name, value in raw.items():
         if name not in names:
             known = ", ".join(names)
-            raise ValueError(f"{prefix}{_shown(name)}: no such setting, want one of {known}")
+            raise ValueError(f"{prefix}{shown(name)}: no such setting, want one of {known}")
         settings[name] = _value(f"{prefix}{name}", value, types[name])
     return settings
 
@@ -155,9 +156,4 @@ def _value(name: str, value: Any, kind: Any) -> Any:
         int: "an integer below 2**63",
     }
     want = wants.get(origin or kind) or getattr(kind, "__name__", str(kind))
-    raise ValueError(f"{name}: given {_shown(value)}, want {want}")
-
-
-def _shown(value: Any) -> str:
-    text = ascii(value) if isinstance(value, str) and not value.isprintable() else repr(value)
-    return text if len(text) <= 100 else f"{text[:100]}..."
+    raise ValueError(f"{name}: given {shown(value)}, want {want}")

@@ -8,10 +8,10 @@ from typing import Any
 from torch import Tensor
 
 from endmark.algorithms import Learner
-from endmark.episodes.files import quoted
 from endmark.run import CONFIG, WEIGHTS, RunError, read_checkpoint, read_config
 from endmark.training.build import env_spec, make_learner
 from endmark.training.config import TrainConfig, from_json
+from endmark.wording import joined, quoted
 
 
 def load_config(directory: Path) -> TrainConfig[Any]:
@@ -20,8 +20,9 @@ def load_config(directory: Path) -> TrainConfig[Any]:
     try:
         return from_json(raw)
     except (TypeError, ValueError, OverflowError) as error:
-        problem = " ".join(str(error).split())
-        raise RunError(f"{directory / CONFIG} does not fit this version of endmark: {problem}") from None
+        raise RunError(
+            f"{directory / CONFIG} does not fit this version of endmark: {joined(error)}"
+        ) from None
 
 
 def load(directory: Path, checkpoint: str = WEIGHTS) -> tuple[TrainConfig[Any], Learner]:

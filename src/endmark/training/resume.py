@@ -13,6 +13,7 @@ import torch
 from endmark.episodes import Store
 from endmark.run import Counters, Run, RunError, counters_from
 from endmark.training.state_file import STATE, save_state
+from endmark.wording import joined
 
 
 @runtime_checkable
@@ -82,6 +83,5 @@ def restore(parts: Mapping[str, Part], run: Run, state: Mapping[str, Any]) -> Co
     except Exception as error:  # a part given what it never wrote may raise anything
         if isinstance(error, RunError):
             raise
-        problem = " ".join(str(error).split())
-        raise RunError(f"{run.directory / STATE} does not fit the run's config: {problem}") from None
+        raise RunError(f"{run.directory / STATE} does not fit the run's config: {joined(error)}") from None
     return counters
