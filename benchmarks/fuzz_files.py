@@ -29,8 +29,9 @@ from endmark.inspect.source import read
 from endmark.rollout.rollout import ReplayWarning
 from endmark.run import CONFIG, METRICS, WEIGHTS, Counters, Run, RunError, read_checkpoint, read_metrics
 from endmark.training import TrainConfig, load_config, train
-from endmark.training.build import generator, make_envs, make_learner
+from endmark.training.build import make_envs
 from endmark.training.load import load
+from endmark.training.parts import make_parts
 from endmark.training.resume import restore
 from endmark.training.state_file import STATE, load_state, save_state
 
@@ -145,8 +146,8 @@ def readers(directory: Path) -> Iterator[list[Reader]]:
             return (directory / "scratch" / STATE).read_bytes()
 
     with ExitStack() as stack:
-        envs = stack.enter_context(closing(make_envs(config, config.n_envs)))
-        parts = _parts(config, envs)
+        envs, other_envs = (stack.enter_context(closing(make_envs(config, config.n_envs))) for _ in range(2))
+        parts = make_parts(config, envs, other_envs)._asdict()
         run = _Cut(directory)
         (directory / "scratch").mkdir()
         safe = damage.safetensors_damaged
@@ -213,24 +214,3 @@ def _inspect(path: Path) -> object:
 def _load(path: Path, config: bytes) -> object:
     (path.parent / CONFIG).write_bytes(config)
     return load(path.parent)
-
-
-def _parts(config: TrainConfig[Any], envs: Any) -> dict[str, Any]:
-    """The parts of a run, as the loop has them."""
-    from endmark.rollout import EpisodeSeeds, Rollout
-    from endmark.training.evaluation import TRAINING
-    from endmark.training.meters import Every, Meters
-    from endmark.training.updates import InTurn
-
-    learner = make_learner(config, envs.spec)
-    updates = InTurn(learner)
-    return {
-        "learner": learner,
-        "updates": updates,
-        "store": config.algorithm.store(learner.spec, generator(config, 0), None),
-        "rollout": Rollout(envs, EpisodeSeeds(TRAINING, config.seed), learner.spec),
-        "policy": learner.policy(updates.actor, config.n_envs, generator(config, 1)),
-        "meters": Meters(),
-        "logs": Every(config.log_every),
-        "evaluations": Every(config.eval_every),
-    }

@@ -11,14 +11,13 @@ from typing import Any
 import pytest
 import torch
 
-from endmark.algorithms import IA2CConfig, IPPOConfig, IQLConfig, Learner, QMIXConfig
-from endmark.episodes import Store
-from endmark.policies import Policy
-from endmark.rollout import EpisodeSeeds, InProcess, Rollout
+from endmark.algorithms import IA2CConfig, IPPOConfig, IQLConfig, QMIXConfig
+from endmark.rollout import InProcess
 from endmark.run import Counters, RunError
 from endmark.training import TrainConfig
-from endmark.training.build import generator, make_envs, make_learner
+from endmark.training.build import make_envs
 from endmark.training.meters import Every, Meters
+from endmark.training.parts import make_parts
 from endmark.training.resume import restore
 
 LBF = "lbforaging:Foraging-5x5-2p-1f-v3"
@@ -38,10 +37,9 @@ class Parts:
     def __init__(self, config: TrainConfig[Any]) -> None:
         envs = make_envs(config, config.n_envs)
         assert isinstance(envs, InProcess)
-        self.learner: Learner = make_learner(config, envs.spec)
-        self.store: Store = config.algorithm.store(self.learner.spec, generator(config, 0), None)
-        self.policy: Policy = self.learner.policy(self.learner.actor, config.n_envs, generator(config, 1))
-        self.rollout = Rollout(envs, EpisodeSeeds(0, config.seed), self.learner.spec)
+        made = make_parts(config, envs, envs)
+        self.learner, self.store, self.policy = made.learner, made.store, made.policy
+        self.rollout, self.evaluation = made.rollout, made.evaluation
         self.meters, self.due = Meters(), Every(100)
         self.close = envs.close
 
@@ -93,7 +91,7 @@ def test_a_run_goes_on_from_the_states_of_its_parts(name: str) -> None:
 
 
 @pytest.mark.parametrize("wrong", [{"lengths": 3}, 3, None, {}, [["x"]]])
-@pytest.mark.parametrize("part", ["learner", "store", "rollout", "policy", "meters"])
+@pytest.mark.parametrize("part", ["learner", "store", "rollout", "policy", "evaluation", "meters"])
 def test_a_part_that_is_given_anything_else_is_one_line(part: str, wrong: Any, tmp_path: Path) -> None:
     parts = Parts(CONFIGS["iql"])
     state = parts.state() | {"run": {}, "counters": Counters()._asdict(), "torch": torch.get_rng_state()}

@@ -310,7 +310,7 @@ def test_overlapped_updates_change_what_acts_and_nothing_else(
     first, counters, _ = train(config, tmp_path / "first", quietly)
     second, _, _ = train(config, tmp_path / "second", quietly)
     train(replace(config, overlap=False), tmp_path / "in turn", quietly)
-    monkeypatch.setattr(endmark.training.loop, "Overlapped", Stale)
+    monkeypatch.setattr("endmark.training.parts.Overlapped", Stale)
     naive, _, _ = train(config, tmp_path / "naive", quietly)
     assert counters.updates == first.updates > 5
     for other, directory in [(second, "second"), (naive, "naive")]:
@@ -416,7 +416,7 @@ def test_a_stop_waits_for_the_updates_that_run(tmp_path: Path, monkeypatch: pyte
 
     monkeypatch.setattr(QLearner, "update", slow_update)
     slow = stop_early("slow")
-    monkeypatch.setattr(endmark.training.loop, "Overlapped", Stale)
+    monkeypatch.setattr("endmark.training.parts.Overlapped", Stale)
     naive = stop_early("naive")
     assert counters_of["slow"] == counters_of["naive"]
     assert slow.updates == counters_of["slow"].updates == read_checkpoint(tmp_path / "slow")[0].updates

@@ -55,7 +55,8 @@ class Evaluation:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a `state_dict`."""
-        self.last, self.best = state["last"], state["best"]
+        last, best = state["last"], state["best"]
+        self.last, self.best = (None if value is None else float(value) for value in (last, best))
 
 
 def evaluate(config: TrainConfig[Any], policy: Policy, episodes: int, *, seed: int = 0) -> Summary:

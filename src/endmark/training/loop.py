@@ -16,19 +16,17 @@ from typing import Any, NamedTuple
 
 from endmark.algorithms import Learner
 from endmark.disk import owned
-from endmark.episodes import SampleBuffer
 from endmark.episodes.files import save_episodes
 from endmark.ops.native import keep_memory
-from endmark.rollout import EpisodeSeeds, Rollout, Stopped, episode_returns
+from endmark.rollout import Stopped, episode_returns
 from endmark.run import REPLAY, Counters, Run
-from endmark.training.build import generator, make_envs, make_learner
+from endmark.training.build import make_envs
 from endmark.training.config import TrainConfig
-from endmark.training.evaluation import TRAINING, Evaluation
-from endmark.training.meters import Every, EverySeconds, Meters
+from endmark.training.meters import EverySeconds
+from endmark.training.parts import make_parts
 from endmark.training.resume import Saver, restore
 from endmark.training.signals import stop_on_signal
 from endmark.training.state_file import STATE, load_state
-from endmark.training.updates import InTurn, Overlapped
 
 OnProgress = Callable[[Counters, float | None], None]
 """Called at the start and whenever episodes have ended: the counters, the last evaluation's greedy return."""
@@ -60,19 +58,10 @@ def train(
         state = load_state(directory) if resume and (directory / STATE).exists() else None
         envs = stack.enter_context(closing(make_envs(config, config.n_envs)))
         evaluation_envs = stack.enter_context(closing(make_envs(config, config.n_envs)))
-        learner = make_learner(config, envs.spec)
-        updates = Overlapped(learner, config.threads) if config.overlap else InTurn(learner)
-        # Updates that wait in a queue keep their batches, each of which needs memory of its own.
-        buffer = None if config.overlap else SampleBuffer(updates.device)
-        store = config.algorithm.store(learner.spec, generator(config, 0), buffer)
-        policy = learner.policy(updates.actor, config.n_envs, generator(config, 1))
-        rollout = Rollout(envs, EpisodeSeeds(TRAINING, config.seed), learner.spec, stop=stop.is_set)
-        evaluation = Evaluation(config, evaluation_envs, stop.is_set)
-        meters, logs, evaluations = Meters(), Every(config.log_every), Every(config.eval_every)
+        made = make_parts(config, envs, evaluation_envs, stop.is_set)
+        learner, updates, store, rollout, policy, evaluation, meters, logs, evaluations = made
+        parts = made._asdict()
         save_due = EverySeconds(config.save_every)
-        # All that the run's future depends on.
-        parts = {"learner": learner, "updates": updates, "store": store, "rollout": rollout, "policy": policy}
-        parts |= {"meters": meters, "evaluation": evaluation, "logs": logs, "evaluations": evaluations}
         run = stack.enter_context(Run(directory, config.to_json(), resume=resume))
         saver = stack.enter_context(Saver())
         counters = run.begin() if state is None else restore(parts, run, state)

@@ -1,0 +1,54 @@
+"""What changes while a run trains."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from endmark.algorithms import Learner
+from endmark.episodes import SampleBuffer, Store
+from endmark.policies import Policy
+from endmark.rollout import EpisodeSeeds, Rollout, VectorEnv
+from endmark.training.build import generator, make_learner
+from endmark.training.config import TrainConfig
+from endmark.training.evaluation import TRAINING, Evaluation
+from endmark.training.meters import Every, Meters
+from endmark.training.updates import InTurn, Overlapped
+
+
+class Parts(NamedTuple):
+    """All that a run's future depends on, but for torch's generator. Each has a `state_dict`."""
+
+    learner: Learner
+    updates: InTurn | Overlapped
+    store: Store
+    rollout: Rollout
+    policy: Policy
+    evaluation: Evaluation
+    meters: Meters
+    logs: Every
+    evaluations: Every
+
+
+def make_parts(
+    config: TrainConfig[Any],
+    envs: VectorEnv,
+    evaluation_envs: VectorEnv,
+    stop: Callable[[], bool] = lambda: False,
+) -> Parts:
+    """The parts of a new run. stop: ends a collection or an evaluation with `Stopped` once it says True."""
+    learner = make_learner(config, envs.spec)
+    updates = Overlapped(learner, config.threads) if config.overlap else InTurn(learner)
+    # Updates that wait in a queue keep their batches, each of which needs memory of its own.
+    buffer = None if config.overlap else SampleBuffer(updates.device)
+    return Parts(
+        learner,
+        updates,
+        store=config.algorithm.store(learner.spec, generator(config, 0), buffer),
+        rollout=Rollout(envs, EpisodeSeeds(TRAINING, config.seed), learner.spec, stop=stop),
+        policy=learner.policy(updates.actor, config.n_envs, generator(config, 1)),
+        evaluation=Evaluation(config, evaluation_envs, stop),
+        meters=Meters(),
+        logs=Every(config.log_every),
+        evaluations=Every(config.eval_every),
+    )
