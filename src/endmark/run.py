@@ -72,7 +72,7 @@ class Run:
 
     def mark_inexact(self) -> None:
         """Note in config.json that the run went on otherwise than it would have without a stop."""
-        config = json.loads((self.directory / CONFIG).read_text(encoding="utf-8"))
+        config = _read_config(self.directory)
         config["made_with"]["exact"] = False
         _write(self.directory / CONFIG, config)
 
@@ -133,6 +133,18 @@ def _tensorboard(directory: Path, purge_step: int | None = None) -> Any:
 
 def read_config(directory: Path) -> dict[str, Any]:
     """The run's configuration, as a nested dictionary."""
+    config = _read_config(directory)
+    config.pop("made_with", None)
+    return config
+
+
+def is_exact(directory: Path) -> bool:
+    """Whether the run is what it would have been without a stop; see `Run.mark_inexact`."""
+    made_with = _read_config(directory).get("made_with")
+    return not (isinstance(made_with, dict) and made_with.get("exact") is False)
+
+
+def _read_config(directory: Path) -> dict[str, Any]:
     path = directory / CONFIG
     if not path.is_file():
         raise RunError(f"{directory} is no run directory: it has no {CONFIG}")
@@ -142,7 +154,6 @@ def read_config(directory: Path) -> dict[str, Any]:
         raise RunError(f"{path} is no JSON: {_problem(error)}") from None
     if not isinstance(config, dict):
         raise RunError(f"{path}: given {type(config).__name__}, want an object")
-    config.pop("made_with", None)
     return config
 
 

@@ -239,7 +239,8 @@ def test_a_buffer_is_used_again_and_grows() -> None:
 
 def test_a_replay_larger_than_memory_is_refused_before_it_is_made() -> None:
     for capacity in (10**12, 10**15):
-        with pytest.raises(
-            ValueError, match=rf"^replay_frames: given {capacity}, which take \d+\.\d GiB, want"
-        ):
+        said = (
+            rf"^capacity: given {capacity} frames, which do not fit into memory: they take \d+\.\d GiB, and"
+        )
+        with pytest.raises(ValueError, match=said):
             EpisodeReplay(make_spec(), capacity)

@@ -214,9 +214,7 @@ def test_a_replay_that_is_too_small_is_refused(tmp_path: Path) -> None:
     ):
         train(replace(TINY, algorithm=replace(IQL, replay_frames=needed - 1)), tmp_path / "run", quietly)
     assert not (tmp_path / "run").exists(), "what is refused leaves nothing behind"
-    with pytest.raises(
-        ValueError, match=r"replay_frames: given 100000000000000, which take .* want what fits"
-    ):
+    with pytest.raises(ValueError, match="do not fit into memory"):
         train(replace(TINY, algorithm=replace(IQL, replay_frames=10**14)), tmp_path / "run", quietly)
     assert not (tmp_path / "run").exists()
 

@@ -29,20 +29,19 @@ class EpisodeReplay:
             raise ValueError(f"capacity: given {capacity} frames, want at least 2: an episode of one step")
         self.spec = spec
         self.capacity = capacity
-        a_frame = sum(math.prod(field.shape) * field.dtype.itemsize for field in spec.fields.values())
-        too_large = (
-            f"replay_frames: given {capacity}, which take {capacity * a_frame / GIB:.1f} GiB, want what fits "
-            f"into memory; this machine has {installed() / GIB:.1f} GiB"
-        )
-        if capacity * a_frame > installed():
-            raise ValueError(too_large)
+        n_bytes = capacity * sum(math.prod(f.shape) * f.dtype.itemsize for f in spec.fields.values())
         try:
+            if n_bytes > installed():  # which some systems promise nevertheless
+                raise RuntimeError
             self._fields = {
                 name: torch.zeros((capacity, *field.shape), dtype=field.dtype)
                 for name, field in spec.fields.items()
             }
         except RuntimeError as error:
-            raise ValueError(too_large) from error
+            raise ValueError(
+                f"capacity: given {capacity} frames, which do not fit into memory: they take "
+                f"{n_bytes / GIB:.1f} GiB, and this machine has {installed() / GIB:.1f} GiB"
+            ) from error
         # Start, length and end of each episode, also in rings: `_count` entries from `_oldest` on.
         slots = capacity // 2
         self._starts = np.zeros(slots, dtype=np.int64)

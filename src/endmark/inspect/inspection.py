@@ -14,12 +14,11 @@ from torch import Tensor
 
 from endmark.episodes.masks import REASONS, Difference, MaskExplanation, explain_mask
 from endmark.episodes.padded import RULES, Fault, find_faults
+from endmark.inspect.actions import WrongActions, find_wrong_actions
 from endmark.inspect.source import Source
 
 VALUES_UP_TO = 100_000
 """A page with more rewards and actions would be too large: it holds those of the first rows, and says so."""
-ACTIONS_UP_TO = 1_000_000
-"""Where no field says how many actions there are, one beyond this is taken for rubbish."""
 
 
 @dataclass(frozen=True)
@@ -34,23 +33,6 @@ class NonFinite:
     real: int
     elsewhere: int
     first: tuple[int, int]
-
-
-@dataclass(frozen=True)
-class WrongActions:
-    """Actions on real steps that cannot have been taken.
-
-    n_actions: A, of `avail_actions` or `actions_onehot`; None where neither is stored.
-    outside: how many are no action: not whole, below 0, or not below A. `EpisodeBatch` refuses these.
-    illegal: how many `avail_actions` does not allow, of agents alive. `EpisodeBatch` does not look at that.
-    first_outside, first_illegal: row, t, agent and action of the first one; None if there is none.
-    """
-
-    n_actions: int | None
-    outside: int
-    illegal: int
-    first_outside: tuple[int, int, int, str] | None
-    first_illegal: tuple[int, int, int, str] | None
 
 
 @dataclass(frozen=True)
@@ -189,7 +171,7 @@ def inspect(source: Source) -> Inspection:
         explanation=explanation,
         faults=faults,
         nonfinite=nonfinite,
-        actions=_find_wrong_actions(source, steps),
+        actions=find_wrong_actions(source, steps),
     )
 
 
@@ -256,43 +238,6 @@ def _find_nonfinite(name: str, tensor: Tensor, real: Bool[Tensor, "B T_plus_1"])
     on_real, elsewhere = wrong & real, wrong & ~real
     row, t = (on_real if on_real.any() else elsewhere).nonzero()[0].tolist()
     return NonFinite(name, int(on_real.sum()), int(elsewhere.sum()), (row, t))
-
-
-def _find_wrong_actions(source: Source, steps: Bool[Tensor, "B T_plus_1"]) -> WrongActions | None:
-    stored, avail = source.tensors.get("actions"), source.tensors.get("avail_actions")
-    if stored is None or stored.is_complex() or stored.ndim < 3:
-        return None
-    onehot = source.tensors.get("actions_onehot")
-    n_actions = next((t.shape[-1] for t in (avail, onehot) if t is not None and t.ndim == 4), None)
-    taken = stored.flatten(2).double()
-    real = steps[..., None].expand_as(taken)
-    most = ACTIONS_UP_TO if n_actions is None else n_actions
-    is_action = (taken >= 0) & (taken < most) & (taken == taken.floor())
-    outside = real & ~is_action
-    illegal = torch.zeros_like(outside)
-    if avail is not None and avail.ndim == 4 and avail.shape[2] == taken.shape[2] and n_actions:
-        index = torch.where(is_action, taken, 0.0).long()[..., None]
-        legal = (avail != 0).gather(3, index)[..., 0]
-        illegal = real & is_action & ~legal & _alive(source, taken)
-    if not outside.any() and not illegal.any():
-        return None
-
-    def first(found: Tensor) -> tuple[int, int, int, str] | None:
-        if not found.any():
-            return None
-        row, t, agent = found.nonzero()[0].tolist()
-        return row, t, agent, str(stored.flatten(2)[row, t, agent].item())
-
-    counts = int(outside.sum()), int(illegal.sum())
-    return WrongActions(n_actions, *counts, first(outside), first(illegal))
-
-
-def _alive(source: Source, taken: Tensor) -> Tensor:
-    """Which agents take part, as far as it is stored."""
-    alive = source.tensors.get("alive")
-    if alive is None or alive.ndim < 3 or alive.flatten(2).shape != taken.shape:
-        return torch.ones_like(taken, dtype=torch.bool)
-    return alive.flatten(2) != 0
 
 
 def _values(source: Source, lengths: list[int]) -> dict[str, list[list[Any]]]:

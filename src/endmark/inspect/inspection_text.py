@@ -9,8 +9,9 @@ from rich.text import Text
 
 from endmark.episodes.masks import REASONS, Reason
 from endmark.episodes.padded import RULES, Rule
+from endmark.inspect.actions import WrongActions
 from endmark.inspect.explain import ranges
-from endmark.inspect.inspection import Inspection, NonFinite, WrongActions
+from endmark.inspect.inspection import Inspection, NonFinite
 from endmark.inspect.source import Source
 
 SHOWN = 4  # places shown for each finding

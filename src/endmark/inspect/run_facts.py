@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,11 +12,12 @@ from rich.text import Text
 from endmark.report import Curve, best_of, points_of
 from endmark.run import (
     BEST,
-    CONFIG,
     METRICS,
     WEIGHTS,
     Counters,
     RunError,
+    counters_from,
+    is_exact,
     read_checkpoint,
     read_config,
     read_metrics,
@@ -76,7 +76,7 @@ def run_facts(directory: Path) -> RunFacts:
         checkpoint=None if checkpoint is None else checkpoint.env_steps,
         best=None if best is None else best.env_steps,
         state=None if saved is None else saved.env_steps,
-        exact=_exact(directory),
+        exact=is_exact(directory),
     )
 
 
@@ -128,17 +128,12 @@ def _best(steps: int | None) -> str:
     return "" if steps is None else f", and the best of {steps:,} (--checkpoint best)"
 
 
-def _exact(directory: Path) -> bool:
-    made_with = json.loads((directory / CONFIG).read_text(encoding="utf-8")).get("made_with")
-    return not (isinstance(made_with, dict) and made_with.get("exact") is False)
-
-
 def _counters(given: Any, path: Path) -> Counters:
-    """The counters of a line or a state; RunError if it has none."""
+    """The counters among these entries; RunError if they are not there."""
     try:
-        return Counters(*(int(given[name]) for name in Counters._fields))
-    except (KeyError, TypeError, ValueError, OverflowError):
-        raise RunError(f"{path} is damaged: no counts of {', '.join(Counters._fields)}") from None
+        return counters_from({name: given.get(name) for name in Counters._fields})
+    except (AttributeError, ValueError) as error:
+        raise RunError(f"{path} is damaged: {error}") from None
 
 
 def _of(kind: type, value: Any) -> Any:

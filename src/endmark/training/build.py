@@ -13,6 +13,7 @@ import torch
 from endmark.algorithms import Learner
 from endmark.envs import Environment, close_all, make
 from endmark.episodes import EpisodeSpec
+from endmark.episodes.memory import GIB
 from endmark.rollout import InProcess, VectorEnv, Workers
 from endmark.training.config import TrainConfig
 
@@ -54,31 +55,32 @@ def make_learner(config: TrainConfig[Any], spec: EpisodeSpec) -> Learner:
     try:
         learner: Learner = config.algorithm.learner(spec, device)
     except (RuntimeError, MemoryError) as error:
-        if (
-            size := re.search(
-                r"allocate (?:more than )?(\d+) ?(B|bytes|[MGT]iB)|out of memory|overflow", str(error)
-            )
-        ) is None:
+        if (size := _refused_size(error)) is None:
             raise
-        sizes = ", ".join(
-            f"{name} {value}" for name, value in vars(config.algorithm).items() if name.endswith("_size")
-        )
-        asked = "" if size[1] is None else f": one tensor of {_gib(int(size[1]), size[2])}"
+        settings = vars(config.algorithm).items()
+        sizes = ", ".join(f"{name} {value}" for name, value in settings if name.endswith("_size"))
         raise ValueError(
-            f"the networks do not fit into the memory of {device}{asked}; given {sizes}"
+            f"the networks do not fit into the memory of {device}{size}; given {sizes}"
         ) from error
     return learner
+
+
+def _refused_size(error: Exception) -> str | None:
+    """How much memory torch, which says so in its own words alone, could not have; None for another error."""
+    words = r"allocate (?:more than )?(\d+) ?(B|bytes|MiB|GiB|TiB)|out of memory|overflow"
+    found = re.search(words, str(error))
+    if found is None:
+        return None
+    if found[1] is None:
+        return ""
+    power = {"MiB": 2, "GiB": 3, "TiB": 4}.get(found[2], 0)
+    return f": one tensor of {int(found[1]) * 1024**power / GIB:.1f} GiB"
 
 
 def generator(config: TrainConfig[Any], *use: int) -> torch.Generator:
     """A generator of random numbers for this run and this use, independent of those for other uses."""
     state = np.random.SeedSequence([config.seed, *use]).generate_state(1, np.uint64)
     return torch.Generator().manual_seed(int(state[0] >> 1))
-
-
-def _gib(number: int, unit: str) -> str:
-    power = {"MiB": 2, "GiB": 3, "TiB": 4}.get(unit, 0)
-    return f"{number * 1024**power / 1024**3:.1f} GiB"
 
 
 def _device(wanted: str) -> torch.device:
