@@ -17,6 +17,7 @@ from endmark.cli import main
 from endmark.episodes.files import save_episodes
 from endmark.episodes.masks import REASONS
 from endmark.run import read_metrics
+from support.commands import status
 from support.helpers import bits, random_batch
 
 # filled, terminated, shift mask, exact mask, reason of the difference, exit status of inspect
@@ -29,15 +30,6 @@ TABLE: dict[str, tuple[str, str, str, str, str | None, int]] = {
     "full length, terminated at the last step": ("1111111", "0000010", "111111", "111111", None, 0),
     "nothing filled": ("0000000", "0000000", "000000", "000000", None, 1),
 }
-
-
-def status(*args: str | Path) -> int:
-    """The exit status of the program."""
-    try:
-        main([str(arg) for arg in args])
-    except SystemExit as stop:
-        return stop.code if isinstance(stop.code, int) else -1
-    return 0
 
 
 def refusal(capsys: pytest.CaptureFixture[str], *args: str | Path) -> str:

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from endmark.cli import main
 from endmark.run import read_metrics
+from support.commands import status
 
 KILLS = int(os.environ.get("ENDMARK_KILLS", "6"))
 
@@ -45,14 +45,6 @@ RUNS = {
     "iql": f"iql --env CartPole-v1 --replay-frames 2100 {SMALL} --save-every 0.2 --steps 1000000",
     "ippo": f"ippo --env CartPole-v1 {SMALL} --save-every 0.2 --steps 1000000",
 }
-
-
-def status(*args: str | Path) -> int:
-    try:
-        main([str(arg) for arg in args])
-    except SystemExit as stop:
-        return stop.code if isinstance(stop.code, int) else -1
-    return 0
 
 
 @pytest.mark.parametrize("name", RUNS)

@@ -132,8 +132,8 @@ def _counters(given: Any, path: Path) -> Counters:
     """The counters among these entries; RunError if they are not there."""
     try:
         return counters_from({name: given.get(name) for name in Counters._fields})
-    except (AttributeError, ValueError) as error:
-        raise RunError(f"{path} is damaged: {error}") from None
+    except (AttributeError, ValueError):
+        raise RunError(f"{path} is damaged: no counts of {', '.join(Counters._fields)}") from None
 
 
 def _of(kind: type, value: Any) -> Any:

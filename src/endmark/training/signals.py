@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-MESSAGE = "\nendmark: {}: stopping; the update is finished and the run saved. Once more stops at once.\n"
+MESSAGE = "\nendmark: {}: stopping, after this update and a save; once more stops at once\n"
 
 
 def _signals() -> list[signal.Signals]:
