@@ -46,7 +46,8 @@ def one_line(error: BaseException) -> str:
 def raised_in(error: BaseException) -> traceback.FrameSummary | None:
     """The place where the error was raised; None if it was not.
 
-    Of a `sys.exit()` it is the caller's, also where the standard library stands between, such as argparse.
+    For `sys.exit()` it is the line that called it, or that called the standard library's code which did, such
+    as argparse.
     """
     frames = list(traceback.extract_tb(error.__traceback__))
     if isinstance(error, SystemExit):

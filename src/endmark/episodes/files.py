@@ -36,7 +36,8 @@ def check_name(path: Path, name: str) -> None:
 def own_tensors(file: Any) -> dict[str, Tensor]:
     """Copies of all tensors of an open safetensors file.
 
-    Its own lie in the file itself: to read one after the file was cut kills the process (SIGBUS).
+    Those that safetensors gives are parts of the mapped file. If the file is cut short meanwhile, reading one
+    kills the process (SIGBUS).
     """
     return {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 GIB = 1024**3
 UNPACKED_UP_TO = 1 * GIB, 100
-"""Refused is a file that unpacks to more bytes than this, and to more than so many times its own size."""
+"""Bytes, and a ratio: a file is refused if it unpacks to more than both, bytes and so many times its size."""
 
 
 def installed() -> int:

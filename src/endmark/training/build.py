@@ -66,7 +66,7 @@ def make_learner(config: TrainConfig[Any], spec: EpisodeSpec) -> Learner:
 
 
 def _refused_size(error: Exception) -> str | None:
-    """How much memory torch, which says so in its own words alone, could not have; None for another error."""
+    """The size that torch could not allocate, read from its message; None if the error is another one."""
     words = r"allocate (?:more than )?(\d+) ?(B|bytes|MiB|GiB|TiB)|out of memory|overflow"
     found = re.search(words, str(error))
     if found is None:
