@@ -27,16 +27,18 @@ RUN = (
 class Fatal:
     """The program `support.fatal`."""
 
-    def __init__(self) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "support.fatal"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            cwd=Path(__file__).parents[1],
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-        )
+    def __init__(self, printed: Path) -> None:
+        self._printed = printed
+        with printed.open("w") as stream:  # not a pipe: that is full after some runs, and they wait
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "support.fatal"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=stream,
+                text=True,
+                cwd=Path(__file__).parents[1],
+                env={**os.environ, "OMP_NUM_THREADS": "1"},
+            )
 
     def run(self, command: str, path: Path, fatal: int | None = None, n_bytes: int | None = None) -> int:
         assert self._process.stdin is not None
@@ -47,12 +49,13 @@ class Fatal:
 
     def close(self) -> str:
         """What was printed."""
-        return self._process.communicate()[1]
+        self._process.communicate()
+        return self._printed.read_text()
 
 
 @pytest.fixture
-def fatal() -> Iterator[Fatal]:
-    program = Fatal()
+def fatal(tmp_path: Path) -> Iterator[Fatal]:
+    program = Fatal(tmp_path / "printed")
     yield program
     program.close()
 
