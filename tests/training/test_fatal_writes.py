@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -27,18 +28,24 @@ RUN = (
 class Fatal:
     """The program `support.fatal`."""
 
-    def __init__(self, printed: Path) -> None:
-        self._printed = printed
-        with printed.open("w") as stream:  # not a pipe: that is full after some runs, and they wait
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "support.fatal"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=stream,
-                text=True,
-                cwd=Path(__file__).parents[1],
-                env={**os.environ, "OMP_NUM_THREADS": "1"},
-            )
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "support.fatal"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=Path(__file__).parents[1],
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+        # Read at once: the pipe is full after some runs, and then they wait.
+        self._printed: list[str] = []
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self._process.stderr is not None
+        self._printed += self._process.stderr
 
     def run(self, command: str, path: Path, fatal: int | None = None, n_bytes: int | None = None) -> int:
         assert self._process.stdin is not None
@@ -48,14 +55,17 @@ class Fatal:
         return int(self._process.stdout.readline())
 
     def close(self) -> str:
-        """What was printed."""
-        self._process.communicate()
-        return self._printed.read_text()
+        """End it; what was printed."""
+        with self._process:
+            assert self._process.stdin is not None
+            self._process.stdin.close()
+            self._reader.join()
+        return "".join(self._printed)
 
 
 @pytest.fixture
-def fatal(tmp_path: Path) -> Iterator[Fatal]:
-    program = Fatal(tmp_path / "printed")
+def fatal() -> Iterator[Fatal]:
+    program = Fatal()
     yield program
     program.close()
 
