@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from endmark.envs import Environment, GymAdapter, PettingZooAdapter, known, make
+from endmark.envs import Environment, GymAdapter, PettingZooAdapter, Step, known, make
 from endmark.envs.known import FAMILIES, Family, family_of
 from endmark.envs.limits import Shortened
+from support.scripted import Scripted, outcomes_of
 
 
 def test_a_family_is_found_by_class_and_by_base_class() -> None:
@@ -121,3 +122,13 @@ def test_a_shortened_environment_is_truncated_at_its_limit() -> None:
     assert ends[-1] == "terminated"
     env.close()
     env.close()
+
+
+def test_the_outcomes_of_an_episode_that_is_cut_here_are_0() -> None:
+    env = Shortened(Scripted(outcomes=True), 4)
+    for seed, own_end in [(4, True), (7, False)]:  # of 3 steps, and of 9
+        frame, steps = env.reset(seed=seed), list[Step]()
+        while not steps or steps[-1].end is None:
+            steps.append(env.step(frame.avail_actions.argmax(1)))  # of one frame, written anew
+        assert all(step.outcomes == {} for step in steps[:-1])
+        assert steps[-1].outcomes == (outcomes_of(seed) if own_end else {"win": 0.0, "score": 0.0})

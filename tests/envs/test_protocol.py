@@ -22,12 +22,14 @@ def test_the_end_says_which_flag_is_true(end: End | None, terminated: bool, trun
 
 
 def test_a_step_goes_on_by_default() -> None:
-    assert Step(FRAME, np.float32(1)).end is None
+    step = Step(FRAME, np.float32(1))
+    assert step.end is None
+    assert step.outcomes == {}
+    with pytest.raises(TypeError):
+        step.outcomes["win"] = 1.0  # type: ignore[index]
 
 
 def test_both_flags_cannot_be_given() -> None:
-    with pytest.raises(TypeError):
-        Step(FRAME, np.float32(1), True, True)  # type: ignore[arg-type, call-arg]
     with pytest.raises(TypeError):
         Step(FRAME, np.float32(1), terminated=True, truncated=True)  # type: ignore[call-arg]
     with pytest.raises(AttributeError):

@@ -81,7 +81,10 @@ def test_frames_and_steps_are_the_naive_loop(batch: EpisodeBatch) -> None:
     assert batch.final_frames.tolist() == final_frames(batch).tolist()
     for name, tensor in batch.fields.items():
         assert batch[name] is tensor
-        assert torch.equal(batch.steps(name), tensor[step_frames])
+        if batch.spec.fields[name].per == "end":
+            assert torch.equal(batch.outcome(name), tensor[final_frames(batch) - 1])
+        else:
+            assert torch.equal(batch.steps(name), tensor[step_frames])
 
 
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=8))

@@ -9,6 +9,7 @@ import torch
 from hypothesis import given
 
 from endmark.episodes import EpisodeBatch, EpisodeBuilder
+from endmark.episodes.spec import OUTCOME
 from support.helpers import assert_same_episodes, batches, make_batch, make_spec
 
 Values = dict[str, Any]
@@ -26,7 +27,8 @@ def build(builder: EpisodeBuilder, episode: EpisodeBatch) -> EpisodeBatch:
     builder.begin(**frame_of(episode, 0))
     for t in range(episode.n_steps):
         builder.add(step_of(episode, t), **frame_of(episode, t + 1))
-    return builder.finish(terminated=bool(episode.terminated))
+    outcomes = {name: float(episode.outcome(name)) for name in episode.spec.outcomes}
+    return builder.finish(terminated=bool(episode.terminated), outcomes=outcomes)
 
 
 @given(batches())
@@ -38,6 +40,8 @@ def test_what_goes_in_comes_out(batch: EpisodeBatch) -> None:
     for episode in built:
         for name in batch.spec.step_fields:
             assert (episode[name][-1] == 0).all()  # not the step of an earlier, longer episode
+        for name in batch.spec.outcomes:
+            assert episode[name].count_nonzero() <= 1
 
 
 def test_plain_numbers_and_lists_will_do() -> None:
@@ -152,6 +156,28 @@ def test_finish_validates(name: str, value: object, message: str) -> None:
     builder.add(step_of(episode, 0) | {name: value}, **frame_of(episode, 1))
     with pytest.raises(ValueError, match=message):
         builder.finish(terminated=True)
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "message"),
+    [
+        ({}, "outcomes: given none, want draw, win, as in the spec"),
+        ({"win": 1.0}, "outcomes: given win, want draw, win, as in the spec"),
+        (
+            {"win": 1.0, "draw": 0.0, "loss": 0.0},
+            "outcomes: given draw, loss, win, want draw, win, as in the spec",
+        ),
+        ({"win": float("nan"), "draw": 0.0}, "field 'win': episode 0: given nan, want a finite number"),
+    ],
+)
+def test_an_episode_has_the_outcomes_of_its_spec(outcomes: dict[str, float], message: str) -> None:
+    episode = make_batch(make_spec(), [2], [True])
+    builder = EpisodeBuilder(episode.spec.extend(win=OUTCOME, draw=OUTCOME))
+    builder.begin(**frame_of(episode, 0))
+    for t in range(2):
+        builder.add(step_of(episode, t), **frame_of(episode, t + 1))
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        builder.finish(terminated=True, outcomes=outcomes)
 
 
 def test_a_field_that_the_spec_lacks_is_refused() -> None:

@@ -40,7 +40,7 @@ def naive_padded(batch: EpisodeBatch, limit: int) -> dict[str, Tensor]:
     for e, length in enumerate(batch.lengths.tolist()):
         for t in range(length + 1):
             for name, field in fields.items():
-                if field.per == "frame" or t < length:
+                if field.per == "frame" or (t == length - 1 if field.per == "end" else t < length):
                     padded[name][e, t] = batch[name][frame]
             flags["filled"][e, t] = 1
             flags["mask"][e, t] = int(t < length)
@@ -134,6 +134,9 @@ def test_round_trip(batch: EpisodeBatch, more: int, as_numpy: bool) -> None:
         assert_same_episodes(back, batch)
         for name in batch.spec.step_fields:
             assert (back[name][final_frames(batch)] == 0).all()  # nothing undefined comes back
+        for name in batch.spec.outcomes:
+            back[name][final_frames(batch) - 1] = 0
+            assert (back[name] == 0).all()
 
 
 @given(batches(extra=False), st.integers(0, 5), st.booleans())
@@ -289,7 +292,9 @@ def test_a_terminated_episode_needs_no_final_frame(batch: EpisodeBatch) -> None:
     for given_, want in zip(back.split(), batch.split(), strict=True):
         n_steps = given_.n_steps
         for name, field in batch.spec.fields.items():
-            assert torch.equal(given_[name][:n_steps], want[name][:n_steps])
+            first = n_steps - 1 if field.per == "end" else 0  # an outcome is lost where its step is
+            if field.per != "end" or given_.terminated:
+                assert torch.equal(given_[name][first:n_steps], want[name][first:n_steps])
             if field.per == "frame":
                 last_stored = want[name][n_steps - 1 if given_.terminated else n_steps]
                 assert torch.equal(given_[name][-1], last_stored)

@@ -112,7 +112,7 @@ def test_one_agent_alone(n_agents: int, state: bool, reward_per_agent: bool) -> 
     for n in range(n_agents):
         alone = batch.agent(n)
         assert alone.spec == batch.spec.agent()
-        assert alone.fields.keys() == batch.fields.keys() - {"goal", "log_prob"}
+        assert alone.fields.keys() == batch.fields.keys() - {"goal", "log_prob", "win"}
         for name, tensor in alone.fields.items():
             want = batch[name] if name in of_the_team else batch[name][:, [n]]
             assert tensor.dtype == want.dtype

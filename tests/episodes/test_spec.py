@@ -34,6 +34,7 @@ def test_options() -> None:
     assert spec.fields["goal"] == EXTRA["goal"]
     assert spec.frame_fields.keys() == {"obs", "avail_actions", "alive", "goal"}
     assert spec.step_fields.keys() == {"actions", "reward", "log_prob"}
+    assert spec.outcomes == ("win",)
 
 
 def test_equal_by_content() -> None:
@@ -115,6 +116,39 @@ def test_an_extra_field_may_not_replace_a_standard_one(name: str) -> None:
     options: dict[str, Any] = {"n_agents": 2, "n_actions": 2, "episode_limit": 3, "obs_shape": (1,)}
     with pytest.raises(ValueError, match=f"extra field '{name}': this name is taken"):
         EpisodeSpec.of(**options, state_shape=(2,), extra={name: Field((), torch.float32)})
+
+
+def test_outcomes() -> None:
+    options: dict[str, Any] = {"n_agents": 2, "n_actions": 2, "episode_limit": 3, "obs_shape": (1,)}
+    spec = EpisodeSpec.of(**options, outcomes=("win", "score"))
+    assert spec.outcomes == ("win", "score")
+    assert spec.fields["win"] == Field((), torch.float32, per="end")
+    assert {"win", "score"}.isdisjoint({*spec.frame_fields, *spec.step_fields})
+    assert pickle.loads(pickle.dumps(spec)).outcomes == ("win", "score")
+    assert spec.agent().outcomes == EpisodeSpec.of(**options).outcomes == ()
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"outcomes": ["reward"]}, "outcome 'reward': this name is taken by a standard field"),
+        ({"outcomes": ["win", "win"]}, "outcome 'win': this name is taken by an outcome"),
+        (
+            {"outcomes": ["win"], "extra": {"win": Field((), torch.int64)}},
+            "extra field 'win': this name is taken by an outcome",
+        ),
+        ({"outcomes": ["mask"]}, "field 'mask': this name has a meaning of its own"),
+        (
+            {"extra": {"win": Field((2,), torch.float32, per="end")}},
+            "field 'win': given .*one number an episode",
+        ),
+        ({"extra": {"win": Field((), torch.bool, per="end")}}, "field 'win': given .*one number an episode"),
+    ],
+)
+def test_an_outcome_is_one_number_under_a_name_of_its_own(changed: dict[str, Any], message: str) -> None:
+    options: dict[str, Any] = {"n_agents": 2, "n_actions": 2, "episode_limit": 3, "obs_shape": (1,)}
+    with pytest.raises(ValueError, match=message):
+        EpisodeSpec.of(**(options | changed))
 
 
 @pytest.mark.parametrize("name", ["filled", "terminated", "truncated", "mask", "actions_onehot"])

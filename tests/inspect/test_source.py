@@ -103,7 +103,7 @@ def test_stored_episodes_come_padded(tmp_path: Path) -> None:
     assert source.kind == "replay"
     assert source.tensors.keys() == padded.keys()
     assert all(torch.equal(source.tensors[name], padded[name]) for name in padded)
-    assert source.step_fields == {"actions", "reward", "log_prob"}
+    assert source.step_fields == {"actions", "reward", "log_prob", "win"}
 
 
 def test_a_run_gives_its_replay(tmp_path: Path) -> None:

@@ -104,6 +104,21 @@ FAULTS: dict[str, tuple[int, Callable[[Step], Any], str]] = {
         of_step(end="done"),
         "step 2, end: given 'done', want None or one of 'terminated', 'truncated'",
     ),
+    "outcomes that the spec lacks": (
+        8,
+        of_step(outcomes={"win": 1.0}),
+        "step 8, outcomes: given 'win', want none, as in the spec",
+    ),
+    "outcomes before the end": (
+        2,
+        of_step(outcomes={"win": 1.0}),
+        "step 2, outcomes: given 'win', want none before the end",
+    ),
+    "a flag as outcomes": (
+        8,
+        of_step(outcomes=True),
+        "step 8, outcomes: given a bool, want a mapping from names to numbers",
+    ),
     "no step": (2, lambda step: (step.frame, 0.0, False), "step 2: given a tuple, want a Step"),
     "no frame": (2, of_step(frame=None), "frame 3: given None, want a Frame"),
     "no end": (

@@ -19,6 +19,7 @@ from endmark.episodes import EpisodeBatch, EpisodeSpec, Field
 EXTRA = {
     "goal": Field((2,), torch.int16),
     "log_prob": Field((3,), torch.float32, per="step"),
+    "win": Field((), torch.float32, per="end"),
 }
 
 
@@ -50,7 +51,8 @@ def make_batch(
 ) -> EpisodeBatch:
     """Episodes of these lengths and ends with random content; agents leave at random frames.
 
-    Step fields hold garbage on final frames: NaN and infinities, actions that do not exist.
+    Step fields hold garbage on final frames, and outcomes on all frames but those of last steps: NaN and
+    infinities, actions that do not exist.
     """
     generator = torch.Generator().manual_seed(seed)
     n_frames = sum(lengths) + len(lengths)
@@ -72,13 +74,16 @@ def make_batch(
 
 
 def with_garbage(batch: EpisodeBatch, seed: int) -> EpisodeBatch:
-    """The same episodes with other garbage in the step fields of final frames."""
+    """The same episodes with other garbage where step fields and outcomes are undefined."""
     generator = torch.Generator().manual_seed(seed)
     final = final_frames(batch)
     fields = dict(batch.fields)
     for name in batch.spec.step_fields:
         fields[name] = fields[name].clone()
         fields[name][final] = garbage(fields[name][final], generator)
+    for name in batch.spec.outcomes:
+        kept, fields[name] = fields[name][final - 1], garbage(fields[name], generator)
+        fields[name][final - 1] = kept
     return replace(batch, fields=fields, checked=True)
 
 
@@ -159,7 +164,9 @@ def assert_same_episodes(given: EpisodeBatch, want: EpisodeBatch, *, final_frame
     assert given.fields.keys() == want.fields.keys()
     for name, field in want.spec.fields.items():
         assert given[name].dtype == want[name].dtype, name
-        if field.per == "step" or not final_frames:
+        if field.per == "end":
+            assert torch.equal(given.outcome(name), want.outcome(name)), name
+        elif field.per == "step" or not final_frames:
             assert torch.equal(given.steps(name), want.steps(name)), name
         else:
             assert torch.equal(given[name], want[name]), name

@@ -39,13 +39,20 @@ def terminates(seed: int) -> bool:
     return seed % 3 != 0
 
 
+def outcomes_of(seed: int) -> dict[str, float]:
+    """The outcomes of the episode with this seed, where they are asked for."""
+    return {"win": float(seed % 4 == 0), "score": seed / 8}
+
+
 class Scripted:
     """Two agents; the seed alone decides what is seen and when it ends, also early by a truncation.
+
+    outcomes: whether it names outcomes, `win` and `score`.
 
     Every frame is written into the same arrays, as an environment may.
     """
 
-    def __init__(self, *, reward_per_agent: bool = False) -> None:
+    def __init__(self, *, reward_per_agent: bool = False, outcomes: bool = False) -> None:
         self.spec = EpisodeSpec.of(
             n_agents=2,
             n_actions=4,
@@ -53,6 +60,7 @@ class Scripted:
             obs_shape=(3,),
             state_shape=(2,),
             reward_per_agent=reward_per_agent,
+            outcomes=("win", "score") if outcomes else (),
         )
         self.logs: list[Log] = []
         self._reward = np.zeros(2 if reward_per_agent else (), dtype=np.float32)
@@ -83,7 +91,9 @@ class Scripted:
         if self._t == length_of(log.seed):
             log.terminated, log.truncated = terminates(log.seed), not terminates(log.seed)
         end: End | None = "terminated" if log.terminated else "truncated" if log.truncated else None
-        return Step(self._see(), self._reward, end)
+        if end is None or not self.spec.outcomes:
+            return Step(self._see(), self._reward, end)
+        return Step(self._see(), self._reward, end, outcomes_of(log.seed))
 
     def close(self) -> None:
         pass

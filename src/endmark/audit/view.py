@@ -117,7 +117,7 @@ class RaggedView:
 
     @property
     def step_fields(self) -> tuple[str, ...]:  # noqa: D102
-        return tuple(self.batch.spec.step_fields)
+        return (*self.batch.spec.step_fields, *self.batch.spec.outcomes)
 
     @property
     def frames(self) -> Tensor:  # noqa: D102

@@ -226,7 +226,9 @@ def _play(
         check_step(step, spec, f"seed {seed}, step {t}")
         check_frame(step.frame, spec, where)
         check_agents(step.frame, frame, where, terminated=step.terminated)
-        step = step._replace(frame=_copy(step.frame), reward=np.array(step.reward))
+        step = step._replace(
+            frame=_copy(step.frame), reward=np.array(step.reward), outcomes=dict(step.outcomes)
+        )
         episode.actions.append(actions)
         episode.steps.append(step)
         if step.end is not None:

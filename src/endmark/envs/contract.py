@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, get_args
 
 import gymnasium as gym
@@ -13,6 +13,9 @@ from endmark.envs.errors import ContractError
 from endmark.envs.protocol import End, Frame, Step
 from endmark.episodes import EpisodeSpec
 from endmark.episodes.spec import Field
+from endmark.wording import shown
+
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 def checked_spec(env: object) -> EpisodeSpec:
@@ -85,17 +88,42 @@ def check_legal(frame: Frame, where: str) -> None:
 
 
 def check_step(step: object, spec: EpisodeSpec, where: str) -> None:
-    """Test the reward and the end. The step's frame is tested as the next frame."""
+    """Test the reward, the end and the outcomes. The step's frame is tested as the next frame."""
     if not isinstance(step, Step):
         raise fault(where, kind(step), "a Step")
     _check_array(step.reward, spec.fields["reward"], f"{where}, reward")
     check_end(step.end, where)
+    check_outcomes(step, spec, where)
 
 
 def check_end(end: object, where: str) -> None:
     """Test that a step's end is one."""
     if end is not None and not (isinstance(end, str) and end in get_args(End)):
         raise fault(f"{where}, end", repr(end), f"None or one of {', '.join(map(repr, get_args(End)))}")
+
+
+def check_outcomes(step: Step, spec: EpisodeSpec, where: str) -> None:
+    """Test the outcomes: with an end one number for each of the spec, finite in float32; none before."""
+    where, outcomes, wanted = f"{where}, outcomes", step.outcomes, spec.outcomes if step.end else ()
+    if not isinstance(outcomes, Mapping):
+        raise fault(where, kind(outcomes), "a mapping from names to numbers")
+    for name in wanted:
+        if name not in outcomes:
+            raise fault(where, f"no '{name}'", f"a number for each of {', '.join(wanted)}, as in the spec")
+        if not _is_finite(outcomes[name]):
+            want = "a finite int, float or numpy number"
+            raise fault(f"{where}, '{name}'", shown(outcomes[name]), want)
+    for name in outcomes:
+        if name not in wanted:
+            names = ", ".join(spec.outcomes) or "none"
+            raise fault(where, shown(name), f"{names}, as in the spec" if step.end else "none before the end")
+
+
+def _is_finite(value: object) -> bool:
+    """Whether it is a number that float32 holds."""
+    if isinstance(value, np.floating | np.integer | np.bool_):
+        value = float(value)
+    return isinstance(value, int | float) and abs(value) <= _LARGEST
 
 
 def _check_array(value: object, want: Field, where: str) -> None:

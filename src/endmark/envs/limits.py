@@ -25,13 +25,17 @@ def shortest(given: int | None, *own: int | None) -> int:
 
 
 class Shortened:
-    """An `Environment` whose episodes are truncated at a lower step limit than its own."""
+    """An `Environment` whose episodes are truncated at a lower step limit than its own.
+
+    Every outcome of an episode that is truncated here is 0: a win that did not happen.
+    """
 
     def __init__(self, env: Environment, episode_limit: int) -> None:
         self._env = env
         self._limit = shortest(episode_limit, env.spec.episode_limit)
         self._steps = 0
         self._spec = replace(env.spec, episode_limit=self._limit)
+        self._undecided = dict.fromkeys(self._spec.outcomes, 0.0)
 
     @property
     def spec(self) -> EpisodeSpec:
@@ -48,7 +52,7 @@ class Shortened:
         step = self._env.step(actions)
         self._steps += 1
         if step.end is None and self._steps >= self._limit:
-            return step._replace(end="truncated")
+            return step._replace(end="truncated", outcomes=self._undecided)
         return step
 
     def close(self) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
 from endmark.episodes import EpisodeSpec
+from endmark.episodes.spec import NO_OUTCOMES
 
 End = Literal["terminated", "truncated"]
 
@@ -40,11 +42,13 @@ class Step(NamedTuple):
         "terminated": the MDP ended. No reward can follow, so nothing is bootstrapped.
         "truncated": the episode was cut off. The final frame still has a value, which is bootstrapped.
         An episode that reaches an end of the MDP at the step limit has terminated.
+    outcomes: with an end, a finite number for each of `spec.outcomes`, such as {"win": 1.0}; empty otherwise.
     """
 
     frame: Frame
     reward: npt.NDArray[np.float32] | np.float32
     end: End | None = None
+    outcomes: Mapping[str, float] = NO_OUTCOMES
 
     @property
     def terminated(self) -> bool:

@@ -22,7 +22,8 @@ class EpisodeBatch:
     """E whole episodes end to end on one axis of frames, F = sum(lengths + 1).
 
     fields: a tensor for each field of the spec, [F, *field.shape]. Step fields (`actions`, `reward`) are
-        undefined on final frames: read them through `steps(name)`.
+        undefined on final frames: read them through `steps(name)`. Outcomes are undefined on all frames but
+        those of last steps: read them through `outcome(name)`.
     lengths: [E] int64 on the CPU, the steps of each episode, at least 1.
     terminated: [E] bool on the device of the fields: True if the MDP ended with the last step, False if
         the episode was cut off there.
@@ -58,6 +59,12 @@ class EpisodeBatch:
     def steps(self, name: str) -> Shaped[Tensor, "S ..."]:
         """A field on the frames that carry a step, [S, ...]."""
         return self[name][self.step_frames]
+
+    def outcome(self, name: str) -> Float[Tensor, " E"]:
+        """An outcome of each episode, such as `win`. KeyError for a field that is no outcome."""
+        if name not in self.spec.outcomes:
+            raise KeyError(f"no outcome '{name}'; this batch has {', '.join(self.spec.outcomes) or 'none'}")
+        return self[name][self.final_frames - 1]
 
     @property
     def obs(self) -> Float[Tensor, "F N ..."]:
@@ -345,6 +352,13 @@ def _validate_values(batch: EpisodeBatch) -> None:
             given = value[index].item()
             raise ValueError(
                 f"field '{name}': episode {episode}, step {t}{agent}: given {given}, want {want}"
+            )
+    for name in batch.spec.outcomes:
+        outcome = batch.outcome(name)
+        if (wrong := ~outcome.isfinite()).any():
+            episode = int(wrong.nonzero()[0])
+            raise ValueError(
+                f"field '{name}': episode {episode}: given {outcome[episode].item()}, want a finite number"
             )
 
 

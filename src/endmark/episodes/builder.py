@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 
 from endmark.episodes.batch import EpisodeBatch
-from endmark.episodes.spec import EpisodeSpec, Per
+from endmark.episodes.spec import NO_OUTCOMES, EpisodeSpec, Per
 
 _Fields = Sequence[tuple[str, npt.NDArray[Any], tuple[int, ...]]]
 
@@ -35,8 +35,9 @@ class EpisodeBuilder:
             (name, self._arrays[name], spec.fields[name].shape) for name in spec.frame_fields
         ]
         self._step_fields = [(name, self._arrays[name], spec.fields[name].shape) for name in spec.step_fields]
+        self._outcomes = spec.outcomes
 
-        self._names = {
+        self._names: dict[Per, frozenset[str]] = {
             "frame": frozenset(spec.frame_fields),
             "step": frozenset(spec.step_fields),
         }
@@ -80,10 +81,11 @@ class EpisodeBuilder:
         length = self.length if self._running else 0
         return {name: self._arrays[name][:length].copy() for name in names}
 
-    def finish(self, *, terminated: bool) -> EpisodeBatch:
+    def finish(self, *, terminated: bool, outcomes: Mapping[str, float] = NO_OUTCOMES) -> EpisodeBatch:
         """The episode as a validated batch of one, with copies of the data.
 
         terminated: whether the MDP ended; False for an episode that was cut off.
+        outcomes: a number for each of `spec.outcomes`; ValueError for other names.
         """
         if not self._running or self.length == 0:
             raise RuntimeError("finish: no episode with a step is running")
@@ -91,12 +93,23 @@ class EpisodeBuilder:
         n_frames = self.length + 1
         for _, array, _ in self._step_fields:
             array[self.length] = 0  # undefined there, but no data of an earlier episode may remain
+        if self._outcomes or outcomes:
+            self._write_outcomes(outcomes)
         return EpisodeBatch(
             self.spec,
             {name: torch.from_numpy(array[:n_frames].copy()) for name, array in self._arrays.items()},
             torch.tensor([self.length]),
             torch.tensor([terminated]),
         )
+
+    def _write_outcomes(self, outcomes: Mapping[str, float]) -> None:
+        if outcomes.keys() != {*self._outcomes}:
+            given, want = (", ".join(sorted(names)) or "none" for names in (outcomes, self._outcomes))
+            raise ValueError(f"outcomes: given {given}, want {want}, as in the spec")
+        for name, value in outcomes.items():
+            self._arrays[name][: self.length] = 0  # of earlier episodes
+            self._arrays[name][self.length - 1] = value
+            self._arrays[name][self.length] = 0
 
     def _write(self, at: int, fields: _Fields, values: Mapping[str, npt.ArrayLike | None], per: Per) -> None:
         if len(values) != len(fields):

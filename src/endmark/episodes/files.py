@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, cast, get_args
 
 import safetensors
 import safetensors.torch
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from endmark.disk import replacing
 from endmark.episodes.batch import EpisodeBatch
-from endmark.episodes.spec import EpisodeSpec, Field
+from endmark.episodes.spec import EpisodeSpec, Field, Per
 from endmark.wording import joined, quoted, shortened, shown
 
 FORMAT = "endmark-episodes-2"
@@ -107,11 +107,10 @@ def _spec(path: Path, described: object) -> EpisodeSpec:
             raise FileError(f"{path}: damaged: field '{name}': no dtype {quoted(field['dtype'])}")
         if not all(type(size) is int and size >= 0 for size in shape):
             raise FileError(f"{path}: damaged: field '{name}': given shape {shown(shape)}, want sizes")
-        if per not in ("frame", "step"):
-            raise FileError(
-                f"{path}: damaged: field '{name}': given per {quoted(per)}, want 'frame' or 'step'"
-            )
-        fields[name] = Field(tuple(shape), dtype, per)
+        if per not in get_args(Per):
+            want = "'frame', 'step' or 'end'"
+            raise FileError(f"{path}: damaged: field '{name}': given per {quoted(per)}, want {want}")
+        fields[name] = Field(tuple(shape), dtype, cast(Per, per))
     return EpisodeSpec(**counts, fields=fields)
 
 

@@ -18,7 +18,7 @@ from torch.nn.functional import pad as pad_tensor
 
 from endmark.episodes import ragged
 from endmark.episodes.masks import as_flags, as_tensor, step_mask
-from endmark.episodes.spec import DERIVED, FLAGS, EpisodeSpec, Field
+from endmark.episodes.spec import DERIVED, FLAGS, EpisodeSpec, Field, Per
 
 Rule = Literal["empty", "stale", "second", "gap", "outside", "both", "unseen"]
 RULES: dict[Rule, str] = {
@@ -108,13 +108,11 @@ def unpad(
     rows_of_frames = rows.repeat_interleave(lengths + 1)
     stored = as_flags("filled", filled)[..., 0].cpu()[rows_of_frames, times]
     times = torch.where(stored, times, times - 1)
-    final = torch.ones(len(times), dtype=torch.bool)
-    final[ragged.step_frames(lengths)] = False
     device = filled.device
-    index = rows_of_frames.to(device), times.to(device)
-    final = final.to(device)
+    index, defined = (rows_of_frames.to(device), times.to(device)), _defined(lengths, device)
     fields = {
-        name: _gather(name, field, tensors.get(name), index, final) for name, field in spec.fields.items()
+        name: _gather(name, field, tensors.get(name), index, defined[field.per])
+        for name, field in spec.fields.items()
     }
     return spec, fields, lengths, ended.to(device)
 
@@ -134,17 +132,17 @@ def pad(
     device, n_episodes = terminated.device, len(lengths)
     times = ragged.ramp(lengths + 1).to(device)
     rows = torch.arange(n_episodes).repeat_interleave(lengths + 1).to(device)
-    steps = ragged.step_frames(lengths).to(device)
+    defined = _defined(lengths, device)
     padded: dict[str, Tensor] = {}
     for name, field in spec.fields.items():
-        keep = steps if field.per == "step" else slice(None)
+        keep = defined[field.per]
         tensor = torch.zeros((n_episodes, limit + 1, *field.shape), dtype=field.dtype, device=device)
         tensor[rows[keep], times[keep]] = fields[name][keep]
         padded[name] = tensor.unsqueeze(-1) if _has_trailing_one(name, field) else tensor
     flags = torch.zeros((4, n_episodes, limit + 1, 1), dtype=torch.bool, device=device)
     filled, ended, cut, mask = flags.unbind()
     filled[rows, times] = True
-    mask[rows[steps], times[steps]] = True
+    mask[rows[defined["step"]], times[defined["step"]]] = True
     last = torch.arange(n_episodes, device=device), (lengths - 1).to(device)
     ended[last] = terminated[:, None]
     cut[last] = ~terminated[:, None]
@@ -235,8 +233,18 @@ def _infer_spec(tensors: Mapping[str, Tensor]) -> EpisodeSpec:
     )
 
 
+def _defined(lengths: Int[Tensor, " E"], device: torch.device) -> dict[Per, Tensor]:
+    """The frames at which a field of each kind is defined."""
+    frames: dict[Per, Tensor] = {
+        "frame": torch.arange(int((lengths + 1).sum())),
+        "step": ragged.step_frames(lengths),
+        "end": ragged.final_frames(lengths) - 1,
+    }
+    return {per: index.to(device) for per, index in frames.items()}
+
+
 def _gather(
-    name: str, field: Field, tensor: Tensor | None, index: tuple[Tensor, Tensor], final: Tensor
+    name: str, field: Field, tensor: Tensor | None, index: tuple[Tensor, Tensor], defined: Tensor
 ) -> Shaped[Tensor, "F ..."]:
     if tensor is None:
         if name in ("avail_actions", "alive"):  # if not stored: all legal, all alive
@@ -248,8 +256,9 @@ def _gather(
     elif tuple(tensor.shape[2:]) != field.shape:
         want = ", ".join(map(str, ("B", "T+1", *field.shape)))
         raise ValueError(f"field '{name}': given shape {tuple(tensor.shape)}, want ({want})")
-    if field.per == "step":
-        ragged_field[final] = 0  # undefined there
+    if field.per != "frame":
+        stored, ragged_field = ragged_field, torch.zeros_like(ragged_field)
+        ragged_field[defined] = stored[defined]
     wrong = _cannot_be(field.dtype, ragged_field)
     if wrong.any():
         first = wrong.nonzero()[0]

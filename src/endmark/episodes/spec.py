@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, Literal
 
 import torch
 
-Per = Literal["frame", "step"]
+Per = Literal["frame", "step", "end"]
 STANDARD = ("obs", "avail_actions", "alive", "actions", "reward", "state")
 FLAGS = ("filled", "terminated", "truncated")
 DERIVED = ("mask", "actions_onehot")  # computed from other fields of the padded layout
@@ -21,12 +21,19 @@ class Field:
 
     shape: the shape at one frame; `(n_agents, 5)` for five numbers an agent.
     per: `"frame"` if it exists at every frame, `"step"` if it belongs to an action and is therefore
-        undefined on an episode's final frame.
+        undefined on an episode's final frame, `"end"` if it belongs to the episode's last step alone and is
+        undefined at every other frame: an outcome, such as `win`.
     """
 
     shape: tuple[int, ...]
     dtype: torch.dtype
     per: Per = "frame"
+
+
+OUTCOME = Field((), torch.float32, per="end")
+"""An outcome of an episode: one number, known at its last step."""
+NO_OUTCOMES: Mapping[str, float] = MappingProxyType({})
+"""Those of a step that ends no episode, and of environments that name none."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +51,7 @@ class EpisodeSpec:
     | `state` (optional) | state_shape | float32 | frame |
     | `actions` | (N,) | int64 | step |
     | `reward` | () shared, or (N,) for each agent | float32 | step |
+    | each outcome, such as `win` | () | float32 | end |
 
     episode_limit: the most steps an episode can have.
     """
@@ -62,9 +70,13 @@ class EpisodeSpec:
         obs_shape: tuple[int, ...],
         state_shape: tuple[int, ...] | None = None,
         reward_per_agent: bool = False,
+        outcomes: Iterable[str] = (),
         extra: Mapping[str, Field] | None = None,
     ) -> EpisodeSpec:
-        """A spec of the standard fields and of `extra` fields. ValueError for a name that is taken."""
+        """A spec of the standard fields, of outcomes and of `extra` fields.
+
+        ValueError for a name that is taken.
+        """
         agents = (n_agents,)
         fields = {
             "obs": Field((*agents, *obs_shape), torch.float32),
@@ -75,9 +87,11 @@ class EpisodeSpec:
         }
         if state_shape is not None:
             fields["state"] = Field(tuple(state_shape), torch.float32)
-        for name, field in (extra or {}).items():
+        of_the_end = [("outcome", name, OUTCOME) for name in outcomes]
+        for what, name, field in [*of_the_end, *(("extra field", *item) for item in (extra or {}).items())]:
             if name in fields:
-                raise ValueError(f"extra field '{name}': this name is taken by a standard field")
+                by = "a standard field" if name in STANDARD else "an outcome"
+                raise ValueError(f"{what} '{name}': this name is taken by {by}")
             fields[name] = field
         return EpisodeSpec(n_agents, n_actions, episode_limit, fields)
 
@@ -100,6 +114,9 @@ class EpisodeSpec:
             raise ValueError(f"field 'obs': given {self.fields.get('obs')}, want shape ({n}, ...)")
         if "reward" not in self.fields or self.fields["reward"].shape not in [(), (n,)]:
             raise ValueError(f"field 'reward': given {self.fields.get('reward')}, want shape () or ({n},)")
+        for name, field in self.fields.items():
+            if field.per == "end" and field != OUTCOME:
+                raise ValueError(f"field '{name}': given {field}, want {OUTCOME}: one number an episode")
         object.__setattr__(self, "fields", MappingProxyType(dict(self.fields)))
 
     def extend(self, **fields: Field) -> EpisodeSpec:
@@ -131,8 +148,16 @@ class EpisodeSpec:
 
     @property
     def step_fields(self) -> dict[str, Field]:
-        """The fields that belong to an action, undefined on an episode's final frame."""
+        """The fields that belong to an action, undefined on an episode's final frame.
+
+        The outcomes are not among them: they are undefined on most other frames, too.
+        """
         return {name: field for name, field in self.fields.items() if field.per == "step"}
+
+    @property
+    def outcomes(self) -> tuple[str, ...]:
+        """The names of what is known of an episode at its end, such as `win`."""
+        return tuple(name for name, field in self.fields.items() if field.per == "end")
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, EpisodeSpec):

@@ -122,7 +122,7 @@ def _stored(path: Path, name: str, kind: Kind, batch: EpisodeBatch) -> Source:
     _check_memory(path, held * batch.n_episodes * longest // batch.n_frames, held)
     padded = batch.to_padded()
     del padded["mask"]
-    return Source(name, kind, padded, frozenset(batch.spec.step_fields))
+    return Source(name, kind, padded, frozenset({*batch.spec.step_fields, *batch.spec.outcomes}))
 
 
 def _npz(path: Path) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from endmark.envs.contract import (
     check_finite,
     check_frame,
     check_legal,
+    check_outcomes,
     fault,
     goes_on_too_long,
     kind,
@@ -23,7 +24,7 @@ from endmark.envs.contract import (
 from endmark.envs.errors import located
 from endmark.envs.fitting import fitted
 from endmark.episodes import EpisodeSpec
-from endmark.episodes.spec import Field
+from endmark.episodes.spec import NO_OUTCOMES, Field
 
 Rows = Mapping[str, npt.NDArray[Any]]
 
@@ -32,8 +33,9 @@ class Checked(Guarded):
     """An environment of a rollout: its errors say where they happened, and what it gives fits its spec.
 
     Numbers of another kind, such as a list or float64, are converted where the spec's dtype holds them. A
-    wrong shape, a number that overflows, an unknown end, or an episode without an end is a `ContractError`.
-    Whether numbers are finite is not tested here: see `SeenCheck` and `ended_soundly`.
+    wrong shape, a number that overflows, an unknown end, other outcomes than those of the spec, or an episode
+    without an end is a `ContractError`. Whether frames and rewards are finite is not tested here: see
+    `SeenCheck` and `ended_soundly`.
 
     k: its number among the environments of the rollout.
     """
@@ -60,13 +62,14 @@ class Checked(Guarded):
             raise located(error, f"{self.episode}, step {self._steps}") from error
         self._steps += 1
         try:
-            frame, reward, end = step
+            frame, reward, end, outcomes = step
             is_fit = (  # as nearly every step, which takes the shortest way
                 type(step) is Step
                 and frame is self._known
                 and reward.dtype is self._reward_dtype
                 and reward.shape == self._reward_shape
                 and end is None
+                and outcomes is NO_OUTCOMES
                 and self._steps < self._limit
             )
         except (TypeError, ValueError, AttributeError):  # it is no Step, or its reward is no array
@@ -84,7 +87,11 @@ class Checked(Guarded):
             check_end(end, self._last_step)
         elif self._steps >= self._limit:
             raise goes_on_too_long(self._spec, self._last_step)
-        return Step(frame, reward, end)
+        outcomes = step.outcomes
+        if end is not None or outcomes is not NO_OUTCOMES:
+            check_outcomes(step, self._spec, self._last_step)
+            outcomes = {name: float(value) for name, value in outcomes.items()}
+        return Step(frame, reward, end, outcomes)
 
     @property
     def _last_step(self) -> str:

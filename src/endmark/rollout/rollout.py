@@ -218,7 +218,7 @@ class Rollout:
             builder.add(row, **{name: frame[i] for name, i in self._in_frame})
             if step.end is not None:
                 self._check_ended(k, step)
-                finished.append(builder.finish(terminated=step.terminated))
+                finished.append(builder.finish(terminated=step.terminated, outcomes=step.outcomes))
                 self.ended_seeds.append(cast(int, self._seed_of[k]))
                 self._seed_of[k] = None
                 over.append(k)

@@ -43,6 +43,7 @@ class SharedRows:
         self.request, self.seeds = own["request"], own["seeds"]
         self.terminated, self.truncated = own["terminated"], own["truncated"]
         self.fields = arrays
+        self._outcomes = spec.outcomes
         # Views of the rows as frames, made once.
         in_frame = [name for name in Frame._fields if name in arrays]
         self.frames = [Frame(**{name: arrays[name][k] for name in in_frame}) for k in range(n_rows)]
@@ -66,6 +67,8 @@ class SharedRows:
             self._write_frame(k, step.frame)
             self.fields["reward"][k] = step.reward
             self.terminated[k], self.truncated[k] = step.terminated, step.truncated
+            for name, value in step.outcomes.items():
+                self.fields[name][k] = value
 
     def has_ended(self, mine: range) -> bool:
         """In the parent: whether an episode of these rows ended with the last step."""
@@ -75,7 +78,10 @@ class SharedRows:
     def step(self, k: int) -> Step:
         """In the parent: the step that row k holds."""
         end: End | None = "terminated" if self.terminated[k] else "truncated" if self.truncated[k] else None
-        return Step(self.frames[k], self.fields["reward"][k], end)
+        reward = self.fields["reward"][k]
+        if end is None:
+            return Step(self.frames[k], reward)
+        return Step(self.frames[k], reward, end, {n: float(self.fields[n][k]) for n in self._outcomes})
 
     def _write_frame(self, k: int, frame: Frame) -> None:
         for name in Frame._fields:
