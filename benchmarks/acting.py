@@ -21,7 +21,7 @@ from endmark.envs import Environment, make
 from endmark.envs.errors import EnvError
 from endmark.episodes import EpisodeBatch, EpisodeReplay, EpisodeSpec, SampleBuffer, Seen
 from endmark.policies import EpsilonGreedy
-from endmark.rollout import EpisodeSeeds, InProcess, Rollout, VectorEnv, Workers
+from endmark.rollout import EpisodeSeeds, InProcess, Lockstep, VectorEnv, Workers
 from endmark.training.updates import InTurn, Overlapped
 
 N_ENVS = 8
@@ -56,7 +56,7 @@ def acting(setting: Setting) -> Iterator[Row]:
 
 
 def rollout(setting: Setting) -> Iterator[Row]:
-    """Rollout without learning; and the environment without a network, an upper bound for every runner."""
+    """Lockstep without learning; and the environment without a network, an upper bound for every runner."""
     yield _play(setting)
     env_id, envs = _environments(1)
     alone = measure_rates({"env": lambda: _step_alone(envs[0])}, setting.share(0.25))
@@ -65,7 +65,7 @@ def rollout(setting: Setting) -> Iterator[Row]:
 
 
 def end_to_end(setting: Setting) -> Iterator[Row]:
-    """Rollout, replay, and an update of 32 episodes for each episode collected; in turn and overlapped."""
+    """Lockstep, replay, and an update of 32 episodes for each episode collected; in turn and overlapped."""
     yield _play(setting, updates=True)
     yield _play(setting, updates=True, overlap=True)
     yield _play(setting, updates=True, overlap=True, n_envs=2 * N_ENVS, workers=1)
@@ -84,7 +84,7 @@ def _play(
     n = 4 if setting.quick else 32
     envs = _vector_env(env_id, env.spec, n_envs, workers)
     with closing(env), closing(usual_env), closing(envs):
-        play = Ours(Rollout(envs, EpisodeSeeds(0)), n_envs, learner, n, overlap=overlap)
+        play = Ours(Lockstep(envs, EpisodeSeeds(0)), n_envs, learner, n, overlap=overlap)
         learn_from = play.prefill(2 * n)
         baseline, _, distance = check_update(learner, learn_from)
         usual = Usual(usual_env, learner, baseline, n)
@@ -134,7 +134,7 @@ class Ours:
     """The training loop of `endmark.training.loop`, without logging and evaluation."""
 
     def __init__(
-        self, rollout: Rollout, n_envs: int, learner: QLearner, batch_size: int, *, overlap: bool
+        self, rollout: Lockstep, n_envs: int, learner: QLearner, batch_size: int, *, overlap: bool
     ) -> None:
         self.batch_size = batch_size
         self.generator = torch.Generator().manual_seed(0)

@@ -19,7 +19,7 @@ from benchmarks.workers import Slow, envs_of
 from endmark.algorithms import QLearner, QMIXConfig
 from endmark.episodes import EpisodeReplay
 from endmark.policies import EpsilonGreedy
-from endmark.rollout import EpisodeSeeds, Rollout
+from endmark.rollout import EpisodeSeeds, Lockstep
 from endmark.training.updates import InTurn, Overlapped
 
 BATCH_SIZE = 32
@@ -38,7 +38,7 @@ def train(
     policy.epsilon = 0.3
     begin, first_steps = 0.0, 0
     with closing(envs_of(workers, n_envs, seconds)) as envs:
-        rollout = Rollout(envs, EpisodeSeeds(0))
+        rollout = Lockstep(envs, EpisodeSeeds(0))
         while not begin or rollout.env_steps - first_steps < steps:
             episodes = rollout.collect(policy)
             updates.finish()

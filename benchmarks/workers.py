@@ -21,7 +21,7 @@ import torch
 from endmark.algorithms import QLearner, VDNConfig
 from endmark.envs import Frame, Step, make
 from endmark.policies import EpsilonGreedy
-from endmark.rollout import EpisodeSeeds, InProcess, Rollout, VectorEnv, Workers
+from endmark.rollout import EpisodeSeeds, InProcess, Lockstep, VectorEnv, Workers
 
 ENV = "lbforaging:Foraging-8x8-2p-3f-v3"
 
@@ -72,7 +72,7 @@ def check(workers: int, n_envs: int) -> None:
     given = []
     for count in (0, workers):
         with closing(envs_of(count, n_envs, 0.0)) as envs:
-            rollout, policy = Rollout(envs, EpisodeSeeds(0)), policy_of(n_envs)
+            rollout, policy = Lockstep(envs, EpisodeSeeds(0)), policy_of(n_envs)
             given.append([rollout.collect(policy) for _ in range(20)])
     for one, other in zip(*given, strict=True):
         assert all(torch.equal(one[name], other[name]) for name in one.fields)
@@ -81,7 +81,7 @@ def check(workers: int, n_envs: int) -> None:
 def speed(workers: int, n_envs: int, seconds: float, duration: float) -> float:
     """Environment steps a second over `duration` seconds; the environment sleeps `seconds` at every step."""
     with closing(envs_of(workers, n_envs, seconds)) as envs:
-        rollout, policy = Rollout(envs, EpisodeSeeds(0)), policy_of(n_envs)
+        rollout, policy = Lockstep(envs, EpisodeSeeds(0)), policy_of(n_envs)
         rollout.collect(policy)  # warm-up: starting is not measured
         steps, begin = rollout.env_steps, time.perf_counter()
         while time.perf_counter() - begin < duration:

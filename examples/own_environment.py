@@ -9,7 +9,7 @@ from endmark.algorithms import QMIXConfig
 from endmark.envs import Frame, Step, check
 from endmark.episodes import EpisodeSpec
 from endmark.policies import Policy, RandomPolicy
-from endmark.rollout import EpisodeSeeds, InProcess, Rollout, play, summarise
+from endmark.rollout import EpisodeSeeds, InProcess, Lockstep, play, summarise
 
 
 class Rendezvous:
@@ -42,7 +42,7 @@ config = QMIXConfig(gamma=0.95, lr=1e-3, epsilon_steps=6_000)
 learner = config.learner(Rendezvous.spec, torch.device("cpu"))
 store = config.store(learner.spec, generator, None)
 policy = learner.policy(learner.actor, 8, generator)
-rollout = Rollout(InProcess([Rendezvous() for _ in range(8)]), EpisodeSeeds(0), learner.spec)
+rollout = Lockstep(InProcess([Rendezvous() for _ in range(8)]), EpisodeSeeds(0), learner.spec)
 while rollout.env_steps < 12_000:
     policy.schedule(rollout.env_steps)
     store.add(rollout.collect(policy))

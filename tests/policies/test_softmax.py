@@ -10,7 +10,7 @@ from endmark.episodes import Field, Seen
 from endmark.nets import AgentKind
 from endmark.ops.categorical import log_softmax
 from endmark.policies import Policy, SoftmaxPolicy
-from endmark.rollout import InProcess, Rollout
+from endmark.rollout import InProcess, Lockstep
 from support.actors import every_actor, frames, make_actor, one_frame
 from support.scripted import Scripted
 
@@ -53,7 +53,7 @@ def test_log_prob_is_that_of_the_unrolled_episodes(
     envs = InProcess([Scripted() for _ in range(n_envs)])
     spec = envs.spec.extend(log_prob=Field((2,), torch.float32, per="step"))
     actor = make_actor(envs.spec, kind=kind, share_parameters=share_parameters, obs_scale=0.003)
-    rollout = Rollout(envs, range(40), spec)
+    rollout = Lockstep(envs, range(40), spec)
     policy = SoftmaxPolicy(actor, n_envs, 2, torch.Generator().manual_seed(3))
     n_episodes, taken = 0, set()
     while rollout.running:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from endmark.rollout import InProcess, Rollout, Workers
+from endmark.rollout import InProcess, Lockstep, Workers
 from support.scripted import ByObservation, Scripted
 from support.troubled import LeavesANote
 
@@ -25,7 +25,7 @@ class Counts(Scripted):
 def test_in_process(n_steps: int) -> None:
     environments = [Counts() for _ in range(3)]
     envs = InProcess(environments)
-    rollout = Rollout(envs, range(50))
+    rollout = Lockstep(envs, range(50))
     for _ in range(n_steps):
         rollout.collect(ByObservation())
     assert [env.closed for env in environments] == [0, 0, 0]
@@ -37,7 +37,7 @@ def test_in_process(n_steps: int) -> None:
 @pytest.mark.parametrize("n_steps", [0, 5])
 def test_workers(n_steps: int, tmp_path: Path) -> None:
     envs = Workers(partial(LeavesANote, tmp_path), Scripted().spec, workers=2, envs_per_worker=3)
-    rollout = Rollout(envs, range(50))
+    rollout = Lockstep(envs, range(50))
     for _ in range(n_steps):
         rollout.collect(ByObservation())
     assert list(tmp_path.iterdir()) == []

@@ -14,7 +14,7 @@ import torch
 from endmark.envs import ContractError, EnvError, Environment, EnvWarning, make
 from endmark.episodes import EpisodeBatch, EpisodeSpec
 from endmark.policies import RandomPolicy
-from endmark.rollout import InProcess, Rollout, VectorEnv, WorkerError, Workers, WorkerWarning, play
+from endmark.rollout import InProcess, Lockstep, VectorEnv, WorkerError, Workers, WorkerWarning, play
 from support.faulty import (
     FAULTS,
     IN_RESET,
@@ -45,7 +45,7 @@ def envs_of(
 
 
 def play_all(envs: VectorEnv, seeds: Iterable[int]) -> EpisodeBatch:
-    rollout = Rollout(envs, seeds)
+    rollout = Lockstep(envs, seeds)
     policy = RandomPolicy(torch.Generator().manual_seed(0))
     episodes = []
     while rollout.running:

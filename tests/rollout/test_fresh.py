@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from endmark.episodes import EpisodeBatch, Fresh
-from endmark.rollout import InProcess, Rollout
+from endmark.rollout import InProcess, Lockstep
 from support.scripted import LIMIT, ByObservation, Scripted, length_of
 
 SEEDS = list(range(3, 60))  # of every length from 1 to LIMIT
@@ -30,7 +30,7 @@ def test_every_episode_begun_is_used_exactly_once(n_envs: int, batch_size: int) 
 
     envs = [Scripted() for _ in range(n_envs)]
     rollout, fresh, policy = (
-        Rollout(InProcess(envs), seeds()),
+        Lockstep(InProcess(envs), seeds()),
         Fresh(envs[0].spec, batch_size),
         ByObservation(),
     )

@@ -12,7 +12,7 @@ import torch
 from endmark.envs import Environment, Frame, Step
 from endmark.episodes import EpisodeBatch
 from endmark.policies import Policy
-from endmark.rollout import EpisodeSeeds, InProcess, Rollout, VectorEnv, play
+from endmark.rollout import EpisodeSeeds, InProcess, Lockstep, VectorEnv, play
 from support.scripted import LIMIT, ByObservation, Log, Scripted, length_of, logs_by_seed, terminates
 
 SEEDS = list(range(3, 40))
@@ -52,7 +52,7 @@ def test_the_scripted_environment_is_one() -> None:
 @pytest.mark.parametrize("reward_per_agent", [False, True])
 def test_every_episode_is_handed_over_whole_and_exact(n_envs: int, reward_per_agent: bool) -> None:
     envs = [Scripted(reward_per_agent=reward_per_agent) for _ in range(n_envs)]
-    rollout, policy = Rollout(InProcess(envs), SEEDS), ByObservation()
+    rollout, policy = Lockstep(InProcess(envs), SEEDS), ByObservation()
     episodes: list[EpisodeBatch] = []
     steps_when_collected = 0
     while rollout.running:
@@ -84,7 +84,7 @@ def test_seeds_are_consumed_in_order_and_no_further_than_needed() -> None:
 
         return itertools.chain(map(draw, itertools.count(7)))
 
-    rollout = Rollout(InProcess(envs), seeds())
+    rollout = Lockstep(InProcess(envs), seeds())
     assert drawn == [7, 8, 9]
     for _ in range(20):
         rollout.collect(ByObservation())
@@ -96,7 +96,7 @@ def test_seeds_are_consumed_in_order_and_no_further_than_needed() -> None:
 def test_environments_fall_idle_when_the_seeds_are_used_up() -> None:
     envs = [Scripted() for _ in range(4)]
     seeds = [1, 2, 4]  # fewer than environments; lengths 6, 2, 3
-    rollout, policy = Rollout(InProcess(envs), seeds), ByObservation()
+    rollout, policy = Lockstep(InProcess(envs), seeds), ByObservation()
     assert [len(env.logs) for env in envs] == [1, 1, 1, 0]
     assert seeds_of(rollout.collect(policy)) == [2]
     assert seeds_of(rollout.collect(policy)) == [4]
@@ -111,7 +111,7 @@ def test_environments_fall_idle_when_the_seeds_are_used_up() -> None:
 
 
 def test_nothing_runs_without_seeds() -> None:
-    rollout = Rollout(InProcess([Scripted()]), [])
+    rollout = Lockstep(InProcess([Scripted()]), [])
     assert not rollout.running
     with pytest.raises(RuntimeError, match=NOTHING_RUNS):
         rollout.collect(ByObservation())

@@ -17,7 +17,7 @@ import torch
 from endmark.envs import ContractError, EnvError, Environment, Step, check
 from endmark.episodes import EpisodeBatch, EpisodeReplay, Field
 from endmark.episodes.files import load_episodes, save_episodes
-from endmark.rollout import EpisodeSeeds, InProcess, Rollout, VectorEnv, Workers, play
+from endmark.rollout import EpisodeSeeds, InProcess, Lockstep, VectorEnv, Workers, play
 from support.helpers import assert_same_episodes
 from support.scripted import ByObservation, Scripted, outcomes_of
 
@@ -72,19 +72,19 @@ def test_they_stay_with_their_episodes(tmp_path: Path) -> None:
 
 def test_a_policy_does_not_give_them() -> None:
     spec = SPEC.extend(turn=Field((), torch.int64, per="step"))
-    rollout = Rollout(InProcess([Wins()]), SEEDS, spec)
+    rollout = Lockstep(InProcess([Wins()]), SEEDS, spec)
     with pytest.raises(ValueError, match="gave no 'turn', want actions, turn"):
         rollout.collect(ByObservation())
 
 
 @pytest.mark.parametrize("place", ["here", "workers"])
 def test_a_rollout_that_goes_on_elsewhere_keeps_them(place: str) -> None:
-    policy, first = ByObservation(), Rollout(InProcess([Wins() for _ in range(3)]), EpisodeSeeds(0))
+    policy, first = ByObservation(), Lockstep(InProcess([Wins() for _ in range(3)]), EpisodeSeeds(0))
     for _ in range(4):
         first.collect(policy)
     state = first.state_dict()
     with closing(envs_of(place, Wins, 3)) as envs:
-        second = Rollout(envs, EpisodeSeeds(0))
+        second = Lockstep(envs, EpisodeSeeds(0))
         second.load_state_dict(state)
         assert second.exact
         for _ in range(3):

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from endmark.episodes import EpisodeBatch
-from endmark.rollout import InProcess, Rollout, Workers, WorkerWarning, play
+from endmark.rollout import InProcess, Lockstep, Workers, WorkerWarning, play
 from support.helpers import assert_same_episodes
 from support.losing import Losing
 from support.scripted import ByObservation, Scripted, length_of
@@ -53,7 +53,7 @@ def test_a_lost_episode_is_played_again(n_envs: int, at: dict[int, int]) -> None
 @pytest.mark.parametrize("n_envs", [1, 3])
 def test_a_rollout_drops_a_lost_episode_unless_it_is_to_try_again(n_envs: int) -> None:
     for retry, lost in [(False, {3, 13}), (True, set())]:
-        rollout, policy = Rollout(Losing(n_envs, {3: 1, 13: 0}), SEEDS, retry=retry), ByObservation()
+        rollout, policy = Lockstep(Losing(n_envs, {3: 1, 13: 0}), SEEDS, retry=retry), ByObservation()
         ended: list[int] = []
         while rollout.running:
             rollout.collect(policy)
@@ -62,7 +62,7 @@ def test_a_rollout_drops_a_lost_episode_unless_it_is_to_try_again(n_envs: int) -
 
 
 def test_nothing_is_handed_over_when_the_last_episode_is_lost() -> None:
-    rollout, policy = Rollout(Losing(1, {4: 1}), [3, 4]), ByObservation()
+    rollout, policy = Lockstep(Losing(1, {4: 1}), [3, 4]), ByObservation()
     rollout.collect(policy)
     assert rollout.running
     with pytest.raises(RuntimeError, match="collect: no episode is running"):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from endmark.episodes import EpisodeBatch, EpisodeSpec, Field, Seen
-from endmark.rollout import InProcess, Rollout, VectorEnv, Workers
+from endmark.rollout import InProcess, Lockstep, VectorEnv, Workers
 from support.helpers import assert_same_episodes
 from support.scripted import ByObservation, Scripted
 
@@ -36,7 +36,7 @@ class Gives(ByObservation):
 
 
 def collect(envs: VectorEnv, spec: EpisodeSpec) -> EpisodeBatch:
-    rollout, policy = Rollout(envs, range(3, 30), spec), GivesMore()
+    rollout, policy = Lockstep(envs, range(3, 30), spec), GivesMore()
     episodes = []
     while rollout.running:
         episodes.append(rollout.collect(policy))
@@ -92,13 +92,13 @@ LOG_PROB, TURN = torch.zeros(2, 2), torch.zeros(2, dtype=torch.int64)
 def test_a_policy_that_forgets_a_field_or_adds_one_is_refused(
     fields: dict[str, Tensor], spec: EpisodeSpec | None, said: str
 ) -> None:
-    rollout = Rollout(InProcess([Scripted() for _ in range(2)]), range(9), spec)
+    rollout = Lockstep(InProcess([Scripted() for _ in range(2)]), range(9), spec)
     with pytest.raises(ValueError) as error:
         rollout.collect(Gives(**fields))
     assert str(error.value) == said
 
 
 def test_a_field_of_another_shape_is_refused() -> None:
-    rollout = Rollout(InProcess([Scripted() for _ in range(2)]), range(9), LEARNER)
+    rollout = Lockstep(InProcess([Scripted() for _ in range(2)]), range(9), LEARNER)
     with pytest.raises(ValueError, match=r"field 'log_prob', frame 0: given shape \(1,\), want shape \(2,\)"):
         rollout.collect(Gives(log_prob=torch.zeros(2, 1), turn=TURN))

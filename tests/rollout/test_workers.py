@@ -13,7 +13,7 @@ import torch
 from endmark.envs import ContractError, Environment
 from endmark.episodes import EpisodeBatch
 from endmark.policies import Policy, RandomPolicy
-from endmark.rollout import InProcess, Rollout, VectorEnv, WorkerError, Workers, WorkerWarning, play
+from endmark.rollout import InProcess, Lockstep, VectorEnv, WorkerError, Workers, WorkerWarning, play
 from support.scripted import ByObservation, Scripted, length_of
 from support.troubled import (
     InConstructor,
@@ -35,17 +35,17 @@ def rollout_of(
     workers: int = 1,
     envs_per_worker: int = 1,
     timeout: float = 60.0,
-) -> Iterator[Rollout]:
+) -> Iterator[Lockstep]:
     envs = Workers(make_env, SPEC, workers=workers, envs_per_worker=envs_per_worker, timeout=timeout)
     with closing(envs):
-        yield Rollout(envs, seeds)
+        yield Lockstep(envs, seeds)
 
 
-def here_of(make_env: Callable[[], Environment], n_envs: int, seeds: Iterable[int]) -> Rollout:
-    return Rollout(InProcess([make_env() for _ in range(n_envs)]), seeds)
+def here_of(make_env: Callable[[], Environment], n_envs: int, seeds: Iterable[int]) -> Lockstep:
+    return Lockstep(InProcess([make_env() for _ in range(n_envs)]), seeds)
 
 
-def collect_all(rollout: Rollout, policy: Policy) -> list[EpisodeBatch]:
+def collect_all(rollout: Lockstep, policy: Policy) -> list[EpisodeBatch]:
     episodes = []
     while rollout.running:
         episodes += rollout.collect(policy).split()
@@ -87,7 +87,7 @@ def test_episodes_are_those_of_one_process(
     envs = Workers(make_env, spec, workers=workers, envs_per_worker=envs_per_worker)
     assert isinstance(envs, VectorEnv)
     with closing(envs):
-        there = Rollout(envs, seeds)
+        there = Lockstep(envs, seeds)
         while here.running:
             want, given = here.collect(policies[0]).split(), there.collect(policies[1]).split()
             assert len(given) == len(want)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from endmark.rollout import Rollout, Workers
+from endmark.rollout import Lockstep, Workers
 from support.scripted import ByObservation, Scripted
 from support.troubled import InReset, LeavesANote, workers_alive
 
@@ -23,7 +23,7 @@ SPEC = Scripted().spec
 
 def test_close_closes_the_environments_and_ends_the_processes(tmp_path: Path) -> None:
     envs = Workers(partial(LeavesANote, tmp_path), SPEC, workers=2, envs_per_worker=3)
-    Rollout(envs, range(50)).collect(ByObservation())
+    Lockstep(envs, range(50)).collect(ByObservation())
     assert sorted(workers_alive()) == ["endmark worker 0", "endmark worker 1"]
     envs.close()
     assert workers_alive() == []
@@ -33,7 +33,7 @@ def test_close_closes_the_environments_and_ends_the_processes(tmp_path: Path) ->
 
 def test_close_ends_also_what_hangs() -> None:
     envs = Workers(partial(InReset, "hang", frozenset([1])), SPEC, workers=1, envs_per_worker=1)
-    Rollout(envs, [1])
+    Lockstep(envs, [1])
     envs.close()
     assert workers_alive() == []
 
@@ -41,14 +41,14 @@ def test_close_ends_also_what_hangs() -> None:
 SCRIPT = """
 import multiprocessing, os, signal, sys, time
 from functools import partial
-from endmark.rollout import Rollout, Workers
+from endmark.rollout import Lockstep, Workers
 from support.scripted import ByObservation, Scripted
 from support.troubled import InReset, Slow
 
 if __name__ == "__main__":
     make_env = {make_env}
     envs = Workers(make_env, Scripted().spec, workers=2, envs_per_worker=1)
-    rollout = Rollout(envs, range(1, 50))
+    rollout = Lockstep(envs, range(1, 50))
     {collect}
     print(*(child.pid for child in multiprocessing.active_children()), flush=True)
     {end}

@@ -1,16 +1,20 @@
 """Environments: their contract and its test, adapters for Gymnasium and PettingZoo, and ids of known ones."""
 
 from endmark.envs.arguments import arguments
+from endmark.envs.batched import Alone, BatchedEnvironment, BatchedStep
 from endmark.envs.check import CheckReport, check
 from endmark.envs.errors import ContractError, EnvError, EnvWarning
 from endmark.envs.guarded import Guarded, close_all
 from endmark.envs.gym_adapter import GymAdapter
 from endmark.envs.known import Family, installed
-from endmark.envs.make import make
+from endmark.envs.make import make, make_batched
 from endmark.envs.pettingzoo_adapter import PettingZooAdapter
 from endmark.envs.protocol import End, Environment, Frame, Step
 
 __all__ = [
+    "Alone",
+    "BatchedEnvironment",
+    "BatchedStep",
     "CheckReport",
     "ContractError",
     "End",
@@ -28,4 +32,5 @@ __all__ = [
     "close_all",
     "installed",
     "make",
+    "make_batched",
 ]

@@ -23,6 +23,8 @@ class Family:
         and imported only then. It gets the rest of the id, the episode limit or None, and arguments for the
         environment's constructor, and returns an `Environment`. It raises `importing.unknown` for a name that
         it does not know.
+    batched: whether `maker` returns a `BatchedEnvironment` of several environments. It then gets their number
+        after the name.
 
     The other fields correct environments of one class and its subclasses. Their functions get the
     environment without its wrappers.
@@ -44,6 +46,7 @@ class Family:
     home: str = ""
     scheme: str | None = None
     maker: str = ""
+    batched: bool = False
     env_class: str | None = None
     step_limit: Callable[[Any], int | None] | None = None
     mdp_ended: Callable[[Any], bool] | None = None
@@ -117,6 +120,24 @@ FAMILIES = (
         extra_packages=("pettingzoo",),
         bare_prefix="simple",
         home="mpe2.",
+    ),
+    Family(
+        name="SMAX (StarCraft-like, JaxMARL)",
+        package="jaxmarl",
+        examples=("smax:3m", "smax:8m", "smax:2s3z", "smax:5m_vs_6m", "smax:smacv2_5_units"),
+        extra="jaxmarl",
+        scheme="smax",
+        maker="endmark.envs.jaxmarl_adapter:smax",
+        batched=True,
+    ),
+    Family(
+        name="JaxMARL's other environments",
+        package="jaxmarl",
+        examples=("jaxmarl:overcooked", "jaxmarl:hanabi", "jaxmarl:MPE_simple_spread_v3"),
+        extra="jaxmarl",
+        scheme="jaxmarl",
+        maker="endmark.envs.jaxmarl_adapter:jaxmarl_env",
+        batched=True,
     ),
     Family(
         name="Matrix games",

@@ -11,6 +11,7 @@ from typing import Any
 import gymnasium as gym
 from gymnasium.envs.registration import load_env_creator
 
+from endmark.envs.batched import Alone, BatchedEnvironment
 from endmark.envs.constructing import constructed, refused
 from endmark.envs.errors import EnvError
 from endmark.envs.gym_adapter import GymAdapter
@@ -63,12 +64,31 @@ def make(env_id: str, *, episode_limit: int | None = None, **kwargs: object) -> 
     return _from_gymnasium(env_id, name, None, episode_limit, kwargs)
 
 
+def make_batched(
+    env_id: str, n_envs: int, *, episode_limit: int | None = None, **kwargs: object
+) -> BatchedEnvironment | None:
+    """So many environments of this id as one program; None for an id whose environments are made one by one.
+
+    The other arguments and errors are those of `make`.
+    """
+    scheme, _, name = env_id.partition(":")
+    if (family := family_of_scheme(scheme)) is None or not family.batched:
+        return None
+    envs: BatchedEnvironment = _maker(env_id, family)(name, n_envs, episode_limit, kwargs)
+    return envs
+
+
 def _from_scheme(
     env_id: str, family: Family, name: str, episode_limit: int | None, kwargs: dict[str, Any]
 ) -> Environment:
+    if family.batched:
+        return Alone(_maker(env_id, family)(name, 1, episode_limit, kwargs))
+    return _adapted(env_id, _maker(env_id, family)(name, episode_limit, kwargs), episode_limit)
+
+
+def _maker(env_id: str, family: Family) -> Any:
     module, _, function = family.maker.partition(":")
-    maker = getattr(import_for(env_id, module), function)
-    return _adapted(env_id, maker(name, episode_limit, kwargs), episode_limit)
+    return getattr(import_for(env_id, module), function)
 
 
 def _from_attribute(

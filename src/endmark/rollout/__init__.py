@@ -1,16 +1,21 @@
 """From a policy and environments to episodes."""
 
+from endmark.rollout.batched import Batched
 from endmark.rollout.in_process import InProcess
+from endmark.rollout.lockstep import Lockstep
+from endmark.rollout.play import make_rollout, play
 from endmark.rollout.process import WorkerError, WorkerWarning
-from endmark.rollout.rollout import ReplayWarning, Rollout, Stopped, play
+from endmark.rollout.rollout import ReplayWarning, Rollout, Stopped
 from endmark.rollout.seeds import EpisodeSeeds
 from endmark.rollout.summary import Summary, episode_returns, summarise
 from endmark.rollout.vector import VectorEnv
 from endmark.rollout.workers import Workers
 
 __all__ = [
+    "Batched",
     "EpisodeSeeds",
     "InProcess",
+    "Lockstep",
     "ReplayWarning",
     "Rollout",
     "Stopped",
@@ -20,6 +25,7 @@ __all__ = [
     "WorkerWarning",
     "Workers",
     "episode_returns",
+    "make_rollout",
     "play",
     "summarise",
 ]

@@ -142,11 +142,15 @@ class SeenCheck:
         avail_actions, alive = self._rows["avail_actions"], self._rows["alive"]
         return all(map(_all_finite, self._numbers)) and _all_can_act(avail_actions, alive)
 
-    def check(self, k: int, where: str) -> None:
-        """Raise the `ContractError` of environment k, if it has a fault."""
+    def check(self, k: int, where: str, *, legal: bool = True) -> None:
+        """Raise the `ContractError` of environment k, if it has a fault.
+
+        legal: whether its agents are about to act.
+        """
         frame = Frame(**{name: array[k] for name, array in self._rows.items()})
         check_frame(frame, self._spec, where)
-        check_legal(frame, where)
+        if legal:
+            check_legal(frame, where)
 
 
 def ended_soundly(rewards: npt.NDArray[Any], last: Step) -> bool:

@@ -1,21 +1,14 @@
-"""From a policy and K environments to whole episodes: one batched forward pass a step."""
+"""The contract of a rollout: from a policy and environments to whole episodes."""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, cast
+from collections.abc import Mapping
+from typing import Any, NoReturn, Protocol, runtime_checkable
 
-import numpy as np
 import numpy.typing as npt
-import torch
 
-from endmark.envs import Frame, Step
-from endmark.episodes import EpisodeBatch, EpisodeBuilder, EpisodeSpec, Seen
+from endmark.episodes import EpisodeBatch, EpisodeSpec
 from endmark.policies import Policy
-from endmark.rollout.checked import SeenCheck, check_ended, ended_soundly
-from endmark.rollout.seeds import EpisodeSeeds
-from endmark.rollout.vector import VectorEnv
 
 Outputs = Mapping[str, npt.NDArray[Any]]
 
@@ -28,291 +21,48 @@ class ReplayWarning(UserWarning):
     """A running episode could not be played again as it was."""
 
 
-class Rollout:
-    """Plays K environments side by side, and hands over every episode whole when it has ended.
+@runtime_checkable
+class Rollout(Protocol):
+    """Plays environments, and hands over every episode whole when it has ended.
 
-    seeds: each episode starts from the next of these, so that it can be played again by itself. When they are
-        used up, environments fall idle as their episodes end.
-    spec: what is stored. The fields that the environments do not give come from the policy; a policy that
-        forgets one, or gives one that is not in the spec, is refused. By default what the environments give.
-    retry: play a lost episode again from its seed, rather than drop it.
-    stop: asked before every step; once it says True, `collect` raises `Stopped`. The rollout can go on from
-        where it is, as can one that loads its `state_dict`.
-
+    spec: what is stored.
     env_steps: all steps taken, also those of episodes that are still running or were lost.
-    exact: False once a running episode could not be played again (`load_state_dict`).
     episodes: those handed over. ended_seeds: the seeds of those that the last `collect` handed over.
+    exact: False once a running episode could not be played again (`load_state_dict`).
     """
 
-    def __init__(
-        self,
-        envs: VectorEnv,
-        seeds: Iterable[int],
-        spec: EpisodeSpec | None = None,
-        *,
-        retry: bool = False,
-        stop: Callable[[], bool] = lambda: False,
-    ) -> None:
-        self.env_steps = 0
-        self.episodes = 0
-        self.exact = True
-        self.ended_seeds: list[int] = []
-        self.spec = spec or envs.spec
-        self._envs, self._seeds, self._retry, self._stop = envs, seeds, retry, stop
-        self._next_seed = iter(seeds)
-        self._from_policy = frozenset(self.spec.fields) - frozenset(envs.spec.fields) | {"actions"}
-        n_envs = envs.n_envs
-        self._builders = [EpisodeBuilder(self.spec) for _ in range(n_envs)]
-        self._seed_of: list[int | None] = [None] * n_envs  # of the episode that is running there
-        self._running = [False] * n_envs
-        # What the policy sees: one row an environment, the same memory at every step.
-        fields = envs.spec.fields
-        self._rows = {
-            name: torch.zeros((n_envs, *fields[name].shape), dtype=fields[name].dtype).numpy()
-            for name in Frame._fields
-            if name in fields
-        }
-        # Fields and their places in a `Frame`, looked up once: this is the innermost loop.
-        self._in_frame = [(name, i) for i, name in enumerate(Frame._fields) if name in fields]
-        self._seen_check = SeenCheck(envs.spec, self._rows)
-        self._first = np.ones(n_envs, dtype=np.bool_)
-        rows = {name: torch.from_numpy(array) for name, array in self._rows.items()}
-        self._seen = Seen(
-            rows["obs"],
-            rows["avail_actions"],
-            rows["alive"],
-            rows.get("state"),
-            torch.from_numpy(self._first),
-        )
-        self._begin(range(n_envs))
+    spec: EpisodeSpec
+    env_steps: int
+    episodes: int
+    ended_seeds: list[int]
+    exact: bool
 
     @property
     def running(self) -> bool:
         """Whether any environment is in an episode."""
-        return any(self._running)
+        ...
 
     def collect(self, policy: Policy) -> EpisodeBatch:
         """Step the environments until an episode ends; the episodes that have, in one batch.
 
         ValueError if the policy's outputs are not those of the spec. EnvError if an environment fails or
-        breaks its contract: what a policy sees, rewards and final frames hold no NaN or infinity, and an
-        agent that is alive has a legal action, but at the final frame of a terminated episode. RuntimeError
-        if nothing is running any more, as the seeds are used up. `Stopped` if the rollout is to stop.
+        breaks its contract. RuntimeError if nothing is running any more. `Stopped` if the rollout is to stop.
         """
-        finished: list[EpisodeBatch] = []
-        self.ended_seeds = []
-        while self.running and not finished:
-            if self._stop():
-                raise Stopped
-            finished = self._step(policy)
-        self.episodes += len(finished)
-        if not finished:
-            raise RuntimeError("collect: no episode is running, and there is no seed to begin one from")
-        return EpisodeBatch.cat(finished)
+        ...
 
     def state_dict(self) -> dict[str, Any]:
         """Counters, and each running episode as its seed and what the policy has done in it so far."""
-        running: list[dict[str, Any]] = []
-        for k, seed in enumerate(self._seed_of):
-            if seed is not None:
-                builder = self._builders[k]
-                steps = builder.steps(self._from_policy)
-                running.append({"env": k, "seed": seed, "steps": steps, "checksum": builder.checksum()})
-        seeds = self._seeds.state_dict() if isinstance(self._seeds, EpisodeSeeds) else {}
-        return {
-            "seeds": seeds,
-            "env_steps": self.env_steps,
-            "episodes": self.episodes,
-            "exact": self.exact,
-            "running": running,
-            "first": self._first.tolist(),
-        }
+        ...
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a `state_dict`: the running episodes are played again from their seeds.
-
-        One that is lost on the way makes way for another, as always; with `retry` it begins anew. So does one
-        that gives other frames or rewards than before, or ends early: it is no function of its seed and the
-        actions. A `ReplayWarning` says so, and `exact` is False from then on.
-        """
-        n_envs = len(self._running)
-        if len(state["first"]) != n_envs:
-            raise ValueError(f"load_state_dict: given {len(state['first'])} environments, want {n_envs}")
-        for _ in self._envs.first_frames(self._running):
-            pass  # of the episodes that this rollout began with
-        self.exact = bool(state["exact"])
-        if isinstance(self._seeds, EpisodeSeeds):
-            self._seeds.load_state_dict(state["seeds"])
-        seeds = {int(episode["env"]): int(episode["seed"]) for episode in state["running"]}
-        steps = {int(episode["env"]): episode["steps"] for episode in state["running"]}
-        checksums = {int(episode["env"]): int(episode["checksum"]) for episode in state["running"]}
-        self._start(seeds, range(n_envs))
-        while True:
-            self._see_first_frames()
-            steps = {k: played for k, played in steps.items() if self._seed_of[k] == seeds[k]}
-            lost = self._play_again(steps)
-            if not lost:
-                break
-            # A worker that failed has also lost where it was in episodes that had been played again already.
-            others = {k: seed for k, seed in enumerate(self._seed_of) if k not in lost and seed is not None}
-            steps = {k: played for k, played in steps.items() if k not in lost}
-            self._start(others | self._draw(lost), range(n_envs))
-        self._first[:] = [first or k not in steps for k, first in enumerate(state["first"])]
-        other = [k for k in steps if checksums[k] not in (0, self._builders[k].checksum())]
-        if other:
-            self.exact = False
-            warnings.warn(
-                f"environments {other}: their running episodes were not the same when played again, and are "
-                f"dropped: the run goes on, but not exactly as it would have",
-                ReplayWarning,
-                stacklevel=2,
-            )
-            self._begin(other)
-        self.env_steps, self.episodes = int(state["env_steps"]), int(state["episodes"])
-
-    def _play_again(self, steps: Mapping[int, Outputs]) -> list[int]:
-        """Do once more what the policy did in these environments; those where the episode was lost."""
-        lost: list[int] = []
-        over: list[int] = []  # also those that ended, which they did not before
-        lengths = {k: len(played["actions"]) for k, played in steps.items()}
-        for t in range(max(lengths.values(), default=0)):
-            again = [t < lengths.get(k, 0) and k not in over for k in range(len(self._running))]
-            outputs = {name: self._zeros(name) for name in self._from_policy}
-            for k in np.flatnonzero(again).tolist():
-                for name, rows in outputs.items():
-                    rows[k] = steps[k][name][t]
-            free = self._act(outputs, again)[1]
-            over += free
-            lost += [k for k in free if self._seed_of[k] is not None]
-        return lost
-
-    def _zeros(self, name: str) -> npt.NDArray[Any]:
-        field = self.spec.fields[name]
-        return torch.zeros((len(self._running), *field.shape), dtype=field.dtype).numpy()
-
-    def _step(self, policy: Policy) -> list[EpisodeBatch]:
-        self._see_first_frames()
-        self._check_seen()
-        given = policy.act(self._seen)
-        if given.keys() != self._from_policy:
-            self._refuse(policy, given)
-        outputs = {name: tensor.cpu().numpy() for name, tensor in given.items()}
-        finished, over = self._act(outputs, self._running)
-        self._begin(over)
-        return finished
-
-    def _act(self, outputs: Outputs, running: list[bool]) -> tuple[list[EpisodeBatch], list[int]]:
-        """Step where `running`; the episodes that ended, and the environments that are free."""
-        actions = outputs["actions"]
-        self._first[:] = False
-        finished, over = [], []
-        for k, step in self._envs.step(actions, running):
-            if step is None:
-                over.append(k)
-                continue
-            self.env_steps += 1
-            builder = self._builders[k]
-            frame = step.frame
-            row = {name: array[k] for name, array in outputs.items()}
-            row["reward"] = step.reward
-            builder.add(row, **{name: frame[i] for name, i in self._in_frame})
-            if step.end is not None:
-                self._check_ended(k, step)
-                finished.append(builder.finish(terminated=step.terminated, outcomes=step.outcomes))
-                self.ended_seeds.append(cast(int, self._seed_of[k]))
-                self._seed_of[k] = None
-                over.append(k)
-            else:
-                self._see(k, frame)
-        return finished, over
-
-    def _begin(self, free: Iterable[int]) -> None:
-        """Start an episode in each of these environments, as long as there are seeds."""
-        self._start(self._draw(free), free)
-
-    def _draw(self, free: Iterable[int]) -> dict[int, int]:
-        """The next seed for each of these environments, as long as there are seeds."""
-        seeds = {}
-        for k in free:
-            lost = self._seed_of[k]
-            seed = lost if self._retry and lost is not None else next(self._next_seed, None)
-            if seed is not None:
-                seeds[k] = seed
-        return seeds
-
-    def _start(self, seeds: Mapping[int, int], free: Iterable[int]) -> None:
-        for k in free:
-            self._first[k] = True
-            self._builders[k].drop()
-            self._running[k] = k in seeds
-            self._seed_of[k] = seeds.get(k)
-        self._envs.reset(seeds)
-
-    def _see_first_frames(self) -> None:
-        """See the first frames of the episodes begun last; where one was lost, begin another."""
-        lost = []
-        for k, frame in self._envs.first_frames(self._running):
-            if frame is None:
-                lost.append(k)
-            else:
-                self._builders[k].begin(**frame._asdict())
-                self._see(k, frame)
-        if lost:
-            self._begin(lost)
-            self._see_first_frames()
-
-    def _see(self, k: int, frame: Frame) -> None:
-        for name, i in self._in_frame:
-            self._rows[name][k] = frame[i]
-
-    def _check_seen(self) -> None:
-        if self._seen_check.passes():
-            return
-        for k, runs in enumerate(self._running):
-            if runs:
-                self._seen_check.check(k, f"{self._episode(k)}, frame {self._builders[k].length}")
-
-    def _check_ended(self, k: int, last: Step) -> None:
-        rewards = self._builders[k].steps(["reward"])["reward"]
-        if not ended_soundly(rewards, last):
-            check_ended(rewards, last, self._episode(k))
-
-    def _episode(self, k: int) -> str:
-        """The episode that is running there, as in the errors of the environment itself."""
-        return f"environment {k}, seed {self._seed_of[k]}"
-
-    def _refuse(self, policy: Policy, given: Mapping[str, Any]) -> None:
-        who = type(policy).__name__
-        if missing := self._from_policy - given.keys():
-            raise ValueError(
-                f"{who}.act: gave no '{min(missing)}', want {', '.join(sorted(self._from_policy))}"
-            )
-        unknown = min(given.keys() - self._from_policy)
-        raise ValueError(
-            f"{who}.act: gave '{unknown}', which is not in the learner's spec, want "
-            f"{', '.join(sorted(self._from_policy))}"
-        )
+        """Go on from a `state_dict`: the running episodes are played again from their seeds."""
+        ...
 
 
-def play(
-    envs: VectorEnv,
-    policy: Policy,
-    seeds: Iterable[int],
-    *,
-    stop: Callable[[], bool] = lambda: False,
-) -> EpisodeBatch:
-    """One whole episode for each seed, in the order of the seeds, whatever their lengths.
-
-    So short episodes are not favoured. An episode that is lost is played again.
-    `Stopped` once `stop` says True.
-    """
-    seeds = list(seeds)
-    rollout = Rollout(envs, seeds, retry=True, stop=stop)
-    episodes: list[EpisodeBatch] = []
-    played: list[int] = []
-    while rollout.running:
-        episodes.append(rollout.collect(policy))
-        played += rollout.ended_seeds
-    order = np.empty(len(seeds), dtype=np.int64)  # a seed may be there several times
-    order[np.argsort(seeds, kind="stable")] = np.argsort(played, kind="stable")
-    return EpisodeBatch.cat(episodes).select(order.tolist())
+def refuse_outputs(policy: Policy, given: Mapping[str, Any], want: frozenset[str]) -> NoReturn:
+    """The ValueError for a policy whose outputs are not these."""
+    who, wants = type(policy).__name__, ", ".join(sorted(want))
+    if missing := want - given.keys():
+        raise ValueError(f"{who}.act: gave no '{min(missing)}', want {wants}")
+    unknown = min(given.keys() - want)
+    raise ValueError(f"{who}.act: gave '{unknown}', which is not in the learner's spec, want {wants}")

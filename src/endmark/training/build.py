@@ -11,15 +11,27 @@ import numpy as np
 import torch
 
 from endmark.algorithms import Learner
-from endmark.envs import Environment, close_all, make
+from endmark.envs import BatchedEnvironment, Environment, close_all, make, make_batched
 from endmark.episodes import EpisodeSpec
 from endmark.episodes.memory import GIB
 from endmark.rollout import InProcess, VectorEnv, Workers
 from endmark.training.config import TrainConfig
 
+Envs = VectorEnv | BatchedEnvironment
 
-def make_envs(config: TrainConfig[Any], n_envs: int) -> VectorEnv:
-    """So many of the run's environments, in this process or in its workers. To be closed by the caller."""
+
+def make_envs(config: TrainConfig[Any], n_envs: int) -> Envs:
+    """So many of the run's environments: one program, in this process, or in its workers.
+
+    To be closed by the caller.
+    """
+    batched = make_batched(config.env, n_envs, episode_limit=config.episode_limit, **config.env_args)
+    if batched is not None:
+        if config.workers > 0:
+            raise ValueError(
+                f"workers: given {config.workers}, want 0: '{config.env}' is one program for all"
+            )
+        return batched
     make_env = partial(make, config.env, episode_limit=config.episode_limit, **config.env_args)
     if config.workers == 0:
         envs: list[Environment] = []

@@ -11,8 +11,8 @@ import torch
 
 from endmark.algorithms import Learner
 from endmark.policies import Policy, RandomPolicy
-from endmark.rollout import EpisodeSeeds, Summary, VectorEnv, play, summarise
-from endmark.training.build import make_envs
+from endmark.rollout import EpisodeSeeds, Summary, play, summarise
+from endmark.training.build import Envs, make_envs
 from endmark.training.config import TrainConfig
 
 # What episode seeds are drawn from. Evaluations play the same episodes in every run, so that runs compare.
@@ -26,7 +26,7 @@ class Evaluation:
     last, best: the greedy returns of the last evaluation and of the best one so far; None before the first.
     """
 
-    def __init__(self, config: TrainConfig[Any], envs: VectorEnv, stop: Callable[[], bool]) -> None:
+    def __init__(self, config: TrainConfig[Any], envs: Envs, stop: Callable[[], bool]) -> None:
         self.last: float | None = None
         self.best: float | None = None
         self._envs, self._episodes, self._stop = envs, config.eval_episodes, stop

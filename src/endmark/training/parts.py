@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 from endmark.algorithms import Learner
 from endmark.episodes import SampleBuffer, Store
 from endmark.policies import Policy
-from endmark.rollout import EpisodeSeeds, Rollout, VectorEnv
-from endmark.training.build import generator, make_learner
+from endmark.rollout import EpisodeSeeds, Rollout, make_rollout
+from endmark.training.build import Envs, generator, make_learner
 from endmark.training.config import TrainConfig
 from endmark.training.evaluation import TRAINING, Evaluation
 from endmark.training.meters import Every, Meters
@@ -32,8 +32,8 @@ class Parts(NamedTuple):
 
 def make_parts(
     config: TrainConfig[Any],
-    envs: VectorEnv,
-    evaluation_envs: VectorEnv,
+    envs: Envs,
+    evaluation_envs: Envs,
     stop: Callable[[], bool] = lambda: False,
 ) -> Parts:
     """The parts of a new run. stop: ends a collection or an evaluation with `Stopped` once it says True."""
@@ -45,7 +45,7 @@ def make_parts(
         learner,
         updates,
         store=config.algorithm.store(learner.spec, generator(config, 0), buffer),
-        rollout=Rollout(envs, EpisodeSeeds(TRAINING, config.seed), learner.spec, stop=stop),
+        rollout=make_rollout(envs, EpisodeSeeds(TRAINING, config.seed), learner.spec, stop=stop),
         policy=learner.policy(updates.actor, config.n_envs, generator(config, 1)),
         evaluation=Evaluation(config, evaluation_envs, stop),
         meters=Meters(),

@@ -1,0 +1,319 @@
+"""JaxMARL's environments, SMAX among them, K at once in one compiled program."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from torch import Tensor
+from torch.utils.dlpack import from_dlpack
+
+from endmark.envs.batched import BatchedStep, Frames
+from endmark.envs.constructing import constructed
+from endmark.envs.errors import EnvError
+from endmark.envs.importing import near, unknown
+from endmark.envs.limits import shortest
+from endmark.episodes import EpisodeSpec
+
+
+@contextlib.contextmanager
+def _quietly() -> Iterator[None]:
+    """Without warnings and output. JaxMARL says what else could be installed, and resets the streams."""
+    streams = sys.stdout, sys.stderr, sys.__stdout__
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        sys.stdout = sys.__stdout__ = io.TextIOWrapper(io.BytesIO())  # type: ignore[misc]
+        try:
+            yield
+        finally:
+            sys.stdout, sys.stderr, sys.__stdout__ = streams  # type: ignore[misc]
+
+
+os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # torch needs memory of the GPU, too
+with _quietly():
+    import jax
+    import jax.numpy as jnp
+    import jaxmarl
+    from jaxmarl.environments.overcooked import overcooked_layouts
+    from jaxmarl.environments.overcooked_v2 import overcooked_v2_layouts
+    from jaxmarl.environments.smax import HeuristicEnemySMAX
+    from jaxmarl.environments.smax.smax_env import MAP_NAME_TO_SCENARIO, SMAX
+
+if jax.config.jax_compilation_cache_dir is None:  # 25 s become 3 s from the second run on
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    jax.config.update("jax_compilation_cache_dir", str(cache / "endmark" / "jax"))
+
+Array = Any  # of JAX
+Key = Any
+State = Any  # trees of arrays
+Arrays = Any
+
+
+class Rules(NamedTuple):
+    """What JaxMARL's interface does not say about a kind of environment. The functions are traced by JAX.
+
+    limit: returns the most steps of an episode; None if the environment has no limit.
+    terminated: (environment, state, whether it is over) -> whether the MDP ended, rather than was cut off.
+    shared: whether all agents get the team's reward, so that it is counted once.
+    leaves: whether the agents' own ends mean that they have left.
+    legal: the name of the method for legal actions; None if all are.
+    world: whether the observations have the global state beside them.
+    outcomes: by name, (environment, state) -> a number at the end.
+    """
+
+    limit: Callable[[Any], int | None]
+    terminated: Callable[[Any, State, Any], Any] = lambda _env, _state, _over: False
+    shared: bool = False
+    leaves: bool = False
+    legal: str | None = None
+    world: bool = False
+    outcomes: Mapping[str, Callable[[Any, State], Any]] = {}
+
+
+def _teams(env: Any, state: State) -> tuple[Any, Any]:
+    """Whether any ally lives, and whether any enemy does."""
+    alive = state.state.unit_alive
+    return alive[: env.num_allies].any(), alive[env.num_allies :].any()
+
+
+def _battle_is_over(env: Any, state: State, _: Any) -> Any:
+    allies, enemies = _teams(env, state)
+    return ~(allies & enemies)
+
+
+def _win(env: Any, state: State) -> Any:
+    allies, enemies = _teams(env, state)
+    return allies & ~enemies
+
+
+# SMAX tests its limit before it counts the step, and so plays one more.
+SMAX_RULES = Rules(
+    limit=lambda env: int(env.max_steps) + 1,
+    terminated=_battle_is_over,
+    shared=True,
+    leaves=True,
+    legal="get_avail_actions",
+    world=True,
+    outcomes={"win": _win},
+)
+MPE = Rules(limit=lambda env: int(env.max_steps) + 1)  # likewise
+OVERCOOKED = Rules(limit=lambda env: int(env.max_steps), shared=True)
+GAMES = {
+    "overcooked": OVERCOOKED,
+    "overcooked_v2": OVERCOOKED,
+    # Each player has two cards to draw or a hint to spend at a turn: fewer than 100 turns, whoever plays.
+    "hanabi": Rules(lambda _: 100, lambda _env, _state, over: over, shared=True, legal="get_legal_moves"),
+    "coin_game": Rules(lambda env: int(env.num_inner_steps * env.num_outer_steps)),
+    **{name: MPE for name in jaxmarl.registered_envs if name.startswith("MPE_") and "facmac" not in name},
+}
+
+LAYOUTS: Mapping[str, Mapping[str, Any]] = {
+    "overcooked": overcooked_layouts,
+    "overcooked_v2": overcooked_v2_layouts,
+}
+
+
+def smax(name: str, n_envs: int, episode_limit: int | None, kwargs: Mapping[str, Any]) -> JaxMARL:
+    """K battles of this scenario, such as 8m, against JaxMARL's scripted enemy."""
+    _check_name("smax", name, MAP_NAME_TO_SCENARIO)
+    return _batched(f"smax:{name}", n_envs, episode_limit, {"scenario": name, **kwargs})
+
+
+def jaxmarl_env(name: str, n_envs: int, episode_limit: int | None, kwargs: Mapping[str, Any]) -> JaxMARL:
+    """K environments of JaxMARL's own name, such as overcooked."""
+    _check_name("jaxmarl", name, GAMES)
+    return _batched(f"jaxmarl:{name}", n_envs, episode_limit, kwargs)
+
+
+def _check_name(scheme: str, name: str, names: Iterable[str]) -> None:
+    if name not in names:
+        alike = near(name, names) or names  # a scenario's name is short, and all of them are few
+        raise unknown(f"{scheme}:{name}", [f"{scheme}:{other}" for other in alike])
+
+
+def _batched(env_id: str, n_envs: int, episode_limit: int | None, kwargs: Mapping[str, Any]) -> JaxMARL:
+    return JaxMARL(_program(env_id, n_envs, episode_limit, json.dumps(kwargs, sort_keys=True)))
+
+
+@lru_cache(maxsize=8)  # a run has two sets of environments, and compiling takes seconds
+def _program(env_id: str, n_envs: int, episode_limit: int | None, kwargs: str) -> Program:
+    return Program(env_id, _game(env_id, json.loads(kwargs)), _rules(env_id), n_envs, episode_limit)
+
+
+def _rules(env_id: str) -> Rules:
+    family, _, name = env_id.partition(":")
+    return SMAX_RULES if family == "smax" else GAMES[name]
+
+
+def _game(env_id: str, kwargs: dict[str, Any]) -> Any:
+    """JaxMARL's own environment. `EnvError` for arguments that it does not take."""
+    family, _, name = env_id.partition(":")
+    if not isinstance(limit := kwargs.get("max_steps", 1), int) or limit < 1:
+        raise EnvError(f"'{env_id}': max_steps: given {limit!r}, want a whole number of at least 1")
+    with _quietly():
+        if family == "smax":
+            kwargs["scenario"] = MAP_NAME_TO_SCENARIO[kwargs["scenario"]]
+            return constructed(env_id, HeuristicEnemySMAX, kwargs, [HeuristicEnemySMAX, SMAX])
+        if "layout" in kwargs and name in LAYOUTS:
+            kwargs["layout"] = _layout(env_id, kwargs["layout"], LAYOUTS[name])
+        kind = type(jaxmarl.make(name))
+        return constructed(env_id, kind, kwargs, [kind])
+
+
+class Program:
+    """What K environments of one kind do, compiled.
+
+    `state`: JaxMARL's state, the key of each episode and its steps so far, [K, ...] each.
+    """
+
+    def __init__(self, env_id: str, env: Any, rules: Rules, n_envs: int, episode_limit: int | None) -> None:
+        self.env_id, self.n_envs = env_id, n_envs
+        self._env, self._rules, self._agents = env, rules, list(env.agents)
+        self._limit = shortest(episode_limit, rules.limit(env))
+        self._n_actions = [_n_actions(env_id, agent, env.action_space(agent)) for agent in self._agents]
+        keys = jax.ShapeDtypeStruct((n_envs, 2), jnp.uint32)
+        where = jax.ShapeDtypeStruct((n_envs,), jnp.bool_)
+        actions = jax.ShapeDtypeStruct((n_envs, len(self._agents)), jnp.int32)
+        started = time.monotonic()
+        state, frames = jax.eval_shape(jax.vmap(self._first), keys)
+        self.spec = self._spec(frames)
+        self.begin = jax.jit(self._begin).lower(keys, where, state, frames).compile()
+        self.step = jax.jit(jax.vmap(self._step)).lower(state, actions).compile()
+        self.compile_seconds = time.monotonic() - started
+
+    def _spec(self, frames: Mapping[str, Any]) -> EpisodeSpec:
+        return EpisodeSpec.of(
+            n_agents=len(self._agents),
+            n_actions=max(self._n_actions),
+            episode_limit=self._limit,
+            obs_shape=frames["obs"].shape[2:],
+            state_shape=frames["state"].shape[1:] if "state" in frames else None,
+            reward_per_agent=not self._rules.shared,
+            outcomes=tuple(self._rules.outcomes),
+        )
+
+    def empty(self) -> Any:
+        """State and frames of zeros, before the first `begin`."""
+        keys = jnp.zeros((self.n_envs, 2), jnp.uint32)
+        shapes = jax.eval_shape(jax.vmap(self._first), keys)
+        return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+
+    def _begin(self, keys: Key, where: Any, state: State, frames: Any) -> Any:
+        """First states and frames from these keys in some of the environments, [K]."""
+        fresh = jax.vmap(self._first)(keys)
+
+        def chosen(new: Any, old: Any) -> Any:
+            return jnp.where(where.reshape(-1, *(1,) * (new.ndim - 1)), new, old)
+
+        return jax.tree.map(chosen, fresh, (state, frames))
+
+    def _first(self, key: Key) -> Any:
+        """The first state and frame of one episode."""
+        obs, state = self._env.reset(key)
+        alive = jnp.ones(len(self._agents), jnp.bool_)
+        return _strong(((state, key, jnp.int32(0)), self._frame(obs, state, alive)))
+
+    def _step(self, state: State, actions: Any) -> Any:
+        """One step of one episode, with random numbers of its own."""
+        state, key, steps = state
+        acts = {agent: actions[n] for n, agent in enumerate(self._agents)}
+        obs, state, rewards, ends, _ = self._env.step_env(jax.random.fold_in(key, steps), state, acts)
+        steps = steps + 1
+        terminated = jnp.asarray(self._rules.terminated(self._env, state, ends["__all__"]), jnp.bool_)
+        truncated = (ends["__all__"] | (steps >= self._limit)) & ~terminated
+        alive = jnp.stack([~ends[agent] for agent in self._agents])
+        if not self._rules.leaves:
+            alive = jnp.ones_like(alive)
+        reward = jnp.stack([jnp.asarray(rewards[agent], jnp.float32) for agent in self._agents])
+        outcomes = {name: jnp.float32(of(self._env, state)) for name, of in self._rules.outcomes.items()}
+        frame = self._frame(obs, state, alive)
+        reward = reward[0] if self._rules.shared else reward
+        return _strong(((state, key, steps), BatchedStep(frame, reward, terminated, truncated, outcomes)))
+
+    def _frame(self, obs: Mapping[str, Any], state: State, alive: Any) -> dict[str, Any]:
+        """The frame fields of one environment."""
+        rows = [jnp.ravel(obs[agent]).astype(jnp.float32) for agent in self._agents]
+        size = max(len(row) for row in rows)
+        rows = [jnp.pad(row, (0, size - len(row))) for row in rows]
+        count = max(self._n_actions)
+        legal = [jnp.arange(count) < n for n in self._n_actions]
+        if self._rules.legal is not None:
+            given = getattr(self._env, self._rules.legal)(state)
+            legal = [
+                has.at[: len(given[agent])].set(given[agent] > 0)
+                for has, agent in zip(legal, self._agents, strict=True)
+            ]
+        only_first = jnp.arange(count) == 0  # for an agent that has left
+        frame = {
+            "obs": jnp.where(alive[:, None], jnp.stack(rows), 0.0),
+            "avail_actions": jnp.where(alive[:, None], jnp.stack(legal), only_first),
+            "alive": alive,
+        }
+        if self._rules.world:
+            frame["state"] = jnp.ravel(obs["world_state"]).astype(jnp.float32)
+        return frame
+
+
+class JaxMARL:
+    """K environments of one kind. A `BatchedEnvironment`, where JAX computes.
+
+    Agents are numbered as in JaxMARL. Shorter observations end in zeros, and actions that an agent does not
+    have are never legal. Random numbers of a step come from the episode's seed and the step's number.
+    """
+
+    def __init__(self, program: Program) -> None:
+        self._program, self.spec, self.n_envs = program, program.spec, program.n_envs
+        self.compile_seconds = program.compile_seconds
+        self._state, self._frames = program.empty()
+        self.device = from_dlpack(self._frames["obs"]).device
+
+    def reset(self, seeds: Tensor, where: Tensor) -> Frames:
+        """Start an episode from its seed in some of the environments; the current frames of all of them."""
+        numbers = seeds.numpy().astype(np.uint64)
+        keys = np.stack([numbers >> np.uint64(32), numbers & np.uint64(0xFFFFFFFF)], -1).astype(np.uint32)
+        self._state, self._frames = self._program.begin(keys, where.numpy(), self._state, self._frames)
+        return _tensors(self._frames)
+
+    def step(self, actions: Tensor) -> BatchedStep:
+        """Act in all environments."""
+        self._state, step = self._program.step(self._state, jnp.from_dlpack(actions.int().contiguous()))
+        self._frames = step.frames
+        ends = from_dlpack(step.terminated), from_dlpack(step.truncated)
+        return BatchedStep(_tensors(step.frames), from_dlpack(step.reward), *ends, _tensors(step.outcomes))
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+def _tensors(arrays: Mapping[str, Any]) -> dict[str, Tensor]:
+    return {name: from_dlpack(array) for name, array in arrays.items()}
+
+
+def _strong(tree: Any) -> Any:
+    """The tree with types of its own, so that one program fits what a reset and a step give."""
+    return jax.tree.map(lambda x: jax.lax.convert_element_type(x, jnp.asarray(x).dtype), tree)
+
+
+def _n_actions(env_id: str, agent: str, space: Any) -> int:
+    if (n := getattr(space, "n", None)) is None:
+        raise EnvError(
+            f"'{env_id}': agent {agent}: given action space {type(space).__name__}, want Discrete: endmark "
+            f"chooses one of A numbered actions"
+        )
+    return int(n)
+
+
+def _layout(env_id: str, layout: object, layouts: Mapping[str, Any]) -> Any:
+    if layout not in layouts:
+        raise EnvError(f"'{env_id}': layout: given {layout!r}, want one of {', '.join(layouts)}")
+    return layouts[str(layout)]

@@ -1,0 +1,92 @@
+"""`EpisodeBuilders`: the frames of K running episodes, in preallocated tensors on one device."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable, Mapping
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from endmark.episodes import ragged
+from endmark.episodes.batch import EpisodeBatch
+from endmark.episodes.spec import EpisodeSpec
+
+
+class EpisodeBuilders:
+    """Collects K episodes side by side, as `EpisodeBuilder` does one: `begin`, `add` for each step, `finish`.
+
+    Each has rows of its own, one after the other, for the longest episode that the spec allows. So an episode
+    that has ended is cut out by index.
+
+    lengths: [K] int64 on the CPU, the steps of each episode so far.
+
+    Arguments named `where` are [K] bool on the CPU: which of the episodes. Values are on the device, and have
+    the shapes and dtypes of the spec.
+    """
+
+    def __init__(self, spec: EpisodeSpec, n_episodes: int, device: torch.device) -> None:
+        self.spec, self.device = spec, device
+        self.lengths = torch.zeros(n_episodes, dtype=torch.int64)
+        rows = spec.episode_limit + 1
+        self._first_row = torch.arange(n_episodes) * rows
+        self._tensors = {
+            name: torch.zeros((n_episodes * rows, *field.shape), dtype=field.dtype, device=device)
+            for name, field in spec.fields.items()
+        }
+
+    def begin(self, frames: Mapping[str, Tensor], where: Bool[Tensor, " K"]) -> None:
+        """Start episodes with their first frames. Those that were running there are dropped."""
+        self.lengths[where] = 0
+        chosen = where.nonzero()[:, 0].to(self.device)
+        rows = self._first_row[where].to(self.device)
+        for name in self.spec.frame_fields:
+            self._tensors[name].index_copy_(0, rows, frames[name].index_select(0, chosen))
+
+    def add(
+        self, step: Mapping[str, Tensor], frames: Mapping[str, Tensor], where: Bool[Tensor, " K"]
+    ) -> None:
+        """Add a step, given by its step fields and outcomes, and the frame after it.
+
+        Outcomes count only if the episode ends there.
+        Elsewhere than `where` the values are written too, over rows that the next `begin` writes anew.
+        """
+        rows = (self._first_row + self.lengths).to(self.device, non_blocking=True)
+        for name in (*self.spec.step_fields, *self.spec.outcomes):
+            self._tensors[name].index_copy_(0, rows, step[name])
+        rows = rows + 1
+        for name in self.spec.frame_fields:
+            self._tensors[name].index_copy_(0, rows, frames[name])
+        self.lengths += where
+
+    def steps(self, k: int, names: Iterable[str]) -> dict[str, Tensor]:
+        """Copies of these step fields of episode k so far, [length, ...], on the CPU."""
+        return {name: self._so_far(k, name, 0).cpu().clone() for name in names}
+
+    def checksum(self, k: int) -> int:
+        """A number that tells episode k, so far, from another."""
+        value = int(self.lengths[k]) + 1
+        for name in self.spec.frame_fields:
+            value = zlib.crc32(self._so_far(k, name, 1).cpu().numpy().tobytes(), value)
+        return zlib.crc32(self._so_far(k, "reward", 0).cpu().numpy().tobytes(), value)
+
+    def finish(self, terminated: Bool[Tensor, " K"], where: Bool[Tensor, " K"]) -> EpisodeBatch:
+        """These episodes in one batch, with copies of the data. They have at least one step each.
+
+        terminated: [K] on the device, whether the MDP ended; False for an episode that was cut off.
+        """
+        lengths: Int[Tensor, " E"] = self.lengths[where]
+        frames = ragged.frames_from(self._first_row[where], lengths).to(self.device)
+        fields = {name: tensor.index_select(0, frames) for name, tensor in self._tensors.items()}
+        final_frames = ragged.final_frames(lengths).to(self.device)
+        for name in self.spec.step_fields:
+            fields[name].index_fill_(0, final_frames, 0)  # undefined there, but no earlier data may remain
+        for name in self.spec.outcomes:
+            at_the_end = fields[name][final_frames - 1]
+            fields[name].zero_().index_copy_(0, final_frames - 1, at_the_end)
+        return EpisodeBatch(self.spec, fields, lengths, terminated[where.to(self.device)], checked=True)
+
+    def _so_far(self, k: int, name: str, more: int) -> Tensor:
+        first = int(self._first_row[k])
+        return self._tensors[name][first : first + int(self.lengths[k]) + more]
