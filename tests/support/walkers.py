@@ -55,7 +55,8 @@ class Walkers:
 
     def distances(self) -> npt.NDArray[np.int64]:
         """The steps that each agent needs to the target."""
-        return np.abs(self.places - self.target).sum(1)
+        distances: npt.NDArray[np.int64] = np.abs(self.places - self.target).sum(1)
+        return distances
 
     def frame(self) -> Frame:
         pictures = np.zeros((2, SIDE, SIDE, 3), np.uint8)

@@ -39,7 +39,9 @@ def fitted(value: Any, shape: tuple[int, ...], dtype: np.dtype[Any], where: str)
     lost = np.isfinite(array) & ~np.isfinite(cast) if dtype.kind == "f" else cast != array
     if lost.any():
         index = first_index(lost)
-        want = {"b": "0 or 1", "f": f"a number that {dtype} can hold"}.get(dtype.kind, f"one of {dtype}")
+        want = {"b": "0 or 1", "f": f"a number that {dtype} can hold"}.get(
+            dtype.kind, f"a whole number that {dtype} can hold"
+        )
         raise fault(place(where, index), array[index], want)
     return cast
 

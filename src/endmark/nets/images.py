@@ -41,9 +41,10 @@ class AsVector(nn.Module):
         images = x.reshape(-1, *self.shape)
         if self.layout == "HWC":
             images = images.permute(0, 3, 1, 2)
-        # Contiguous: torch gives a weight's gradient the memory format of the input, and Adam reads it as the
-        # weight's own.
-        images = images.contiguous().to(next(self.convolutions.parameters()).dtype)
+        # A copy, in order: torch gives a weight's gradient the memory order of the input, and its fused Adam
+        # takes that for the weight's own. `contiguous` would leave images of one channel as they are.
+        images = images.clone(memory_format=torch.contiguous_format)
+        images = images.to(next(self.convolutions.parameters()).dtype)
         if x.dtype == torch.uint8:
             images = images / 255
         vectors: Tensor = self.convolutions(images)
