@@ -15,7 +15,7 @@ from benchmarks.baseline_replay import PaddedReplay
 from endmark.algorithms import QLearner, QMIXConfig
 from endmark.episodes import EpisodeBatch, EpisodeSpec
 from endmark.nets import FeedForwardAgent, IndependentAgents, QMIXMixer
-from endmark.nets.mixers import state_numel
+from endmark.nets.images import StateAsVector
 
 
 def baseline_of(learner: QLearner) -> BaselineLearner:
@@ -37,7 +37,7 @@ def baseline_of(learner: QLearner) -> BaselineLearner:
             n_agents=spec.n_agents,
             n_actions=spec.n_actions,
             obs_size=_obs_size(spec),
-            state_size=state_numel(spec),
+            state_size=StateAsVector(spec).n_features,
             gamma=config.gamma,
             td_lambda=config.td_lambda,
             lr=config.lr,
@@ -86,7 +86,7 @@ def padded_batch(batch: EpisodeBatch) -> PaddedBatch:
 
 def padded_replay(spec: EpisodeSpec, capacity: int) -> PaddedReplay:
     """An empty `PaddedReplay` for `capacity` episodes of this spec."""
-    state = state_numel(spec) if "state" in spec.fields else None
+    state = StateAsVector(spec).n_features if "state" in spec.fields else None
     return PaddedReplay(capacity, spec.episode_limit, spec.n_agents, spec.n_actions, _obs_size(spec), state)
 
 

@@ -97,6 +97,21 @@ def test_features_are_those_of_acting_frame_by_frame(
 
 
 @every_actor
+@pytest.mark.parametrize("obs_dtype", [torch.uint8, torch.float64], ids=str)
+@pytest.mark.parametrize("obs_shape", [(9, 8, 3), (2, 8, 12)], ids=str)
+def test_features_of_images_are_those_of_acting_frame_by_frame(
+    obs_shape: tuple[int, ...], obs_dtype: torch.dtype, kind: AgentKind, share_parameters: bool
+) -> None:
+    spec = make_spec(obs_shape=obs_shape, obs_dtype=obs_dtype)
+    actor = make(spec, kind=kind, share_parameters=share_parameters)
+    batch = random_batch(0, n_episodes=8, spec=spec)
+    with torch.no_grad():
+        features = act(actor.agent, batch, 3)
+        agree(actor.agent.features(batch), features)
+    assert len({tuple(row) for row in features.flatten(0, 1).tolist()}) > batch.n_frames
+
+
+@every_actor
 @settings(max_examples=20)
 @given(batches(obs_dtype=torch.float64))
 def test_features_are_those_of_acting_on_any_batch(

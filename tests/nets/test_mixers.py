@@ -7,7 +7,7 @@ from torch.nn.functional import elu
 
 from endmark.episodes import EpisodeSpec
 from endmark.nets import QMIXMixer, VDNMixer
-from endmark.nets.mixers import state_numel
+from endmark.nets.images import StateAsVector
 from support.helpers import make_spec, random_batch
 
 
@@ -85,7 +85,7 @@ def test_gradients_reach_every_parameter() -> None:
 def test_on_the_state_of_a_batch(state: bool, seed: int) -> None:
     """Which is all observations where none is stored."""
     spec = make_spec(state=state)
-    assert state_numel(spec) == (4 if state else 15)
+    assert StateAsVector(spec).n_features == (4 if state else 15)
     batch = random_batch(seed, spec=spec)
     mixer = QMIXMixer(spec, embed_size=5, hyper_size=7)
     values = torch.randn(batch.n_steps, 3)

@@ -31,19 +31,19 @@ def make_spec(
     state: bool = True,
     reward_per_agent: bool = False,
     extra: bool = False,
+    obs_shape: tuple[int, ...] = (5,),
     obs_dtype: torch.dtype = torch.float32,
 ) -> EpisodeSpec:
-    spec = EpisodeSpec.of(
+    return EpisodeSpec.of(
         n_agents=n_agents,
         n_actions=n_actions,
         episode_limit=limit,
-        obs_shape=(5,),
+        obs_shape=obs_shape,
+        obs_dtype=obs_dtype,
         state_shape=(4,) if state else None,
         reward_per_agent=reward_per_agent,
         extra=EXTRA if extra else None,
     )
-    obs = Field(spec.fields["obs"].shape, obs_dtype)
-    return replace(spec, fields={**spec.fields, "obs": obs})
 
 
 def make_batch(
@@ -195,7 +195,8 @@ def _random_kept() -> Iterator[None]:
 def _random(dtype: torch.dtype, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
     if dtype.is_floating_point:
         return torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype)
-    return torch.randint(0, 2, shape, generator=generator).to(dtype)
+    high = 256 if dtype == torch.uint8 else 2  # colours
+    return torch.randint(0, high, shape, generator=generator).to(dtype)
 
 
 def relative_error(given: Tensor, want: Tensor) -> float:

@@ -12,6 +12,7 @@ from endmark.envs.errors import ContractError
 from endmark.wording import shown
 
 FLOAT32 = np.dtype(np.float32)
+UINT8 = np.dtype(np.uint8)
 BOOL = np.dtype(np.bool_)
 LARGEST = float(np.finfo(np.float32).max)
 
@@ -38,7 +39,9 @@ def fitted(value: Any, shape: tuple[int, ...], dtype: np.dtype[Any], where: str)
     lost = np.isfinite(array) & ~np.isfinite(cast) if dtype.kind == "f" else cast != array
     if lost.any():
         index = first_index(lost)
-        want = {"b": "0 or 1", "f": f"a number that {dtype} can hold"}.get(dtype.kind, f"one of {dtype}")
+        want = {"b": "0 or 1", "f": f"a number that {dtype} can hold"}.get(
+            dtype.kind, f"a whole number that {dtype} can hold"
+        )
         raise fault(place(where, index), array[index], want)
     return cast
 
@@ -51,8 +54,8 @@ def _no_numbers(array: npt.NDArray[Any], shape: tuple[int, ...], where: str) -> 
     return fault(where, f"dtype {array.dtype}", f"numbers of shape {shape}")
 
 
-def fill(row: npt.NDArray[np.float32], value: Any, shape: tuple[int, ...], where: str) -> None:
-    """Write numbers of this shape into a float32 row of as many; see `fitted`."""
-    if type(value) is not np.ndarray or value.dtype is not FLOAT32 or value.shape != shape:
-        value = fitted(value, shape, FLOAT32, where)
-    row[:] = value if len(shape) == 1 else value.ravel()
+def fill(row: npt.NDArray[Any], value: Any, shape: tuple[int, ...], where: str) -> None:
+    """Write numbers of this shape into a row of as many, flat or of the same shape; see `fitted`."""
+    if type(value) is not np.ndarray or value.dtype is not row.dtype or value.shape != shape:
+        value = fitted(value, shape, row.dtype, where)
+    row[:] = value if len(shape) == 1 else value.reshape(row.shape)

@@ -8,6 +8,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
+import torch
 from gymnasium import spaces
 
 from endmark.envs.contract import fault
@@ -64,6 +65,7 @@ class GymAdapter:
             n_actions=team.n_actions,
             episode_limit=self._limit,
             obs_shape=team.obs.shape[1:],
+            obs_dtype=torch.from_numpy(team.obs).dtype,
             reward_per_agent=not self._single,
         )
 

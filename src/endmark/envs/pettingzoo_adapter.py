@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from gymnasium import spaces
 
 from endmark.envs.contract import fault
 from endmark.envs.errors import EnvError
-from endmark.envs.fitting import FLOAT32, fill, fitted
+from endmark.envs.fitting import fill
 from endmark.envs.known import family_of
 from endmark.envs.limits import shortest
 from endmark.envs.protocol import End, Frame, Step
-from endmark.envs.spaces import Team
+from endmark.envs.spaces import Team, stored_as
 from endmark.episodes import EpisodeSpec
 
 # Attributes that hold the step limit of a PettingZoo environment, by custom: its interface has none.
@@ -26,8 +26,8 @@ LIMIT_NAMES = ("max_cycles", "max_steps", "max_episode_steps", "episode_limit")
 class PettingZooAdapter:
     """An `Environment` made of a PettingZoo `ParallelEnv`. Agents are numbered as in `possible_agents`.
 
-    Every agent has its own reward. The global state is `env.state()`, flat, where it is implemented. Legal
-    actions are the "action_mask" beside the "observation" in an agent's observation, or
+    Every agent has its own reward. The global state is `env.state()` where it is implemented, flat unless it
+    is an image. Legal actions are the "action_mask" beside the "observation" in an agent's observation, or
     `infos[agent]["action_mask"]`; without either, all actions are legal.
 
     An agent leaves when it is terminated, truncated or no longer in `env.agents`, while others go on. From
@@ -76,15 +76,20 @@ class PettingZooAdapter:
         # Many environments have a state only after their first reset.
         env.reset()
         try:
-            self._state_shape: tuple[int, ...] | None = np.shape(env.state())
+            state = np.asarray(env.state())
         except (NotImplementedError, AttributeError):
-            self._state_shape = None
+            self._state_row: npt.NDArray[Any] | None = None
+        else:
+            self._state_shape = state.shape
+            self._state_row = np.zeros(*stored_as(state.shape, state.dtype))
         self._spec = EpisodeSpec.of(
             n_agents=self._team.n_agents,
             n_actions=self._team.n_actions,
             episode_limit=self._limit,
             obs_shape=self._team.obs.shape[1:],
-            state_shape=None if self._state_shape is None else (math.prod(self._state_shape),),
+            obs_dtype=torch.from_numpy(self._team.obs).dtype,
+            state_shape=None if self._state_row is None else self._state_row.shape,
+            state_dtype=torch.float32 if self._state_row is None else torch.from_numpy(self._state_row).dtype,
             reward_per_agent=True,
         )
 
@@ -174,10 +179,10 @@ class PettingZooAdapter:
                 avail[n, 0] = True
         return Frame(team.obs, avail, self._alive, self._state())
 
-    def _state(self) -> npt.NDArray[np.float32] | None:
-        if self._state_shape is None:
-            return None
-        return fitted(self._env.state(), self._state_shape, FLOAT32, "state").reshape(-1)
+    def _state(self) -> npt.NDArray[Any] | None:
+        if self._state_row is not None:
+            fill(self._state_row, self._env.state(), self._state_shape, "state")
+        return self._state_row
 
 
 def _observation(space: spaces.Space[Any]) -> spaces.Space[Any]:

@@ -19,17 +19,18 @@ class Frame(NamedTuple):
 
     The arrays are read before the next `reset` or `step`, so an environment may overwrite them there.
 
-    obs: [N, ...] float32, one row per agent; zeros for an agent that has left.
+    obs: [N, ...] float32, or uint8 for images, one row per agent; zeros for an agent that has left.
     avail_actions: [N, A] bool, the legal actions. An agent that is alive has at least one, except at the
         final frame of a terminated episode.
     alive: [N] bool, the agents that still take part.
-    state: [...] float32, the global state for centralised training; None if the environment has none.
+    state: [...] float32, or uint8 for an image, the global state for centralised training; None if the
+        environment has none.
     """
 
-    obs: npt.NDArray[np.float32]
+    obs: npt.NDArray[np.float32 | np.uint8]
     avail_actions: npt.NDArray[np.bool_]
     alive: npt.NDArray[np.bool_]
-    state: npt.NDArray[np.float32] | None = None
+    state: npt.NDArray[np.float32 | np.uint8] | None = None
 
 
 class Step(NamedTuple):

@@ -1,7 +1,8 @@
-"""Gymnasium spaces as float32 vectors and numbered actions."""
+"""Gymnasium spaces as images, float32 vectors and numbered actions."""
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -13,11 +14,22 @@ from numpy import ndarray
 
 from endmark.envs.contract import fault
 from endmark.envs.errors import EnvError
-from endmark.envs.fitting import BOOL, FLOAT32, fill, fitted
+from endmark.envs.fitting import BOOL, FLOAT32, UINT8, fill, fitted
+from endmark.episodes.images import image_layout
 from endmark.wording import shown
 
-Row = npt.NDArray[np.float32]
+Row = npt.NDArray[Any]
 Writer = Callable[[Row, Any], None]
+
+
+def stored_as(shape: tuple[int, ...], dtype: np.dtype[Any]) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """The shape and dtype in which an array is stored.
+
+    An image stays as it is, in uint8 or else in float32. Everything else becomes a float32 vector.
+    """
+    if image_layout(shape) is None:
+        return (math.prod(shape),), FLOAT32
+    return shape, UINT8 if dtype == UINT8 else FLOAT32
 
 
 def flat_size(space: spaces.Space[Any]) -> int:
@@ -34,8 +46,9 @@ def flat_size(space: spaces.Space[Any]) -> int:
 def writer(space: spaces.Space[Any], where: str) -> Writer:
     """A function that writes an observation of this space into a row.
 
-    A Box is flattened in C order, a Discrete becomes one-hot, and Gymnasium flattens every other space. The
-    function raises `ContractError`, with this place, for what is no observation of the space's shape.
+    A Box is flattened in C order, unless the row is an image like it. A Discrete becomes one-hot, and
+    Gymnasium flattens every other space. The function raises `ContractError`, with this place, for what is no
+    observation of the space's shape.
     """
     if isinstance(space, spaces.Box):
         shape = space.shape
@@ -82,9 +95,11 @@ class Team:
     """The agents' spaces, and the arrays of a frame, which are used again for every frame.
 
     All agents get rows of the same length, that of the longest observation and of the most actions. The rest
-    of a shorter observation stays zero, and actions that an agent does not have are never legal.
+    of a shorter observation stays zero, and actions that an agent does not have are never legal. If all
+    agents see images of one shape, rows are images.
 
-    obs: [N, D] float32. Agent n's observation is `rows[n]`, a view of it; `write[n]` fills it.
+    obs: [N, D] float32, or [N, H, W, C] or [N, C, H, W] float32 or uint8. Agent n's observation is `rows[n]`,
+        a view of it; `write[n]` fills it.
     legal: [N, A] bool, the actions that each agent has; constant.
     avail: [N, A] bool, the legal actions of a frame with an action mask; `masks[n]` is agent n's view.
     starts: [N], the environment's own number of each agent's action 0.
@@ -93,13 +108,17 @@ class Team:
     def __init__(
         self, observation_spaces: Sequence[spaces.Space[Any]], action_spaces: Sequence[spaces.Space[Any]]
     ) -> None:
-        sizes = [flat_size(space) for space in observation_spaces]
+        shape, dtype = _row(observation_spaces)
         counts = [counted_actions(space) for space in action_spaces]
-        self.n_agents = len(sizes)
+        self.n_agents = len(observation_spaces)
         self.n_actions = max(count for count, _ in counts)
         self.starts = [start for _, start in counts]
-        self.obs = np.zeros((self.n_agents, max(sizes)), np.float32)
-        self.rows = [row[:size] for row, size in zip(self.obs, sizes, strict=True)]
+        self.obs: Row = np.zeros((self.n_agents, *shape), dtype)
+        is_flat = len(shape) == 1
+        self.rows = [
+            row[: flat_size(space)] if is_flat else row
+            for row, space in zip(self.obs, observation_spaces, strict=True)
+        ]
         self._vectors = [
             space.shape if isinstance(space, spaces.Box) and len(space.shape) == 1 else None
             for space in observation_spaces
@@ -127,3 +146,14 @@ class Team:
         """Write this agent's action mask into `avail`."""
         row = self.masks[agent]
         row[:] = fitted(mask, row.shape, BOOL, f"action_mask, agent {agent}")
+
+
+def _row(observation_spaces: Sequence[spaces.Space[Any]]) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Shape and dtype of one agent's row: an image if all agents see images of one shape, else a vector."""
+    boxes = [space for space in observation_spaces if isinstance(space, spaces.Box)]
+    if len(boxes) == len(observation_spaces) and len({box.shape for box in boxes}) == 1:
+        dtypes = {box.dtype for box in boxes}
+        shape, dtype = stored_as(boxes[0].shape, UINT8 if dtypes == {UINT8} else FLOAT32)
+        if len(shape) > 1:
+            return shape, dtype
+    return (max(map(flat_size, observation_spaces)),), FLOAT32

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 import torch
-from jaxtyping import Bool, Float, Int, Shaped
+from jaxtyping import Bool, Float, Int, Real, Shaped
 from torch import Tensor
 
 from endmark.episodes import ragged
@@ -67,7 +67,7 @@ class EpisodeBatch:
         return self[name][self.final_frames - 1]
 
     @property
-    def obs(self) -> Float[Tensor, "F N ..."]:
+    def obs(self) -> Real[Tensor, "F N ..."]:
         """The observation of each agent at each frame."""
         return self["obs"]
 
@@ -82,7 +82,7 @@ class EpisodeBatch:
         return self["alive"]
 
     @cached_property
-    def state(self) -> Float[Tensor, "F ..."]:
+    def state(self) -> Real[Tensor, "F ..."]:
         """The global state at each frame. If none is stored, the concatenated observations of all agents.
 
         In the concatenation, agents that have left are zeros.
@@ -90,7 +90,7 @@ class EpisodeBatch:
         if "state" in self.fields:
             return self["state"]
         alive = self.alive.view(*self.alive.shape, *(1,) * (self.obs.ndim - 2))
-        return torch.where(alive, self.obs, 0.0).flatten(1)
+        return torch.where(alive, self.obs, 0).flatten(1)  # 0.0 would make floats of uint8
 
     @property
     def truncated(self) -> Bool[Tensor, " E"]:

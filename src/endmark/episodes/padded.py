@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn.functional import pad as pad_tensor
 
 from endmark.episodes import ragged
+from endmark.episodes.images import image_layout
 from endmark.episodes.masks import as_flags, as_tensor, step_mask
 from endmark.episodes.spec import DERIVED, FLAGS, EpisodeSpec, Field, Per
 
@@ -217,7 +218,7 @@ def _infer_spec(tensors: Mapping[str, Tensor]) -> EpisodeSpec:
     for name in ("obs", "avail_actions", "actions", "reward"):
         if name not in tensors:
             raise ValueError(f"field '{name}': missing, and no spec is given that could stand in for it")
-    avail, obs = tensors["avail_actions"], tensors["obs"]
+    avail, obs, state = tensors["avail_actions"], tensors["obs"], tensors.get("state")
     if avail.ndim != 4:
         raise ValueError(f"field 'avail_actions': given shape {tuple(avail.shape)}, want (B, T+1, N, A)")
     n_agents, n_actions = avail.shape[2:]
@@ -227,7 +228,9 @@ def _infer_spec(tensors: Mapping[str, Tensor]) -> EpisodeSpec:
         n_actions=n_actions,
         episode_limit=avail.shape[1] - 1,
         obs_shape=tuple(obs.shape[3:]),
-        state_shape=tuple(tensors["state"].shape[2:]) if "state" in tensors else None,
+        obs_dtype=_seen_dtype(obs.shape[3:], obs.dtype),
+        state_shape=None if state is None else tuple(state.shape[2:]),
+        state_dtype=torch.float32 if state is None else _seen_dtype(state.shape[2:], state.dtype),
         reward_per_agent=n_agents > 1 and tuple(tensors["reward"].shape[2:]) == (n_agents,),
         extra={k: Field(tuple(v.shape[2:]), v.dtype) for k, v in tensors.items() if k not in standard},
     )
@@ -241,6 +244,11 @@ def _defined(lengths: Int[Tensor, " E"], device: torch.device) -> dict[Per, Tens
         "end": ragged.final_frames(lengths) - 1,
     }
     return {per: index.to(device) for per, index in frames.items()}
+
+
+def _seen_dtype(shape: tuple[int, ...], dtype: torch.dtype) -> torch.dtype:
+    """Images in uint8 stay as they are, and all else that is seen becomes float32."""
+    return dtype if dtype == torch.uint8 and image_layout(shape) else torch.float32
 
 
 def _gather(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Real
 from torch import Tensor
 
 
@@ -16,10 +16,10 @@ class Seen(NamedTuple):
     state: None where the environment has none.
     """
 
-    obs: Float[Tensor, "K N ..."]
+    obs: Real[Tensor, "K N ..."]
     avail_actions: Bool[Tensor, "K N A"]
     alive: Bool[Tensor, "K N"]
-    state: Float[Tensor, "K ..."] | None
+    state: Real[Tensor, "K ..."] | None
     first: Bool[Tensor, " K"]
 
     def to(self, device: torch.device) -> Seen:

@@ -45,10 +45,10 @@ class EpisodeSpec:
 
     | field | shape of a frame | dtype | per |
     |---|---|---|---|
-    | `obs` | (N, *obs_shape) | float32 | frame |
+    | `obs` | (N, *obs_shape) | obs_dtype: float32, or uint8 for images | frame |
     | `avail_actions` | (N, A) | bool | frame |
     | `alive` | (N,) | bool | frame |
-    | `state` (optional) | state_shape | float32 | frame |
+    | `state` (optional) | state_shape | state_dtype, as of `obs` | frame |
     | `actions` | (N,) | int64 | step |
     | `reward` | () shared, or (N,) for each agent | float32 | step |
     | each outcome, such as `win` | () | float32 | end |
@@ -68,7 +68,9 @@ class EpisodeSpec:
         n_actions: int,
         episode_limit: int,
         obs_shape: tuple[int, ...],
+        obs_dtype: torch.dtype = torch.float32,
         state_shape: tuple[int, ...] | None = None,
+        state_dtype: torch.dtype = torch.float32,
         reward_per_agent: bool = False,
         outcomes: Iterable[str] = (),
         extra: Mapping[str, Field] | None = None,
@@ -79,14 +81,14 @@ class EpisodeSpec:
         """
         agents = (n_agents,)
         fields = {
-            "obs": Field((*agents, *obs_shape), torch.float32),
+            "obs": Field((*agents, *obs_shape), obs_dtype),
             "avail_actions": Field((n_agents, n_actions), torch.bool),
             "alive": Field(agents, torch.bool),
             "actions": Field(agents, torch.int64, per="step"),
             "reward": Field(agents if reward_per_agent else (), torch.float32, per="step"),
         }
         if state_shape is not None:
-            fields["state"] = Field(tuple(state_shape), torch.float32)
+            fields["state"] = Field(tuple(state_shape), state_dtype)
         of_the_end = [("outcome", name, OUTCOME) for name in outcomes]
         for what, name, field in [*of_the_end, *(("extra field", *item) for item in (extra or {}).items())]:
             if name in fields:

@@ -61,7 +61,9 @@ class Actor(nn.Module):
         if share_parameters or spec.n_agents == 1:
             inputs = Inputs.of(spec, last_action=last_action, agent_id=agent_id)
             return Actor(make(inputs, hidden_size), LinearHead(hidden_size, n_outputs))
-        inputs = Inputs.of(spec.agent(), last_action=last_action, agent_id=False)
-        agents = [make(inputs, hidden_size) for _ in range(spec.n_agents)]
+        agents = [
+            make(Inputs.of(spec.agent(), last_action=last_action, agent_id=False), hidden_size)
+            for _ in range(spec.n_agents)
+        ]
         heads = [LinearHead(hidden_size, n_outputs) for _ in range(spec.n_agents)]
         return Actor(IndependentAgents(agents), IndependentHeads(heads))

@@ -7,15 +7,15 @@ same numbers on all frames of whole episodes at once.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Literal, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float, Int
-from torch import Tensor
+from jaxtyping import Float, Int, Real
+from torch import Tensor, nn
 
 from endmark.episodes import EpisodeBatch, EpisodeSpec, Seen
+from endmark.nets.images import AsVector
 
 NO_ACTION = -1
 """In the place of the last action at an episode's first frame: no one-hot input is 1."""
@@ -49,24 +49,38 @@ class Agent(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class Inputs:
+class Inputs(nn.Module):
     """What an agent's first layer reads: the observation, the last action and the agent's number.
 
-    The last two are one-hot. They are given to the layer as indices and never written out.
+    The last two are one-hot. They are given to the layer as indices and never written out. Observations that
+    are images become vectors by convolutions, the only parameters here.
+
+    obs_shape: of one agent's observation.
     """
 
-    obs_size: int
-    n_agents: int
-    n_actions: int
-    last_action: bool
-    agent_id: bool
+    def __init__(
+        self, obs_shape: Sequence[int], n_agents: int, n_actions: int, *, last_action: bool, agent_id: bool
+    ) -> None:
+        super().__init__()
+        self.obs = AsVector(obs_shape)
+        self.n_agents, self.n_actions = n_agents, n_actions
+        self.last_action, self.agent_id = last_action, agent_id
 
     @staticmethod
     def of(spec: EpisodeSpec, *, last_action: bool, agent_id: bool) -> Inputs:
         """The inputs of agents that play `spec`. The number of an agent that is alone is left out."""
-        obs_size = torch.Size(spec.fields["obs"].shape[1:]).numel()
-        return Inputs(obs_size, spec.n_agents, spec.n_actions, last_action, agent_id and spec.n_agents > 1)
+        return Inputs(
+            spec.fields["obs"].shape[1:],
+            spec.n_agents,
+            spec.n_actions,
+            last_action=last_action,
+            agent_id=agent_id and spec.n_agents > 1,
+        )
+
+    @property
+    def obs_size(self) -> int:
+        """The number of inputs that an observation becomes."""
+        return self.obs.n_features
 
     @property
     def size(self) -> int:
@@ -74,11 +88,10 @@ class Inputs:
         one_hot = self.n_actions * self.last_action + self.n_agents * self.agent_id
         return self.obs_size + one_hot
 
-    def __call__(
-        self, obs: Float[Tensor, "K N ..."], last_actions: Int[Tensor, "K N"]
+    def forward(
+        self, obs: Real[Tensor, "K N ..."], last_actions: Int[Tensor, "K N"]
     ) -> tuple[Float[Tensor, "K N O"], Int[Tensor, "K N C"] | None]:
-        """Flat observations, and the indices of the one-hot inputs that are 1 (None if there are none)."""
-        obs = obs.flatten(2) if obs.ndim > 2 else obs[..., None]  # an observation may be a single number
+        """Observations as vectors, and the indices of the one-hot inputs that are 1; None if none exist."""
         one_hot = []
         if self.last_action:
             one_hot.append(last_actions)
@@ -86,4 +99,4 @@ class Inputs:
             before = self.n_actions if self.last_action else 0
             ids = torch.arange(before, before + self.n_agents, device=obs.device)
             one_hot.append(ids.expand(len(obs), -1))
-        return obs, torch.stack(one_hot, -1) if one_hot else None
+        return self.obs(obs), torch.stack(one_hot, -1) if one_hot else None

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from endmark.episodes import EpisodeBatch, EpisodeSpec
 from endmark.nets.actor import AGENTS, Actor
 from endmark.nets.agents import NO_ACTION, AgentKind, Inputs
-from endmark.nets.mixers import state_numel
+from endmark.nets.images import StateAsVector
 from endmark.ops import linear
 
 
@@ -41,12 +41,13 @@ class CentralCritic(nn.Module):
 
     def __init__(self, spec: EpisodeSpec, *, kind: AgentKind, hidden_size: int, n_values: int) -> None:
         super().__init__()
-        inputs = Inputs(state_numel(spec), 1, spec.n_actions, last_action=False, agent_id=False)
+        self.state = StateAsVector(spec)
+        inputs = Inputs((self.state.n_features,), 1, spec.n_actions, last_action=False, agent_id=False)
         self.trunk = AGENTS[kind](inputs, hidden_size)
         self.head = nn.Linear(hidden_size, n_values)
 
     def forward(self, batch: EpisodeBatch) -> Float[Tensor, "F V"]:
         """One value an agent, or one for the team, at every frame."""
-        state = batch.state.reshape(batch.n_frames, 1, -1)
+        state = self.state(batch.state)[:, None]
         last_actions = torch.full((len(state), 1), NO_ACTION, device=state.device)
         return linear(self.head, self.trunk.unroll(state, last_actions, batch.time_major)[:, 0])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Real
 from torch import Tensor, nn
 
 from endmark.episodes import EpisodeBatch, Seen
@@ -36,7 +36,7 @@ class FeedForwardAgent(nn.Module):
 
     def unroll(
         self,
-        obs: Float[Tensor, "F N ..."],
+        obs: Real[Tensor, "F N ..."],
         last_actions: Int[Tensor, "F N"],
         packing: TimeMajor,  # noqa: ARG002
     ) -> Float[Tensor, "F N H"]:
@@ -44,7 +44,7 @@ class FeedForwardAgent(nn.Module):
         return self._features(obs, last_actions)
 
     def _features(
-        self, obs: Float[Tensor, "K N ..."], last_actions: Int[Tensor, "K N"]
+        self, obs: Real[Tensor, "K N ..."], last_actions: Int[Tensor, "K N"]
     ) -> Float[Tensor, "K N H"]:
         flat, one_hot = self.inputs(obs, last_actions)
         x = linear(self.encoder, flat, one_hot=one_hot, relu=True)

@@ -11,11 +11,11 @@ The result is the team's value at each step, in the unit of the agents' values.
 
 from __future__ import annotations
 
-import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Real
 from torch import Tensor, nn
 
 from endmark.episodes import EpisodeSpec
+from endmark.nets.images import StateAsVector
 from endmark.ops.mixing import monotone_mix
 from endmark.ops.mlps import mlps
 
@@ -26,7 +26,7 @@ class VDNMixer(nn.Module):
     def forward(
         self,
         values: Float[Tensor, "S N"],
-        state: Float[Tensor, "F ..."],  # noqa: ARG002
+        state: Real[Tensor, "F ..."],  # noqa: ARG002
         frames: Int[Tensor, " S"] | None = None,  # noqa: ARG002
     ) -> Float[Tensor, " S"]:
         """The team's value of each step; the state is not used."""
@@ -45,7 +45,8 @@ class QMIXMixer(nn.Module):
 
     def __init__(self, spec: EpisodeSpec, *, embed_size: int, hyper_size: int) -> None:
         super().__init__()
-        state_size = state_numel(spec)
+        self.state = StateAsVector(spec)
+        state_size = self.state.n_features
         self.n_agents, self.embed_size = spec.n_agents, embed_size
 
         def hypernetwork(n_outputs: int) -> nn.Sequential:
@@ -62,15 +63,9 @@ class QMIXMixer(nn.Module):
     def forward(
         self,
         values: Float[Tensor, "S N"],
-        state: Float[Tensor, "F ..."],
+        state: Real[Tensor, "F ..."],
         frames: Int[Tensor, " S"] | None = None,
     ) -> Float[Tensor, " S"]:
         """The team's value of each step."""
-        states = state.reshape(len(state), -1)
-        weight_1, bias_1, weight_2, bias_2 = mlps(states, self._networks, frames)
+        weight_1, bias_1, weight_2, bias_2 = mlps(self.state(state), self._networks, frames)
         return monotone_mix(values, weight_1, bias_1, weight_2, bias_2[:, 0])
-
-
-def state_numel(spec: EpisodeSpec) -> int:
-    """The size of a frame's global state, or of all agents' observations if the spec has no state."""
-    return torch.Size(spec.fields["state" if "state" in spec.fields else "obs"].shape).numel()

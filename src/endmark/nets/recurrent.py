@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Real
 from torch import Tensor, nn
 
 from endmark.episodes import EpisodeBatch, Seen
@@ -43,7 +43,7 @@ class RecurrentAgent(nn.Module):
         return self.unroll(batch.obs, batch.last_actions, batch.time_major)
 
     def unroll(
-        self, obs: Float[Tensor, "F N ..."], last_actions: Int[Tensor, "F N"], packing: TimeMajor
+        self, obs: Real[Tensor, "F N ..."], last_actions: Int[Tensor, "F N"], packing: TimeMajor
     ) -> Float[Tensor, "F N H"]:
         """`features` of these observations and last actions, for ragged frames packed by `packing`."""
         flat, one_hot = self.inputs(obs, last_actions)
