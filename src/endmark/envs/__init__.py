@@ -6,9 +6,10 @@ from endmark.envs.errors import ContractError, EnvError, EnvWarning
 from endmark.envs.guarded import Guarded, close_all
 from endmark.envs.gym_adapter import GymAdapter
 from endmark.envs.known import Family, installed
-from endmark.envs.make import make
+from endmark.envs.make import make, make_drawn
 from endmark.envs.pettingzoo_adapter import PettingZooAdapter
-from endmark.envs.protocol import End, Environment, Frame, Step
+from endmark.envs.pictures import picture_of
+from endmark.envs.protocol import End, Environment, Frame, Picture, Rendered, Step
 
 __all__ = [
     "CheckReport",
@@ -22,10 +23,14 @@ __all__ = [
     "Guarded",
     "GymAdapter",
     "PettingZooAdapter",
+    "Picture",
+    "Rendered",
     "Step",
     "arguments",
     "check",
     "close_all",
     "installed",
     "make",
+    "make_drawn",
+    "picture_of",
 ]

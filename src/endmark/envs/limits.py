@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from endmark.envs.errors import EnvError
-from endmark.envs.protocol import Environment, Frame, Step
+from endmark.envs.pictures import picture_of
+from endmark.envs.protocol import Environment, Frame, Picture, Step
 from endmark.episodes import EpisodeSpec
 
 
@@ -32,6 +33,8 @@ class Shortened:
         self._limit = shortest(episode_limit, env.spec.episode_limit)
         self._steps = 0
         self._spec = replace(env.spec, episode_limit=self._limit)
+        self.render_fps = getattr(env, "render_fps", None)
+        self.action_names = getattr(env, "action_names", ())
 
     @property
     def spec(self) -> EpisodeSpec:
@@ -50,6 +53,10 @@ class Shortened:
         if step.end is None and self._steps >= self._limit:
             return step._replace(end="truncated")
         return step
+
+    def render(self) -> Picture:
+        """The environment's picture; `EnvError` if it draws none."""
+        return picture_of(self._env)
 
     def close(self) -> None:
         """Close the environment."""

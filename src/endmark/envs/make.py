@@ -13,6 +13,7 @@ import gymnasium as gym
 from gymnasium.envs.registration import load_env_creator
 
 from endmark.envs.errors import EnvError
+from endmark.envs.guarded import close_all
 from endmark.envs.gym_adapter import GymAdapter
 from endmark.envs.importing import import_for, is_module, near, unknown
 from endmark.envs.known import FAMILIES
@@ -56,6 +57,19 @@ def make(env_id: str, *, episode_limit: int | None = None, **kwargs: object) -> 
     if name not in gym.registry and MODULE.fullmatch(name) and ("." in name or is_module(name)):
         return _from_module(env_id, import_for(env_id, name), episode_limit, kwargs)
     return _from_gymnasium(env_id, name, None, episode_limit, kwargs)
+
+
+def make_drawn(env_id: str, *, episode_limit: int | None = None, **kwargs: object) -> Environment:
+    """The environment that `make` makes, so that it has a `render` where it draws pictures at all.
+
+    Those of Gymnasium and PettingZoo do so only where they are asked when they are made. Whether an
+    environment can draw shows at its first picture: see `endmark.envs.picture_of`.
+    """
+    env = make(env_id, episode_limit=episode_limit, **kwargs)
+    if not (isinstance(env, GymAdapter | PettingZooAdapter) and env.draws_if_asked):
+        return env
+    close_all([env])
+    return make(env_id, episode_limit=episode_limit, **(kwargs | {"render_mode": "rgb_array"}))
 
 
 def _from_attribute(

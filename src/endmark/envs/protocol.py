@@ -10,6 +10,8 @@ import numpy.typing as npt
 from endmark.episodes import EpisodeSpec
 
 End = Literal["terminated", "truncated"]
+Picture = npt.NDArray[np.uint8]
+"""Rows of pixels from the top, [H, W, 3]: red, green, blue."""
 
 
 class Frame(NamedTuple):
@@ -86,4 +88,16 @@ class Environment(Protocol):
 
     def close(self) -> None:
         """Release windows, processes and connections. A second call does nothing."""
+        ...
+
+
+class Rendered(Protocol):
+    """What an `Environment` has beside its own methods where `endmark play` can show it.
+
+    It may also have `render_fps`, the pictures a second that suit it, and `action_names`, a word for each
+    action.
+    """
+
+    def render(self) -> Picture:
+        """The present frame, drawn. Every picture is as large as the first one, and a new array."""
         ...
