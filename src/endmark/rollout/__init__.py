@@ -3,6 +3,7 @@
 from endmark.rollout.in_process import InProcess
 from endmark.rollout.process import WorkerError, WorkerWarning
 from endmark.rollout.rollout import ReplayWarning, Rollout, Stopped, play
+from endmark.rollout.scenes import Scene, scenes
 from endmark.rollout.seeds import EpisodeSeeds
 from endmark.rollout.summary import Summary, episode_returns, summarise
 from endmark.rollout.vector import VectorEnv
@@ -13,6 +14,7 @@ __all__ = [
     "InProcess",
     "ReplayWarning",
     "Rollout",
+    "Scene",
     "Stopped",
     "Summary",
     "VectorEnv",
@@ -21,5 +23,6 @@ __all__ = [
     "Workers",
     "episode_returns",
     "play",
+    "scenes",
     "summarise",
 ]
