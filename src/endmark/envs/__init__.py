@@ -7,9 +7,10 @@ from endmark.envs.errors import ContractError, EnvError, EnvWarning
 from endmark.envs.guarded import Guarded, close_all
 from endmark.envs.gym_adapter import GymAdapter
 from endmark.envs.known import Family, installed
-from endmark.envs.make import make, make_batched
+from endmark.envs.make import make, make_batched, make_drawn
 from endmark.envs.pettingzoo_adapter import PettingZooAdapter
-from endmark.envs.protocol import End, Environment, Frame, Step
+from endmark.envs.pictures import picture_of
+from endmark.envs.protocol import End, Environment, Frame, Picture, Rendered, Step
 
 __all__ = [
     "Alone",
@@ -26,6 +27,8 @@ __all__ = [
     "Guarded",
     "GymAdapter",
     "PettingZooAdapter",
+    "Picture",
+    "Rendered",
     "Step",
     "arguments",
     "check",
@@ -33,4 +36,6 @@ __all__ = [
     "installed",
     "make",
     "make_batched",
+    "make_drawn",
+    "picture_of",
 ]

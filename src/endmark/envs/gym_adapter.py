@@ -16,7 +16,8 @@ from endmark.envs.errors import EnvError
 from endmark.envs.fitting import FLOAT32, LARGEST, fitted
 from endmark.envs.known import family_of
 from endmark.envs.limits import shortest
-from endmark.envs.protocol import End, Frame, Step
+from endmark.envs.pictures import Drawing
+from endmark.envs.protocol import End, Frame, Picture, Step
 from endmark.envs.spaces import Team
 from endmark.episodes import EpisodeSpec
 from endmark.wording import shown
@@ -53,6 +54,9 @@ class GymAdapter:
         family = family_of(self._unwrapped)
         self._mdp_ended = family.mdp_ended if family else None
         self._clear = family.clear if family else None
+        self._drawing = Drawing(env, family.picture if family else None)
+        self.render_fps = self._drawing.fps
+        self.action_names = family.action_names if family else ()
         self._limit = shortest(
             episode_limit,
             env.spec.max_episode_steps if env.spec else None,
@@ -94,6 +98,15 @@ class GymAdapter:
         cut = truncated or self._steps >= self._limit
         end: End | None = "terminated" if terminated else "truncated" if cut else None
         return Step(self._frame(obs, info), reward, end)
+
+    @property
+    def draws_if_asked(self) -> bool:
+        """Whether it draws pictures, but only where it was made with `render_mode="rgb_array"`."""
+        return self._drawing.if_asked
+
+    def render(self) -> Picture:
+        """The present frame, drawn by the environment or for its family; `EnvError` if neither can."""
+        return self._drawing.picture()
 
     def close(self) -> None:
         """Close the Gymnasium environment. A second call does nothing."""

@@ -8,6 +8,9 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from typing import Any
 
+from endmark.envs.boards import foraging, warehouse
+from endmark.envs.protocol import Picture
+
 
 @dataclass(frozen=True)
 class Family:
@@ -35,6 +38,8 @@ class Family:
         termination: a reported termination that this function denies is a truncation.
     clear: called before every reset, to remove what the last episode left behind and the next one would
         depend on.
+    picture: draws the environment. For those whose own pictures need a screen.
+    action_names: a word for each action.
     """
 
     name: str
@@ -51,6 +56,8 @@ class Family:
     step_limit: Callable[[Any], int | None] | None = None
     mdp_ended: Callable[[Any], bool] | None = None
     clear: Callable[[Any], None] | None = None
+    picture: Callable[[Any], Picture] | None = None
+    action_names: tuple[str, ...] = ()
 
     @property
     def install(self) -> str:
@@ -100,6 +107,8 @@ FAMILIES = (
         step_limit=lambda env: env._max_episode_steps,
         mdp_ended=lambda env: not env.field.any(),  # no food is left
         clear=_remove_players,
+        picture=foraging,
+        action_names=("stay", "north", "south", "west", "east", "load"),
     ),
     Family(
         name="Robotic Warehouse",
@@ -111,6 +120,8 @@ FAMILIES = (
         env_class="rware.warehouse.Warehouse",
         step_limit=lambda env: env.max_steps or None,  # 0 means no limit
         mdp_ended=lambda _: False,  # the warehouse never closes: its limit on idle steps is a cut too
+        picture=warehouse,
+        action_names=("stay", "forward", "left", "right", "load"),
     ),
     Family(
         name="Multi-Particle Environments (PettingZoo)",

@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from endmark.envs.errors import EnvError
-from endmark.envs.protocol import Environment, Frame, Step
+from endmark.envs.pictures import picture_of
+from endmark.envs.protocol import Environment, Frame, Picture, Step
 from endmark.episodes import EpisodeSpec
 
 
@@ -36,6 +37,8 @@ class Shortened:
         self._steps = 0
         self._spec = replace(env.spec, episode_limit=self._limit)
         self._undecided = dict.fromkeys(self._spec.outcomes, 0.0)
+        self.render_fps = getattr(env, "render_fps", None)
+        self.action_names = getattr(env, "action_names", ())
 
     @property
     def spec(self) -> EpisodeSpec:
@@ -54,6 +57,10 @@ class Shortened:
         if step.end is None and self._steps >= self._limit:
             return step._replace(end="truncated", outcomes=self._undecided)
         return step
+
+    def render(self) -> Picture:
+        """The environment's picture; `EnvError` if it draws none."""
+        return picture_of(self._env)
 
     def close(self) -> None:
         """Close the environment."""

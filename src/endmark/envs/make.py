@@ -14,6 +14,7 @@ from gymnasium.envs.registration import load_env_creator
 from endmark.envs.batched import Alone, BatchedEnvironment
 from endmark.envs.constructing import constructed, refused
 from endmark.envs.errors import EnvError
+from endmark.envs.guarded import close_all
 from endmark.envs.gym_adapter import GymAdapter
 from endmark.envs.importing import import_for, is_module, near, unknown
 from endmark.envs.known import FAMILIES, Family, family_of_scheme
@@ -89,6 +90,19 @@ def _from_scheme(
 def _maker(env_id: str, family: Family) -> Any:
     module, _, function = family.maker.partition(":")
     return getattr(import_for(env_id, module), function)
+
+
+def make_drawn(env_id: str, *, episode_limit: int | None = None, **kwargs: object) -> Environment:
+    """The environment that `make` makes, so that it has a `render` where it draws pictures at all.
+
+    Those of Gymnasium and PettingZoo do so only where they are asked when they are made. Whether an
+    environment can draw shows at its first picture: see `endmark.envs.picture_of`.
+    """
+    env = make(env_id, episode_limit=episode_limit, **kwargs)
+    if not (isinstance(env, GymAdapter | PettingZooAdapter) and env.draws_if_asked):
+        return env
+    close_all([env])
+    return make(env_id, episode_limit=episode_limit, **(kwargs | {"render_mode": "rgb_array"}))
 
 
 def _from_attribute(

@@ -15,7 +15,8 @@ from endmark.envs.errors import EnvError
 from endmark.envs.fitting import fill
 from endmark.envs.known import family_of
 from endmark.envs.limits import shortest
-from endmark.envs.protocol import End, Frame, Step
+from endmark.envs.pictures import Drawing
+from endmark.envs.protocol import End, Frame, Picture, Step
 from endmark.envs.spaces import Team, stored_as
 from endmark.episodes import EpisodeSpec
 
@@ -67,6 +68,9 @@ class PettingZooAdapter:
         family = family_of(self._unwrapped)
         self._mdp_ended = family.mdp_ended if family else None
         self._clear = family.clear if family else None
+        self._drawing = Drawing(env, family.picture if family else None)
+        self.render_fps = self._drawing.fps
+        self.action_names = family.action_names if family else ()
         self._limit = shortest(
             episode_limit,
             _limit(env),
@@ -149,6 +153,15 @@ class PettingZooAdapter:
         end: End | None = "truncated" if truncated else "terminated" if over else None
         fill(self._reward, given, self._reward.shape, "reward")
         return Step(self._frame(observations, infos, is_final=end is not None), self._reward, end)
+
+    @property
+    def draws_if_asked(self) -> bool:
+        """Whether it draws pictures, but only where it was made with `render_mode="rgb_array"`."""
+        return self._drawing.if_asked
+
+    def render(self) -> Picture:
+        """The present frame, drawn by the environment or for its family; `EnvError` if neither can."""
+        return self._drawing.picture()
 
     def close(self) -> None:
         """Close the PettingZoo environment. A second call does nothing."""

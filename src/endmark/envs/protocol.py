@@ -12,6 +12,8 @@ from endmark.episodes import EpisodeSpec
 from endmark.episodes.spec import NO_OUTCOMES
 
 End = Literal["terminated", "truncated"]
+Picture = npt.NDArray[np.uint8]
+"""Rows of pixels from the top, [H, W, 3]: red, green, blue."""
 
 
 class Frame(NamedTuple):
@@ -91,4 +93,16 @@ class Environment(Protocol):
 
     def close(self) -> None:
         """Release windows, processes and connections. A second call does nothing."""
+        ...
+
+
+class Rendered(Protocol):
+    """What an `Environment` has beside its own methods where `endmark play` can show it.
+
+    It may also have `render_fps`, the pictures a second that suit it, and `action_names`, a word for each
+    action.
+    """
+
+    def render(self) -> Picture:
+        """The present frame, drawn. Every picture is as large as the first one, and a new array."""
         ...

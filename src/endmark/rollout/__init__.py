@@ -6,6 +6,7 @@ from endmark.rollout.lockstep import Lockstep
 from endmark.rollout.play import make_rollout, play
 from endmark.rollout.process import WorkerError, WorkerWarning
 from endmark.rollout.rollout import ReplayWarning, Rollout, Stopped
+from endmark.rollout.scenes import Scene, scenes
 from endmark.rollout.seeds import EpisodeSeeds
 from endmark.rollout.summary import Summary, episode_returns, summarise
 from endmark.rollout.vector import VectorEnv
@@ -18,6 +19,7 @@ __all__ = [
     "Lockstep",
     "ReplayWarning",
     "Rollout",
+    "Scene",
     "Stopped",
     "Summary",
     "VectorEnv",
@@ -27,5 +29,6 @@ __all__ = [
     "episode_returns",
     "make_rollout",
     "play",
+    "scenes",
     "summarise",
 ]

@@ -4,5 +4,16 @@ from endmark.training.config import TrainConfig
 from endmark.training.evaluation import evaluate, random_policy
 from endmark.training.load import load, load_config
 from endmark.training.loop import train
+from endmark.training.playing import drawn_env, gives_logits, played
 
-__all__ = ["TrainConfig", "evaluate", "load", "load_config", "random_policy", "train"]
+__all__ = [
+    "TrainConfig",
+    "drawn_env",
+    "evaluate",
+    "gives_logits",
+    "load",
+    "load_config",
+    "played",
+    "random_policy",
+    "train",
+]
