@@ -72,7 +72,8 @@ class EpisodeBuilders:
         return zlib.crc32(self._so_far(k, "reward", 0).cpu().numpy().tobytes(), value)
 
     def finish(self, terminated: Bool[Tensor, " K"], where: Bool[Tensor, " K"]) -> EpisodeBatch:
-        """These episodes in one batch, with copies of the data. They have at least one step each.
+        """These episodes in one batch, with copies of the data. They have at least one step each,
+        and have length 0 afterwards.
 
         terminated: [K] on the device, whether the MDP ended; False for an episode that was cut off.
         """
@@ -85,6 +86,7 @@ class EpisodeBuilders:
         for name in self.spec.outcomes:
             at_the_end = fields[name][final_frames - 1]
             fields[name].zero_().index_copy_(0, final_frames - 1, at_the_end)
+        self.lengths[where] = 0  # what `add` writes there from now on stays in rows of their own
         return EpisodeBatch(self.spec, fields, lengths, terminated[where.to(self.device)], checked=True)
 
     def _so_far(self, k: int, name: str, more: int) -> Tensor:
