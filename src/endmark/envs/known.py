@@ -151,6 +151,15 @@ FAMILIES = (
         batched=True,
     ),
     Family(
+        name="VMAS (physics in two dimensions)",
+        package="vmas",
+        examples=("vmas:balance", "vmas:transport", "vmas:navigation", "vmas:wheel", "vmas:simple_spread"),
+        extra="vmas",
+        scheme="vmas",
+        maker="endmark.envs.vmas_adapter:vmas_env",
+        batched=True,
+    ),
+    Family(
         name="Matrix games",
         package="endmark",
         examples=("matrix:climbing", "matrix:penalty", "matrix:two-step"),
