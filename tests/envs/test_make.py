@@ -60,6 +60,9 @@ def test_arguments_reach_the_environment() -> None:
         ("nowhere:Nothing-v0", "needs the package 'nowhere'"),
         ("os.path.nothing", "unknown environment"),
         ("os.path", r"has no parallel_env\(\)"),
+        ("matrix:climbin", r"unknown environment 'matrix:climbin': did you mean matrix:climbing\?"),
+        ("matrix:", r"did you mean matrix:climbing or matrix:penalty or matrix:two-step\?"),
+        ("matrix", "unknown environment 'matrix'"),
         ("::", "want a Gymnasium id, module:GymnasiumId, module:Class, or a module"),
         (":CartPole-v1", "want a Gymnasium id, module:GymnasiumId, module:Class, or a module"),
         ("gymnasium:", "want a Gymnasium id, module:GymnasiumId, module:Class, or a module"),
@@ -140,7 +143,7 @@ def test_installed_tells_what_is_here_and_how_to_get_the_rest(monkeypatch: pytes
     assert here["gymnasium"].version == gym.__version__
     assert here["lbforaging"].is_installed
     assert here["lbforaging"].install == 'pip install "endmark[lbf]"'
-    assert set(here) == {"gymnasium", "lbforaging", "rware", "mpe2"}
+    assert set(here) == {"gymnasium", "lbforaging", "rware", "mpe2", "endmark"}
 
     monkeypatch.setattr(known, "find_spec", lambda package: None)
     assert not any(family.is_installed for family in installed())

@@ -19,6 +19,10 @@ class Family:
     extra: the extra of endmark that installs the package; None if endmark itself depends on it.
     extra_packages: further packages that this extra installs.
     bare_prefix, home: ids that start with `bare_prefix` are often given without `home` before them.
+    scheme, maker: ids that begin with `scheme:` are made by the function `maker`, given as "module:function"
+        and imported only then. It gets the rest of the id, the episode limit or None, and arguments for the
+        environment's constructor, and returns an `Environment`. It raises `importing.unknown` for a name that
+        it does not know.
 
     The other fields correct environments of one class and its subclasses. Their functions get the
     environment without its wrappers.
@@ -38,6 +42,8 @@ class Family:
     extra_packages: tuple[str, ...] = ()
     bare_prefix: str | None = None
     home: str = ""
+    scheme: str | None = None
+    maker: str = ""
     env_class: str | None = None
     step_limit: Callable[[Any], int | None] | None = None
     mdp_ended: Callable[[Any], bool] | None = None
@@ -112,6 +118,13 @@ FAMILIES = (
         bare_prefix="simple",
         home="mpe2.",
     ),
+    Family(
+        name="Matrix games",
+        package="endmark",
+        examples=("matrix:climbing", "matrix:penalty", "matrix:two-step"),
+        scheme="matrix",
+        maker="endmark.envs.matrix_games:make_game",
+    ),
 )
 
 
@@ -128,6 +141,11 @@ def family_of(unwrapped: object) -> Family | None:
             if family.env_class == name:
                 return family
     return None
+
+
+def family_of_scheme(scheme: str) -> Family | None:
+    """The family whose ids begin with `scheme:`."""
+    return next((family for family in FAMILIES if family.scheme == scheme), None)
 
 
 def how_to_install(package: str) -> str:

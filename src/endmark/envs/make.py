@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Iterable
 from contextlib import suppress
 from types import ModuleType
 from typing import Any
@@ -12,10 +11,11 @@ from typing import Any
 import gymnasium as gym
 from gymnasium.envs.registration import load_env_creator
 
+from endmark.envs.constructing import constructed, refused
 from endmark.envs.errors import EnvError
 from endmark.envs.gym_adapter import GymAdapter
 from endmark.envs.importing import import_for, is_module, near, unknown
-from endmark.envs.known import FAMILIES
+from endmark.envs.known import FAMILIES, Family, family_of_scheme
 from endmark.envs.limits import Shortened, shortest
 from endmark.envs.pettingzoo_adapter import PettingZooAdapter
 from endmark.envs.protocol import Environment
@@ -31,7 +31,9 @@ GYM_ARGUMENTS = inspect.signature(gym.make).parameters.keys() - {"id", "kwargs"}
 def make(env_id: str, *, episode_limit: int | None = None, **kwargs: object) -> Environment:
     """Make the environment of this id, inside the adapter that it needs.
 
-    env_id: one of four forms.
+    env_id: one of five forms.
+        `matrix:climbing`: the scheme of a family in `endmark.envs.known`, and a name in that family. A scheme
+        comes before a module of the same name.
         `CartPole-v1`: an id that Gymnasium knows.
         `lbforaging:Foraging-5x5-2p-1f-v3`: an id that Gymnasium knows once the module is imported.
         `mpe2.simple_spread_v3`: a module with a PettingZoo `parallel_env()`.
@@ -43,6 +45,9 @@ def make(env_id: str, *, episode_limit: int | None = None, **kwargs: object) -> 
 
     `EnvError` says in one line what is wrong.
     """
+    scheme, colon, name = env_id.partition(":")
+    if colon and (family := family_of_scheme(scheme)):
+        return _from_scheme(env_id, family, name, episode_limit, kwargs)
     module, colon, name = env_id.rpartition(":")
     if colon:
         if not MODULE.fullmatch(module) or not name:
@@ -58,13 +63,21 @@ def make(env_id: str, *, episode_limit: int | None = None, **kwargs: object) -> 
     return _from_gymnasium(env_id, name, None, episode_limit, kwargs)
 
 
+def _from_scheme(
+    env_id: str, family: Family, name: str, episode_limit: int | None, kwargs: dict[str, Any]
+) -> Environment:
+    module, _, function = family.maker.partition(":")
+    maker = getattr(import_for(env_id, module), function)
+    return _adapted(env_id, maker(name, episode_limit, kwargs), episode_limit)
+
+
 def _from_attribute(
     env_id: str, constructor: object, episode_limit: int | None, kwargs: dict[str, Any]
 ) -> Environment:
     if not callable(constructor):
         given = f"a {type(constructor).__name__}"
         raise EnvError(f"'{env_id}' is {given}: want a class or a function that makes an environment")
-    return _adapted(env_id, _constructed(env_id, constructor, kwargs, [constructor]), episode_limit)
+    return _adapted(env_id, constructed(env_id, constructor, kwargs, [constructor]), episode_limit)
 
 
 def _from_module(
@@ -77,7 +90,7 @@ def _from_module(
         raise EnvError(f"'{env_id}' has no parallel_env(): {hint}")
     # By custom, parallel_env(**kwargs) gives its arguments to raw_env.
     signatures = [constructor, getattr(module, "raw_env", None)]
-    return _adapted(env_id, _constructed(env_id, constructor, kwargs, signatures), episode_limit)
+    return _adapted(env_id, constructed(env_id, constructor, kwargs, signatures), episode_limit)
 
 
 def _from_gymnasium(
@@ -96,7 +109,7 @@ def _from_gymnasium(
         raise EnvError(f"'{env_id}' cannot be made: {joined(error)}") from error
     except (Exception, SystemExit) as error:  # whatever a constructor raises about its arguments
         signatures, given = _of_gymnasium(name, kwargs) if isinstance(error, TypeError) else ([], {})
-        raise EnvError(_refused(env_id, error, signatures, given)) from error
+        raise EnvError(refused(env_id, error, signatures, given)) from error
     return _adapted(env_id, env, episode_limit)
 
 
@@ -113,15 +126,6 @@ def _unregistered(env_id: str, name: str, home: ModuleType | None) -> EnvError:
         return unknown(env_id, [prefix + other for other in alike])
     has = ", ".join(_environments_in(home)) or "no environment class"
     return EnvError(f"'{env_id}': the module '{home.__name__}' has no '{name}'; it has {has}")
-
-
-def _constructed(
-    env_id: str, constructor: Callable[..., Any], kwargs: dict[str, Any], signatures: Iterable[Any]
-) -> Any:
-    try:
-        return constructor(**kwargs)
-    except (Exception, SystemExit) as error:  # whatever a constructor raises about its arguments
-        raise EnvError(_refused(env_id, error, signatures, kwargs)) from error
 
 
 def _adapted(env_id: str, made: Any, episode_limit: int | None) -> Environment:
@@ -162,30 +166,6 @@ def _of_gymnasium(name: str, kwargs: dict[str, Any]) -> tuple[list[Any], dict[st
     constructor = load_env_creator(point) if isinstance(point, str) else point
     given = {key: value for key, value in kwargs.items() if key not in GYM_ARGUMENTS}
     return [constructor], {**spec.kwargs, **given}
-
-
-def _refused(
-    env_id: str, error: Exception | SystemExit, signatures: Iterable[Any], kwargs: dict[str, Any]
-) -> str:
-    """Why a constructor failed: an argument that it does not take or lacks, or else its error."""
-    if isinstance(error, EnvError):
-        return f"'{env_id}': {error}"
-    for constructor in signatures if isinstance(error, TypeError) else ():
-        try:
-            parameters = inspect.signature(constructor).parameters.values()
-        except (TypeError, ValueError):  # not callable, or written in C
-            continue
-        if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
-            continue
-        named = {p.name: p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
-        takes = f"it takes {', '.join(named)}" if named else "it takes none"
-        for name in kwargs:
-            if name not in named:
-                return f"'{env_id}' takes no argument '{name}': {takes}"
-        for name, parameter in named.items():
-            if parameter.default is parameter.empty and name not in kwargs:
-                return f"'{env_id}' needs the argument '{name}': {takes}"
-    return f"'{env_id}' cannot be made: {one_line(error)}"
 
 
 def _environments_in(module: ModuleType) -> list[str]:
