@@ -25,7 +25,10 @@ class EnvsCommand:
             how = "\n".join(family.examples) if family.is_installed else f"not installed: {family.install}"
             table.add_row(family.name, family.version or "-", escape(how))
         console.print(table)
-        console.print("Any discrete Gymnasium id or PettingZoo parallel module of yours works too.")
+        console.print(
+            "Any discrete Gymnasium id or PettingZoo parallel module of yours works too, and as "
+            "pymarl:module:Class any environment with PyMARL's methods."
+        )
 
 
 def run(args: Sequence[str]) -> int:

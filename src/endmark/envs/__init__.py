@@ -1,4 +1,4 @@
-"""Environments: their contract and its test, adapters for Gymnasium and PettingZoo, and ids of known ones."""
+"""Environments: their contract and its test, adapters for those of others, matrix games, and known ids."""
 
 from endmark.envs.arguments import arguments
 from endmark.envs.check import CheckReport, check
@@ -9,6 +9,7 @@ from endmark.envs.known import Family, installed
 from endmark.envs.make import make
 from endmark.envs.pettingzoo_adapter import PettingZooAdapter
 from endmark.envs.protocol import End, Environment, Frame, Step
+from endmark.envs.pymarl_adapter import PyMARLAdapter
 
 __all__ = [
     "CheckReport",
@@ -22,6 +23,7 @@ __all__ = [
     "Guarded",
     "GymAdapter",
     "PettingZooAdapter",
+    "PyMARLAdapter",
     "Step",
     "arguments",
     "check",

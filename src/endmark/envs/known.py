@@ -17,6 +17,7 @@ class Family:
     package: the module to import, which has the same name on PyPI.
     examples: ids for `make`.
     extra: the extra of endmark that installs the package; None if endmark itself depends on it.
+    source: what pip installs the package from, where it is not on PyPI.
     extra_packages: further packages that this extra installs.
     bare_prefix, home: ids that start with `bare_prefix` are often given without `home` before them.
     scheme, maker: ids that begin with `scheme:` are made by the function `maker`, given as "module:function"
@@ -39,6 +40,7 @@ class Family:
     package: str
     examples: tuple[str, ...]
     extra: str | None = None
+    source: str | None = None
     extra_packages: tuple[str, ...] = ()
     bare_prefix: str | None = None
     home: str = ""
@@ -52,6 +54,8 @@ class Family:
     @property
     def install(self) -> str:
         """The command that installs the package."""
+        if self.source:
+            return f'pip install "{self.source}"'
         return f'pip install "endmark[{self.extra}]"' if self.extra else "pip install endmark"
 
     @property
@@ -117,6 +121,14 @@ FAMILIES = (
         extra_packages=("pettingzoo",),
         bare_prefix="simple",
         home="mpe2.",
+    ),
+    Family(
+        name="StarCraft, and all with PyMARL's methods",
+        package="smac",  # on PyPI, this name belongs to a tuner of hyperparameters
+        examples=("pymarl:smac.env:StarCraft2Env",),
+        source="git+https://github.com/oxwhirl/smac.git",
+        scheme="pymarl",
+        maker="endmark.envs.pymarl_adapter:make_pymarl",
     ),
     Family(
         name="Matrix games",
