@@ -10,7 +10,17 @@ import pytest
 
 from endmark.envs import EnvError, Environment, EnvWarning, Step, check, make
 from endmark.envs.pymarl_adapter import PyMARLAdapter
-from support.pymarl import LIMIT, NO_OP, STOP, Newer, Reviving, Skirmish, StarCraftLike, Wrapped
+from support.pymarl import (
+    LIMIT,
+    NO_OP,
+    STOP,
+    AroundGymnasium,
+    Newer,
+    Reviving,
+    Skirmish,
+    StarCraftLike,
+    Wrapped,
+)
 
 LONG = (9, 9, 9)  # nobody dies
 
@@ -73,6 +83,17 @@ def test_a_crash_is_no_end_of_the_game(kind: Any) -> None:
         played(env)
     env.reset()
     assert env.step(np.full(3, STOP)).end is None
+
+
+def test_a_known_family_is_corrected_inside_a_wrapper() -> None:
+    """Level-Based Foraging calls its own limit an end, and its reset depends on the last episode."""
+    key = "lbforaging:Foraging-5x5-2p-1f-v3"
+    raw = AroundGymnasium(key)
+    env = PyMARLAdapter(raw)
+    env.reset(seed=0)
+    raw._env = raw._env.unwrapped  # without Gymnasium's own limit beside it
+    assert [env.step(np.zeros(2, np.int64)).end for _ in range(50)] == [*[None] * 49, "truncated"]
+    check(lambda: PyMARLAdapter(AroundGymnasium(key)), episodes=1, resets=200)
 
 
 def test_a_lower_limit_is_a_cut() -> None:

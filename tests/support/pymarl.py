@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 
 LIMIT = 6
@@ -168,6 +169,45 @@ class Newer(Skirmish):
         if self.flags == "each":
             flags = [[flag] * self.n_agents for flag in flags]
         return self.get_obs(), reward, *flags, info
+
+
+class AroundGymnasium:
+    """A Gymnasium environment in EPyMARL's newer form, held as `_env`."""
+
+    def __init__(self, key: str, **how: Any) -> None:
+        self._env: Any = gym.make(key, disable_env_checker=True, **how)
+        self.spaces = self._env.observation_space, self._env.action_space
+
+    def reset(self, seed: int | None = None) -> Any:
+        self.obs, info = self._env.reset(seed=seed)
+        return self.obs, info
+
+    def step(self, actions: list[int]) -> Any:
+        self.obs, rewards, *flags, info = self._env.step(actions)
+        return self.obs, sum(rewards), *flags, info
+
+    def get_obs(self) -> Any:
+        return self.obs
+
+    def get_state(self) -> Any:
+        return np.concatenate(self.obs)
+
+    def get_avail_actions(self) -> Any:
+        return [[1] * int(space.n) for space in self.spaces[1]]
+
+    def get_env_info(self) -> dict[str, Any]:
+        sizes = [space.shape[0] for space in self.spaces[0]]
+        n_actions = max(int(space.n) for space in self.spaces[1])
+        return {
+            "n_agents": len(sizes),
+            "n_actions": n_actions,
+            "obs_shape": max(sizes),
+            "state_shape": sum(sizes),
+            "episode_limit": 50,
+        }
+
+    def close(self) -> None:
+        self._env.close()
 
 
 class Reviving(Skirmish):

@@ -84,6 +84,11 @@ def _remove_players(env: Any) -> None:
         player.position = None
 
 
+def _forget_actions(env: Any) -> None:
+    """Forget the last episode's last actions, which SMAClite shows in the first state of the next one."""
+    env.last_actions[:] = 0
+
+
 FAMILIES = (
     Family(
         name="Gymnasium (one agent)",
@@ -129,6 +134,14 @@ FAMILIES = (
         source="git+https://github.com/oxwhirl/smac.git",
         scheme="pymarl",
         maker="endmark.envs.pymarl_adapter:make_pymarl",
+    ),
+    Family(
+        name="SMAClite (in EPyMARL's wrapper)",
+        package="smaclite",
+        examples=("pymarl:envs.smaclite_wrapper:SMACliteWrapper",),
+        source="git+https://github.com/uoe-agents/smaclite.git",
+        env_class="smaclite.env.smaclite.SMACliteEnv",
+        clear=_forget_actions,
     ),
     Family(
         name="Matrix games",

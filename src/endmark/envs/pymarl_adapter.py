@@ -17,11 +17,13 @@ from endmark.envs.contract import fault, kind
 from endmark.envs.errors import EnvError, EnvWarning
 from endmark.envs.fitting import FLOAT32, fitted
 from endmark.envs.importing import MODULE, environments_in, import_for, near, unknown
+from endmark.envs.known import family_of
 from endmark.envs.limits import shortest
 from endmark.envs.protocol import Environment, Frame, Step
 from endmark.envs.pymarl_methods import (
     METHODS,
     env_info,
+    game_in,
     is_like_starcraft,
     one_each,
     parts_of_step,
@@ -50,6 +52,8 @@ class PyMARLAdapter:
     A seed goes to `reset(seed=)`, or to `seed(n)` before `reset()`. SMAC and SMACv2 take one in their
     constructor only, so an episode of theirs is no function of its seed, which is an `EnvWarning`.
 
+    Families with an entry in `endmark.envs.known` are corrected as in `GymAdapter`, also inside a wrapper.
+
     A StarCraft that crashed has started another game: the episode is lost, and that is an `EnvError`.
 
     episode_limit: truncates longer episodes.
@@ -74,7 +78,10 @@ class PyMARLAdapter:
                 raise EnvError(f"given {kind(env)} without {name}(), want PyMARL's {', '.join(METHODS)}")
         self._env = env
         self._is_closed = False
-        self._starcraft = starcraft(env)
+        self._starcraft, self._game = starcraft(env), game_in(env)
+        family = family_of(self._game)
+        self._mdp_ended = family.mdp_ended if family else None
+        self._clear = family.clear if family else None
         info = env_info(env)
         self._limit = shortest(episode_limit, info["episode_limit"])
         if reward_per_agent is None:
@@ -113,6 +120,8 @@ class PyMARLAdapter:
         """Start an episode and return its first frame. Without a seed, the environment chooses it."""
         self._steps = 0
         self._alive[:] = True
+        if self._clear is not None:
+            self._clear(self._game)
         if seed is None or self._seeding is None:
             self._env.reset()
         elif self._seeding == "reset":
@@ -134,7 +143,8 @@ class PyMARLAdapter:
         if end is None:
             was_cut = self._steps >= self._limit
         else:
-            was_cut = bool(info.get("episode_limit", False)) or timeouts > self._timeouts
+            is_limit = bool(info.get("episode_limit", False)) or timeouts > self._timeouts
+            was_cut = is_limit or (self._mdp_ended is not None and not self._mdp_ended(self._game))
         if was_cut:
             end = "truncated"
         reward = fitted(given, before.shape if self._per_agent else (), FLOAT32, "reward")

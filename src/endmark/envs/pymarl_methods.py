@@ -81,12 +81,16 @@ def shape_of(obs: Any, where: str) -> tuple[int, ...]:
         raise fault(where, shown(obs), "numbers, as an array or a list") from error
 
 
+def game_in(env: Any) -> Any:
+    """The game itself, without the wrappers of EPyMARL (`env`, `_env`) and Gymnasium around it."""
+    inner = getattr(env, "env", None) or getattr(env, "_env", None) or env
+    return getattr(inner, "unwrapped", inner)
+
+
 def starcraft(env: Any) -> Any:
-    """The object with StarCraft's counters: the environment, or the one in it; None in another game."""
-    for game in (env, getattr(env, "env", None)):
-        if hasattr(game, "timeouts") and hasattr(game, "force_restarts"):
-            return game
-    return None
+    """The game, if it has StarCraft's counters; None in another game."""
+    game = game_in(env)
+    return game if hasattr(game, "timeouts") and hasattr(game, "force_restarts") else None
 
 
 def is_like_starcraft(env: Any) -> bool:
