@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from endmark.cli.parse import parse
 from endmark.cli.terminal import Terminal
@@ -20,12 +20,18 @@ class EnvsCommand:
 
     def __call__(self, console: Console) -> None:
         """Run the command."""
-        table = Table("environments", "version", "ids for --env, such as")
-        for family in installed():
+        families = installed()
+        longest = max(len(example) for family in families for example in family.examples)
+        ids = Column("ids for --env, such as", min_width=longest)  # a broken id cannot be copied
+        table = Table("environments", "version", ids)
+        for family in families:
             how = "\n".join(family.examples) if family.is_installed else f"not installed: {family.install}"
             table.add_row(family.name, family.version or "-", escape(how))
         console.print(table)
-        console.print("Any discrete Gymnasium id or PettingZoo parallel module of yours works too.")
+        console.print(
+            "Any discrete Gymnasium id or PettingZoo parallel module of yours works too, and as "
+            "pymarl:module:Class any environment with PyMARL's methods."
+        )
 
 
 def run(args: Sequence[str]) -> int:
