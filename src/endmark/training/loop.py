@@ -4,12 +4,13 @@ Keys in `metrics.jsonl`. Every line: `env_steps`, `episodes`, `updates` so far a
 About the training since the last such line: what the policy's schedule sets, such as `epsilon`; the
 `episode_return` and `episode_length` of the episodes that ended; and means of what the learner reports, which
 the `METRICS` of its config explain. About an evaluation: `greedy_return`, `greedy_length`, and
-`greedy_terminated`, the share of episodes that terminated rather than being cut off.
+`greedy_terminated`, the share of episodes that terminated rather than being cut off. Of an outcome that the
+environment names, such as `win`, the means are `episode_win` and `greedy_win`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,18 +19,19 @@ from endmark.algorithms import Learner
 from endmark.disk import owned
 from endmark.episodes.files import save_episodes
 from endmark.ops.native import keep_memory
-from endmark.rollout import Stopped, episode_returns
+from endmark.rollout import Stopped
 from endmark.run import REPLAY, Counters, Run
 from endmark.training.build import make_envs
 from endmark.training.config import TrainConfig
-from endmark.training.meters import EverySeconds
+from endmark.training.meters import EverySeconds, episode_metrics
 from endmark.training.parts import make_parts
 from endmark.training.resume import Saver, restore
 from endmark.training.signals import stop_on_signal
 from endmark.training.state_file import STATE, load_state
 
-OnProgress = Callable[[Counters, float | None], None]
-"""Called at the start and whenever episodes have ended: the counters, the last evaluation's greedy return."""
+OnProgress = Callable[[Counters, Mapping[str, float]], None]
+"""Called at the start and whenever episodes have ended: the counters, and of the last evaluation the greedy
+`return` and the mean of each outcome, such as `win`; empty before the first."""
 
 
 class Trained(NamedTuple):
@@ -85,14 +87,13 @@ def train(
                 if save_due():
                     meters.add(*updates.finish())
                     saver.save(parts, run, counters)
-                on_progress(counters, evaluation.last)
+                on_progress(counters, evaluation.means)
                 if is_over:
                     stopped = False
                     break
                 episodes = rollout.collect(policy)
                 meters.add(*updates.finish())
-                for length, reward in zip(episodes.lengths.tolist(), episode_returns(episodes), strict=True):
-                    meters.add({"episode_return": reward, "episode_length": length})
+                meters.add(*episode_metrics(episodes))
                 store.add(episodes)
                 for batch in store.due():
                     updates.begin(batch)
