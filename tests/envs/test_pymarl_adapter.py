@@ -11,6 +11,7 @@ import pytest
 from endmark.envs import EnvError, Environment, EnvWarning, Step, check, make
 from endmark.envs.pymarl_adapter import PyMARLAdapter
 from support.pymarl import (
+    ATTACK,
     LIMIT,
     NO_OP,
     STOP,
@@ -218,6 +219,36 @@ def test_shapes_may_be_tuples() -> None:
     np.testing.assert_array_equal(adapter.reset().state, np.arange(4))
 
 
+def test_images_stay_images() -> None:
+    env = Newer(health=LONG)
+    info = env.get_env_info() | {"obs_shape": (16, 12, 3)}
+    pictures = np.arange(3 * 576).reshape(3, 16, 12, 3) % 256
+    env.get_env_info = lambda: info  # type: ignore[method-assign]
+    env.get_obs = lambda: pictures.astype(np.uint8)  # type: ignore[method-assign]
+    adapter = PyMARLAdapter(env)
+    assert adapter.spec.fields["obs"].shape == (3, 16, 12, 3)
+    np.testing.assert_array_equal(adapter.reset().obs, pictures)
+
+
+@pytest.mark.parametrize(("enemy", "win"), [(9, 1.0), (100, 0.0)])
+def test_a_battle_that_is_won(enemy: int, win: float) -> None:
+    env = quiet(StarCraftLike(health=LONG, enemy=enemy))
+    assert env.spec.outcomes == ("win",)
+    steps = played(env, ATTACK)
+    assert [step.outcomes for step in steps] == [*[{}] * (len(steps) - 1), {"win": win}]
+    assert PyMARLAdapter(Newer()).spec.outcomes == ()
+
+
+def test_outcomes_are_what_is_told() -> None:
+    make_env: Any = partial(make, "pymarl:support.pymarl:Newer", health=[1, 1, 1])
+    assert played(make_env(outcomes="battle_won"))[-1].outcomes == {"win": 0.0}
+    assert make_env(outcomes=["draw", "battle_won"]).spec.outcomes == ("draw", "win")
+    with pytest.raises(EnvError, match=r"info\['draw'\]: given nothing at the end, want a number"):
+        played(make_env(outcomes=["draw"]))
+    with pytest.raises(EnvError, match="outcomes: given 3, want a name or a list of names"):
+        make_env(outcomes=3)
+
+
 def test_close_is_passed_on_once() -> None:
     raw = Newer()
     env = PyMARLAdapter(raw)
@@ -231,9 +262,15 @@ def test_close_is_passed_on_once() -> None:
     [
         ({"get_obs": lambda: [np.zeros(4)] * 2}, "^obs: given 2 observations, want 3, one per agent"),
         ({"get_obs": lambda: None}, "^obs: given None, want 3 observations"),
-        ({"get_obs": lambda: [np.zeros(3)] * 3}, "^obs, longest: given 3 numbers, want 4, as get_env_info"),
+        (
+            {"get_obs": lambda: [np.zeros(3)] * 3},
+            r"^obs, largest: given shape \(3,\), want \(4,\), as",
+        ),
         ({"get_obs": lambda: [[1, [2]], [3], [4]]}, r"^obs, agent 0: given \[1, \[2\]\], want numbers"),
-        ({"get_avail_actions": lambda: [[1, 1]] * 3}, "^avail_actions, longest: given 2 numbers, want 3"),
+        (
+            {"get_avail_actions": lambda: [[1, 1]] * 3},
+            r"^avail_actions, largest: given shape \(2,\)",
+        ),
         (
             {"get_avail_actions": lambda: [[1, 1, 7]] * 3},
             "^action_mask, agent 0, number .* given 7, want 0",
