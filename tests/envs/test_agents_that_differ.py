@@ -67,7 +67,7 @@ def policies() -> dict[str, Policy]:
 
 @pytest.mark.parametrize("name", ["random", "epsilon-greedy", "greedy", "softmax"])
 def test_no_policy_does_what_an_agent_cannot(name: str) -> None:
-    """The environment would refuse it. Unless greedily, all that an agent can do is done: no more is masked."""
+    """The environment would refuse it. And all that an agent can do is done, unless greedily."""
     torch.manual_seed(0)
     envs = [ThreeKinds() for _ in range(4)]
     policy = policies()[name]
