@@ -206,7 +206,8 @@ class PyMARLAdapter:
     def _team_of(self, observations: Collection[Any], masks: Collection[Any]) -> Team:
         """The agents' own sizes, which `get_env_info` does not tell."""
         shapes = [shape_of(obs, f"obs, agent {n}") for n, obs in enumerate(observations)]
-        team = _team(shapes, [shape_of(mask, f"avail_actions, agent {n}")[0] for n, mask in enumerate(masks)])
+        counts = [math.prod(shape_of(mask, f"avail_actions, agent {n}")) for n, mask in enumerate(masks)]
+        team = _team(shapes, counts)
         for name, given, want in (
             ("obs", team.obs.shape, self._spec.fields["obs"].shape),
             ("avail_actions", team.avail.shape, self._spec.fields["avail_actions"].shape),
