@@ -204,7 +204,7 @@ def test_an_environment_that_takes_seeds_keeps_to_the_contract(kind: Any, dies: 
 def test_an_environment_that_cannot_be_seeded_is_told_of() -> None:
     with pytest.warns(EnvWarning, match="StarCraftLike has no way to seed an episode: a run with it"):
         PyMARLAdapter(StarCraftLike())
-    with pytest.raises(EnvError, match="as the first time|as in a fresh one"):
+    with pytest.raises(EnvError, match=r"as the first time|as in a fresh one"):
         check(lambda: quiet(StarCraftLike(), dead_when_only_noop=False))
 
 
