@@ -161,6 +161,12 @@ def test_the_dead_do_nothing_and_are_seen_by_nobody() -> None:
     np.testing.assert_array_equal(steps[2].frame.obs, [[0] * 4, [8] * 4, [0] * 4])
 
 
+def test_what_the_dead_are_told_is_not_seen() -> None:
+    raw = StarCraftLike(health=(1, 9, 9))
+    raw.get_obs = lambda: np.full((3, 4), 5.0)  # type: ignore[method-assign]
+    np.testing.assert_array_equal(played(quiet(raw))[0].frame.obs[:, 0], [0, 5, 5])
+
+
 def test_an_action_of_the_dead_is_not_passed_on() -> None:
     raw = StarCraftLike(health=(1, 9, 9))
     env = quiet(raw)
