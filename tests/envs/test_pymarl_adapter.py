@@ -11,6 +11,7 @@ import pytest
 from endmark.envs import EnvError, Environment, EnvWarning, Step, check, make
 from endmark.envs.pymarl_adapter import PyMARLAdapter
 from support.pymarl import (
+    ATTACK,
     LIMIT,
     NO_OP,
     STOP,
@@ -96,6 +97,14 @@ def test_a_known_family_is_corrected_inside_a_wrapper() -> None:
     check(lambda: PyMARLAdapter(AroundGymnasium(key)), episodes=1, resets=200)
 
 
+def test_smaclite_forgets_the_last_actions_before_a_reset() -> None:
+    named = type("SMACliteEnv", (Newer,), {"__module__": "smaclite.env.smaclite"})
+    raw: Any = named(health=LONG)
+    raw.last_actions = np.ones(9)
+    raw.get_state = lambda: raw.last_actions[:4]
+    np.testing.assert_array_equal(PyMARLAdapter(raw).reset().state, np.zeros(4))
+
+
 def test_a_lower_limit_is_a_cut() -> None:
     assert ends(PyMARLAdapter(Newer(health=LONG), episode_limit=2)) == (2, "truncated")
     assert ends(PyMARLAdapter(Newer(health=(1, 1, 1)), episode_limit=3)) == (3, "terminated")
@@ -152,6 +161,12 @@ def test_the_dead_do_nothing_and_are_seen_by_nobody() -> None:
     np.testing.assert_array_equal(steps[2].frame.obs, [[0] * 4, [8] * 4, [0] * 4])
 
 
+def test_what_the_dead_are_told_is_not_seen() -> None:
+    raw = StarCraftLike(health=(1, 9, 9))
+    raw.get_obs = lambda: np.full((3, 4), 5.0)  # type: ignore[method-assign]
+    np.testing.assert_array_equal(played(quiet(raw))[0].frame.obs[:, 0], [0, 5, 5])
+
+
 def test_an_action_of_the_dead_is_not_passed_on() -> None:
     raw = StarCraftLike(health=(1, 9, 9))
     env = quiet(raw)
@@ -195,8 +210,8 @@ def test_an_environment_that_takes_seeds_keeps_to_the_contract(kind: Any, dies: 
 def test_an_environment_that_cannot_be_seeded_is_told_of() -> None:
     with pytest.warns(EnvWarning, match="StarCraftLike has no way to seed an episode: a run with it"):
         PyMARLAdapter(StarCraftLike())
-    with pytest.raises(EnvError, match="must give the same episode"):
-        check(lambda: quiet(StarCraftLike()), episodes=4)
+    with pytest.raises(EnvError, match=r"as the first time|as in a fresh one"):
+        check(lambda: quiet(StarCraftLike(), dead_when_only_noop=False))
 
 
 def test_a_run_can_start_without_a_state() -> None:
@@ -218,6 +233,36 @@ def test_shapes_may_be_tuples() -> None:
     np.testing.assert_array_equal(adapter.reset().state, np.arange(4))
 
 
+def test_images_stay_images() -> None:
+    env = Newer(health=LONG)
+    info = env.get_env_info() | {"obs_shape": (16, 12, 3)}
+    pictures = np.arange(3 * 576).reshape(3, 16, 12, 3) % 256
+    env.get_env_info = lambda: info  # type: ignore[method-assign]
+    env.get_obs = lambda: pictures.astype(np.uint8)  # type: ignore[method-assign]
+    adapter = PyMARLAdapter(env)
+    assert adapter.spec.fields["obs"].shape == (3, 16, 12, 3)
+    np.testing.assert_array_equal(adapter.reset().obs, pictures)
+
+
+@pytest.mark.parametrize(("enemy", "win"), [(9, 1.0), (100, 0.0)])
+def test_a_battle_that_is_won(enemy: int, win: float) -> None:
+    env = quiet(StarCraftLike(health=LONG, enemy=enemy))
+    assert env.spec.outcomes == ("win",)
+    steps = played(env, ATTACK)
+    assert [step.outcomes for step in steps] == [*[{}] * (len(steps) - 1), {"win": win}]
+    assert PyMARLAdapter(Newer()).spec.outcomes == ()
+
+
+def test_outcomes_are_what_is_told() -> None:
+    make_env: Any = partial(make, "pymarl:support.pymarl:Newer", health=[1, 1, 1])
+    assert played(make_env(outcomes="battle_won"))[-1].outcomes == {"win": 0.0}
+    assert make_env(outcomes=["draw", "battle_won"]).spec.outcomes == ("draw", "win")
+    with pytest.raises(EnvError, match=r"info\['draw'\]: given nothing at the end, want a number"):
+        played(make_env(outcomes=["draw"]))
+    with pytest.raises(EnvError, match="outcomes: given 3, want a name or a list of names"):
+        make_env(outcomes=3)
+
+
 def test_close_is_passed_on_once() -> None:
     raw = Newer()
     env = PyMARLAdapter(raw)
@@ -231,13 +276,20 @@ def test_close_is_passed_on_once() -> None:
     [
         ({"get_obs": lambda: [np.zeros(4)] * 2}, "^obs: given 2 observations, want 3, one per agent"),
         ({"get_obs": lambda: None}, "^obs: given None, want 3 observations"),
-        ({"get_obs": lambda: [np.zeros(3)] * 3}, "^obs, longest: given 3 numbers, want 4, as get_env_info"),
+        (
+            {"get_obs": lambda: [np.zeros(3)] * 3},
+            r"^obs, largest: given shape \(3,\), want \(4,\), as",
+        ),
         ({"get_obs": lambda: [[1, [2]], [3], [4]]}, r"^obs, agent 0: given \[1, \[2\]\], want numbers"),
-        ({"get_avail_actions": lambda: [[1, 1]] * 3}, "^avail_actions, longest: given 2 numbers, want 3"),
+        (
+            {"get_avail_actions": lambda: [[1, 1]] * 3},
+            r"^avail_actions, largest: given shape \(2,\)",
+        ),
         (
             {"get_avail_actions": lambda: [[1, 1, 7]] * 3},
             "^action_mask, agent 0, number .* given 7, want 0",
         ),
+        ({"get_avail_actions": lambda: [1, 1, 1]}, r"^avail_actions, largest: given shape \(1,\)"),
         ({"get_state": lambda: np.zeros(9)}, r"^state: given shape \(9,\), want shape \(4,\)"),
         ({"step": lambda _: (1.0, False)}, "^step: given 2 values, want reward, terminated, info or obs"),
         ({"step": lambda _: None}, "^step: given None, want reward"),
@@ -300,7 +352,7 @@ def test_arguments_go_to_the_constructor_but_the_options_to_the_adapter() -> Non
         (
             "pymarl:smac.env:StarCraft2Env",
             {},
-            r'not installed: pip install "git\+https://github.com/oxwhirl/smac.git"',
+            r"not installed: pip install git\+https://github.com/oxwhirl/smac$",
         ),
         (
             "pymarl:support.pymarl:Skirmish",

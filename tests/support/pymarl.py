@@ -176,7 +176,7 @@ class AroundGymnasium:
 
     def __init__(self, key: str, **how: Any) -> None:
         self._env: Any = gym.make(key, disable_env_checker=True, **how)
-        self.spaces = self._env.observation_space, self._env.action_space
+        self.spaces: list[Any] = [self._env.observation_space, self._env.action_space]
 
     def reset(self, seed: int | None = None) -> Any:
         self.obs, info = self._env.reset(seed=seed)

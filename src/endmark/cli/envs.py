@@ -20,11 +20,9 @@ class EnvsCommand:
 
     def __call__(self, console: Console) -> None:
         """Run the command."""
-        families = installed()
-        longest = max(len(example) for family in families for example in family.examples)
-        ids = Column("ids for --env, such as", min_width=longest)  # a broken id cannot be copied
-        table = Table("environments", "version", ids)
-        for family in families:
+        names = Column("environments", max_width=19)  # leaves room for ids, which are not to be broken
+        table = Table(names, "version", "ids for --env, such as")
+        for family in installed():
             how = "\n".join(family.examples) if family.is_installed else f"not installed: {family.install}"
             table.add_row(family.name, family.version or "-", escape(how))
         console.print(table)

@@ -65,7 +65,7 @@ class Family:
     def install(self) -> str:
         """The command that installs the package."""
         if self.source:
-            return f'pip install "{self.source}"'
+            return f"pip install {self.source}"
         return f'pip install "endmark[{self.extra}]"' if self.extra else "pip install endmark"
 
     @property
@@ -163,7 +163,7 @@ FAMILIES = (
         name="StarCraft, and all with PyMARL's methods",
         package="smac",  # on PyPI, this name belongs to a tuner of hyperparameters
         examples=("pymarl:smac.env:StarCraft2Env",),
-        source="git+https://github.com/oxwhirl/smac.git",
+        source="git+https://github.com/oxwhirl/smac",
         scheme="pymarl",
         maker="endmark.envs.pymarl_adapter:make_pymarl",
     ),
@@ -171,7 +171,7 @@ FAMILIES = (
         name="SMAClite (in EPyMARL's wrapper)",
         package="smaclite",
         examples=("pymarl:envs.smaclite_wrapper:SMACliteWrapper",),
-        source="git+https://github.com/uoe-agents/smaclite.git",
+        source="git+https://github.com/uoe-agents/smaclite",
         env_class="smaclite.env.smaclite.SMACliteEnv",
         clear=_forget_actions,
     ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -33,9 +33,11 @@ from endmark.envs.pymarl_methods import (
 )
 from endmark.envs.spaces import Team
 from endmark.episodes import EpisodeSpec
+from endmark.episodes.spec import NO_OUTCOMES
 from endmark.wording import shown
 
-OPTIONS = ("reward_per_agent", "dead_when_only_noop", "seeded")
+FLAGS = ("reward_per_agent", "dead_when_only_noop", "seeded")
+WIN = "battle_won"
 
 
 class PyMARLAdapter:
@@ -62,6 +64,8 @@ class PyMARLAdapter:
     dead_when_only_noop: whether an agent is dead once action 0 alone is legal. Unless told: in StarCraft. A
         dead agent's observation is zeros, its reward 0, and it never comes back.
     seeded: False keeps seeds away from an environment, and no warning is given.
+    outcomes: keys of the last info whose numbers are outcomes of the episode. Unless told: "battle_won"
+        in StarCraft. It is called `win`; the others keep their names.
     """
 
     def __init__(
@@ -72,6 +76,7 @@ class PyMARLAdapter:
         reward_per_agent: bool | None = None,
         dead_when_only_noop: bool | None = None,
         seeded: bool | None = None,
+        outcomes: Sequence[str] | None = None,
     ) -> None:
         for name in METHODS:
             if not callable(getattr(env, name, None)):
@@ -88,7 +93,10 @@ class PyMARLAdapter:
             reward_per_agent = not getattr(env, "common_reward", True)
         if dead_when_only_noop is None:
             dead_when_only_noop = is_like_starcraft(env)
+        if outcomes is None:
+            outcomes = [WIN] if is_like_starcraft(env) else []
         self._per_agent, self._noop_means_dead = reward_per_agent, dead_when_only_noop
+        self._outcomes = {"win" if key == WIN else key: key for key in outcomes}
         self._seeding = None if seeded is False else way_to_seed(env)
         if self._seeding is None and seeded is not False:
             warnings.warn(
@@ -98,15 +106,18 @@ class PyMARLAdapter:
                 stacklevel=2,
             )
         n_agents, self._state_shape = info["n_agents"], info["state_shape"]
+        # A team of agents like the largest. What each one's sizes are is known after the first reset.
+        largest = _team([info["obs_shape"]] * n_agents, [info["n_actions"]] * n_agents)
         self._spec = EpisodeSpec.of(
             n_agents=n_agents,
             n_actions=info["n_actions"],
             episode_limit=self._limit,
-            obs_shape=(math.prod(info["obs_shape"]),),
+            obs_shape=largest.obs.shape[1:],
             state_shape=None if self._state_shape is None else (math.prod(self._state_shape),),
             reward_per_agent=self._per_agent,
+            outcomes=self._outcomes,
         )
-        self._team: Team | None = None  # the agents' own sizes are known after the first reset
+        self._team: Team | None = None
         self._alive = np.ones(n_agents, np.bool_)
         self._steps = 0
         self._timeouts, self._crashes = self._counts()
@@ -150,7 +161,8 @@ class PyMARLAdapter:
         reward = fitted(given, before.shape if self._per_agent else (), FLOAT32, "reward")
         if self._per_agent:
             reward = np.where(before, reward, np.float32(0))
-        return Step(self._frame(), reward, end)
+        outcomes = NO_OUTCOMES if end is None else self._at_the_end(info)
+        return Step(self._frame(), reward, end, outcomes)
 
     def close(self) -> None:
         """Close the environment, if it can be closed. A second call does nothing."""
@@ -159,6 +171,16 @@ class PyMARLAdapter:
             close = getattr(self._env, "close", None)
             if callable(close):
                 close()
+
+    def _at_the_end(self, info: Mapping[str, Any]) -> dict[str, float]:
+        """The outcomes of an episode, from its last step's info."""
+        for key in self._outcomes.values():
+            if key not in info:
+                raise fault(f"info['{key}']", "nothing at the end", "a number (outcomes=[] if there is none)")
+        return {
+            name: float(fitted(info[key], (), FLOAT32, f"info['{key}']"))
+            for name, key in self._outcomes.items()
+        }
 
     def _frame(self) -> Frame:
         n_agents = self._spec.n_agents
@@ -183,17 +205,15 @@ class PyMARLAdapter:
 
     def _team_of(self, observations: Collection[Any], masks: Collection[Any]) -> Team:
         """The agents' own sizes, which `get_env_info` does not tell."""
-        unbounded = partial(spaces.Box, -np.inf, np.inf)
-        team = Team(
-            [unbounded(shape_of(obs, f"obs, agent {n}")) for n, obs in enumerate(observations)],
-            [spaces.Discrete(len(mask)) for mask in masks],
-        )
+        shapes = [shape_of(obs, f"obs, agent {n}") for n, obs in enumerate(observations)]
+        counts = [math.prod(shape_of(mask, f"avail_actions, agent {n}")) for n, mask in enumerate(masks)]
+        team = _team(shapes, counts)
         for name, given, want in (
-            ("obs", team.obs.shape[1], self._spec.fields["obs"].shape[1]),
-            ("avail_actions", team.n_actions, self._spec.n_actions),
+            ("obs", team.obs.shape, self._spec.fields["obs"].shape),
+            ("avail_actions", team.avail.shape, self._spec.fields["avail_actions"].shape),
         ):
             if given != want:
-                raise fault(f"{name}, longest", f"{given} numbers", f"{want}, as get_env_info() says")
+                raise fault(f"{name}, largest", f"shape {given[1:]}", f"{want[1:]}, as get_env_info() says")
         return team
 
     def _state(self) -> npt.NDArray[np.float32] | None:
@@ -207,8 +227,14 @@ class PyMARLAdapter:
         return (0, 0) if game is None else (game.timeouts, game.force_restarts)
 
 
+def _team(shapes: Sequence[tuple[int, ...]], n_actions: Sequence[int]) -> Team:
+    return Team(
+        [spaces.Box(-np.inf, np.inf, shape) for shape in shapes], [spaces.Discrete(n) for n in n_actions]
+    )
+
+
 def make_pymarl(name: str, episode_limit: int | None, kwargs: dict[str, Any]) -> Environment:
-    """The environment of `module:Class`. `OPTIONS` go to the adapter, other arguments to the class."""
+    """The environment of `module:Class`. `FLAGS` and `outcomes` go to the adapter, the rest to the class."""
     env_id = f"pymarl:{name}"
     module, _, attribute = name.rpartition(":")
     if not MODULE.fullmatch(module) or not attribute:
@@ -222,10 +248,14 @@ def make_pymarl(name: str, episode_limit: int | None, kwargs: dict[str, Any]) ->
         raise EnvError(
             f"'{env_id}' is {kind(constructor)}: want a class or a function that makes an environment"
         )
-    own = {key: value for key, value in kwargs.items() if key in OPTIONS}
-    rest = {key: value for key, value in kwargs.items() if key not in OPTIONS}
-    for option, value in own.items():
-        if not isinstance(value, bool):
-            raise EnvError(f"'{env_id}': {option}: given {shown(value)}, want true or false")
+    own = {key: value for key, value in kwargs.items() if key in (*FLAGS, "outcomes")}
+    rest = {key: value for key, value in kwargs.items() if key not in own}
+    for flag in FLAGS:
+        if not isinstance(value := own.get(flag, True), bool):
+            raise EnvError(f"'{env_id}': {flag}: given {shown(value)}, want true or false")
+    if isinstance(outcomes := own.get("outcomes", []), str):
+        own["outcomes"] = [outcomes]
+    elif not isinstance(outcomes, list) or not all(isinstance(key, str) for key in outcomes):
+        raise EnvError(f"'{env_id}': outcomes: given {shown(outcomes)}, want a name or a list of names")
     made = constructed(env_id, constructor, rest, [constructor])
     return adapted(env_id, made, partial(PyMARLAdapter, episode_limit=episode_limit, **own))
