@@ -46,7 +46,7 @@ class AsVector(nn.Module):
         images = images.clone(memory_format=torch.contiguous_format)
         images = images.to(next(self.convolutions.parameters()).dtype)
         if x.dtype == torch.uint8:
-            images = images / 255
+            images /= 255
         vectors: Tensor = self.convolutions(images)
         return vectors.reshape(*rows, self.n_features)
 
