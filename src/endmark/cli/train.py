@@ -78,7 +78,9 @@ def train_and_report(
     It is `STOPPED` for a run that a signal stopped.
     """
     with TrainingDisplay(console, config.steps) as display:
-        learner, counters, stopped = train(config, directory, display, resume=resume)
+        learner, counters, stopped = train(
+            config, directory, display, resume=resume, preparing=display.preparing
+        )
     if counters.updates == 0:
         console.print(
             f"nothing was learnt: {counters.env_steps} steps are {counters.episodes} episodes, too few for "

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import timedelta
 from types import TracebackType
 
@@ -19,6 +20,9 @@ from rich.text import Text
 from endmark.rollout import Interval, Summary
 from endmark.run import Counters
 
+WORTH_A_LINE = 1.0
+"""Seconds from which on a line says how long the run had to wait for something."""
+
 
 class TrainingDisplay:
     """Live progress of a training run; plain lines now and then where the output is no terminal.
@@ -28,7 +32,8 @@ class TrainingDisplay:
 
     def __init__(self, console: Console, total_steps: int, *, plain_every: float = 5.0) -> None:
         self._console, self._total, self._plain_every = console, total_steps, plain_every
-        self._begin = time.monotonic()
+        self._begin = time.monotonic()  # of what is going on: what prepares the run, then the run
+        self._preparing: str | None = None
         self._first_steps: int | None = None  # of the first call: a resumed run does not start at 0
         self._next_line = self._begin + plain_every
         self._counters, self._greedy, self._outcomes = Counters(), "-", ""
@@ -40,7 +45,7 @@ class TrainingDisplay:
         greedy: the last evaluation's `return` and outcomes, such as `win`; empty before the first.
         """
         if self._first_steps is None:
-            self._first_steps = counters.env_steps
+            self._first_steps, self._begin = counters.env_steps, time.monotonic()
         self._counters = counters
         self._greedy = f"{greedy['return']:.3f}" if greedy else "-"
         self._outcomes = "  ".join(f"{name} {mean:.2f}" for name, mean in greedy.items() if name != "return")
@@ -59,6 +64,17 @@ class TrainingDisplay:
             soft_wrap=True,
         )
 
+    @contextmanager
+    def preparing(self, what: str) -> Iterator[None]:
+        """Show that the run waits for this, such as environments that are compiled, and how long it took."""
+        self._preparing, self._begin = what, time.monotonic()
+        try:
+            yield
+        finally:
+            self._preparing = None
+        if (seconds := time.monotonic() - self._begin) >= WORTH_A_LINE:
+            self._console.print(f"{what}: {seconds:.1f} s", highlight=False, markup=False, soft_wrap=True)
+
     def _pace(self) -> tuple[float, float]:
         """Steps a second, and the seconds left at this speed; 0 before there is one."""
         elapsed = time.monotonic() - self._begin
@@ -67,6 +83,8 @@ class TrainingDisplay:
 
     def _line(self) -> RenderableType:
         """One line, however narrow: what says least goes first, and a bar comes where there is room."""
+        if self._preparing is not None:
+            return Text(f"{self._preparing}: {time.monotonic() - self._begin:.0f} s", no_wrap=True)
         counters, (speed, left) = self._counters, self._pace()
         done = min(counters.env_steps, self._total)
         words = {

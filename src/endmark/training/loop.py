@@ -11,7 +11,7 @@ environment names, such as `win`, the means are `episode_win` and `greedy_win`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack, closing, suppress
+from contextlib import AbstractContextManager, ExitStack, closing, nullcontext, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -43,12 +43,18 @@ class Trained(NamedTuple):
 
 
 def train(
-    config: TrainConfig[Any], directory: Path, on_progress: OnProgress, *, resume: bool = False
+    config: TrainConfig[Any],
+    directory: Path,
+    on_progress: OnProgress,
+    *,
+    resume: bool = False,
+    preparing: Callable[[str], AbstractContextManager[object]] = nullcontext,
 ) -> Trained:
     """Train, write a run directory as it goes, and return the learner.
 
     resume: go on from the state that the run in this directory saved last, bit for bit; from the beginning,
         if it was ended before it saved one.
+    preparing: entered with what the run waits for before it starts, such as environments that are compiled.
 
     Ctrl-C, SIGTERM, SIGHUP or SIGUSR1 ends the loop early, also in the middle of an episode or an evaluation,
     with a checkpoint and a state; a second one ends it at once.
@@ -58,8 +64,9 @@ def train(
         stack.enter_context(owned(directory))
         stop = stack.enter_context(stop_on_signal())
         state = load_state(directory) if resume and (directory / STATE).exists() else None
-        envs = stack.enter_context(closing(make_envs(config, config.n_envs)))
-        evaluation_envs = stack.enter_context(closing(make_envs(config, config.n_envs)))
+        with preparing(f"making {config.n_envs} environments of {config.env}"):
+            envs = stack.enter_context(closing(make_envs(config, config.n_envs)))
+            evaluation_envs = stack.enter_context(closing(make_envs(config, config.n_envs)))
         made = make_parts(config, envs, evaluation_envs, stop.is_set)
         learner, updates, store, rollout, policy, evaluation, meters, logs, evaluations = made
         parts = made._asdict()
