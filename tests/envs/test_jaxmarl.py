@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from functools import partial
 from typing import Any
 
@@ -9,10 +10,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from endmark.algorithms import VDNConfig
 from endmark.envs import BatchedEnvironment, BatchedStep, EnvError, check, make, make_batched
 from endmark.episodes import EpisodeBatch
 from endmark.policies import RandomPolicy
 from endmark.rollout import EpisodeSeeds, make_rollout
+from endmark.training import TrainConfig
+from endmark.training.build import make_envs
 
 pytest.importorskip("jaxmarl")
 K = 4
@@ -54,10 +58,9 @@ def assert_same_rows(given: list[BatchedStep], row: int, want: list[BatchedStep]
 
 def test_the_fields_of_8m() -> None:
     """Those that a StarCraft user knows; `max_steps=119` gives episodes of at most 120 steps."""
-    from endmark.envs.jaxmarl_adapter import SMAX_RULES, _game, _rules
+    from endmark.envs.jaxmarl_adapter import SMAX_RULES, game
 
-    env = _game("smax:8m", {"scenario": "8m", "max_steps": 119})
-    assert _rules("smax:8m") is SMAX_RULES
+    env = game("smax:8m", {"max_steps": 119})
     assert SMAX_RULES.limit(env) == 120
     assert (len(env.agents), env.obs_size, env.state_size, env.num_ally_actions) == (8, 205, 192, 13)
 
@@ -144,6 +147,7 @@ def test_other_environments_end_as_they_should(
     [
         ("smax:8n", {}, "unknown environment 'smax:8n': did you mean smax:3m or smax:2s3z or "),
         ("jaxmarl:overcook", {}, "did you mean jaxmarl:overcooked"),
+        ("smax:3m", {"scenario": "8m"}, "scenario: given '8m', want none: the id names it"),
         ("smax:3m", {"max_stepz": 3}, "'smax:3m' takes no argument 'max_stepz': it takes "),
         ("smax:3m", {"max_steps": "many"}, "'smax:3m': max_steps: given 'many', want a whole number"),
         ("smax:3m", {"action_type": "continuous"}, "given action space Box, want Discrete"),
@@ -155,3 +159,17 @@ def test_what_cannot_be_made_is_one_line(env_id: str, kwargs: dict[str, Any], me
     with pytest.raises(EnvError, match=message) as caught:
         make_batched(env_id, K, **kwargs)
     assert "\n" not in str(caught.value)
+
+
+def test_without_jaxmarl_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "endmark.envs.jaxmarl_adapter", raising=False)
+    monkeypatch.delattr("endmark.envs.jaxmarl_adapter", raising=False)
+    monkeypatch.setitem(sys.modules, "jaxmarl", None)
+    with pytest.raises(EnvError, match=r"needs the package \'jaxmarl\', which is not installed: pip install"):
+        make("smax:3m")
+
+
+def test_workers_have_nothing_to_do() -> None:
+    config = TrainConfig(VDNConfig(), "smax:3m", env_arg=("max_steps=30",), workers=2, n_envs=4)
+    with pytest.raises(ValueError, match="workers: given 2, want 0: 'smax:3m' is one program for all"):
+        make_envs(config, 4)

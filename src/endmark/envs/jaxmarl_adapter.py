@@ -133,7 +133,7 @@ LAYOUTS: Mapping[str, Mapping[str, Any]] = {
 def smax(name: str, n_envs: int, episode_limit: int | None, kwargs: Mapping[str, Any]) -> JaxMARL:
     """K battles of this scenario, such as 8m, against JaxMARL's scripted enemy."""
     _check_name("smax", name, MAP_NAME_TO_SCENARIO)
-    return _batched(f"smax:{name}", n_envs, episode_limit, {"scenario": name, **kwargs})
+    return _batched(f"smax:{name}", n_envs, episode_limit, kwargs)
 
 
 def jaxmarl_env(name: str, n_envs: int, episode_limit: int | None, kwargs: Mapping[str, Any]) -> JaxMARL:
@@ -154,7 +154,7 @@ def _batched(env_id: str, n_envs: int, episode_limit: int | None, kwargs: Mappin
 
 @lru_cache(maxsize=8)  # a run has two sets of environments, and compiling takes seconds
 def _program(env_id: str, n_envs: int, episode_limit: int | None, kwargs: str) -> Program:
-    return Program(env_id, _game(env_id, json.loads(kwargs)), _rules(env_id), n_envs, episode_limit)
+    return Program(env_id, game(env_id, json.loads(kwargs)), _rules(env_id), n_envs, episode_limit)
 
 
 def _rules(env_id: str) -> Rules:
@@ -162,14 +162,17 @@ def _rules(env_id: str) -> Rules:
     return SMAX_RULES if family == "smax" else GAMES[name]
 
 
-def _game(env_id: str, kwargs: dict[str, Any]) -> Any:
+def game(env_id: str, kwargs: dict[str, Any]) -> Any:
     """JaxMARL's own environment. `EnvError` for arguments that it does not take."""
     family, _, name = env_id.partition(":")
     if not isinstance(limit := kwargs.get("max_steps", 1), int) or limit < 1:
         raise EnvError(f"'{env_id}': max_steps: given {limit!r}, want a whole number of at least 1")
+    if family == "smax":
+        if "scenario" in kwargs:
+            raise EnvError(f"'{env_id}': scenario: given {kwargs['scenario']!r}, want none: the id names it")
+        kwargs = {**kwargs, "scenario": MAP_NAME_TO_SCENARIO[name]}
     with _quietly():
         if family == "smax":
-            kwargs["scenario"] = MAP_NAME_TO_SCENARIO[kwargs["scenario"]]
             return constructed(env_id, HeuristicEnemySMAX, kwargs, [HeuristicEnemySMAX, SMAX])
         if "layout" in kwargs and name in LAYOUTS:
             kwargs["layout"] = _layout(env_id, kwargs["layout"], LAYOUTS[name])
