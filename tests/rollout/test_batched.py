@@ -43,6 +43,13 @@ def test_the_same_episodes_as_one_by_one(n_envs: int, reward_per_agent: bool) ->
         assert_same_episodes(episodes, want_episodes)
 
 
+@pytest.mark.parametrize("seeds", [[7, 9, 16], [9, 7, 16]])
+def test_one_that_falls_idle_at_the_limit_leaves_its_neighbours_rows_alone(seeds: list[int]) -> None:
+    assert [length_of(seed) for seed in (7, 9, 16)] == [9, 1, 9]
+    given = play(Together(scripted(2)), ByObservation(), seeds)
+    assert_same_episodes(given, play(InProcess(scripted(2)), ByObservation(), seeds))
+
+
 def test_play_gives_the_episodes_in_the_order_of_their_seeds() -> None:
     given = play(Together(scripted(4)), ByObservation(), SEEDS)
     assert_same_episodes(given, play(InProcess(scripted(4)), ByObservation(), SEEDS))

@@ -73,6 +73,7 @@ class EpisodeBuilders:
 
     def finish(self, terminated: Bool[Tensor, " K"], where: Bool[Tensor, " K"]) -> EpisodeBatch:
         """These episodes in one batch, with copies of the data. They have at least one step each.
+        Their lengths are 0 then.
 
         terminated: [K] on the device, whether the MDP ended; False for an episode that was cut off.
         """
@@ -85,6 +86,7 @@ class EpisodeBuilders:
         for name in self.spec.outcomes:
             at_the_end = fields[name][final_frames - 1]
             fields[name].zero_().index_copy_(0, final_frames - 1, at_the_end)
+        self.lengths[where] = 0  # what `add` writes there from now on stays in rows of their own
         return EpisodeBatch(self.spec, fields, lengths, terminated[where.to(self.device)], checked=True)
 
     def _so_far(self, k: int, name: str, more: int) -> Tensor:
