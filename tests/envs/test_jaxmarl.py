@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import sys
 from functools import partial
 from typing import Any
@@ -14,9 +15,10 @@ from endmark.algorithms import VDNConfig
 from endmark.envs import BatchedEnvironment, BatchedStep, EnvError, check, make, make_batched
 from endmark.episodes import EpisodeBatch
 from endmark.policies import RandomPolicy
-from endmark.rollout import EpisodeSeeds, make_rollout
+from endmark.rollout import EpisodeSeeds, Rollout, make_rollout
 from endmark.training import TrainConfig
 from endmark.training.build import make_envs
+from support.helpers import assert_same_episodes
 
 pytest.importorskip("jaxmarl")
 K = 4
@@ -173,3 +175,24 @@ def test_workers_have_nothing_to_do() -> None:
     config = TrainConfig(VDNConfig(), "smax:3m", env_arg=("max_steps=30",), workers=2, n_envs=4)
     with pytest.raises(ValueError, match="workers: given 2, want 0: 'smax:3m' is one program for all"):
         make_envs(config, 4)
+
+
+def test_a_rollout_goes_on_from_its_state_bit_for_bit() -> None:
+    """Battles that are running are played again, each from its seed."""
+
+    def started(seed: int) -> tuple[Rollout, RandomPolicy]:
+        rollout = make_rollout(made("smax:3m", max_steps=30), EpisodeSeeds(3))
+        return rollout, RandomPolicy(torch.Generator().manual_seed(seed))
+
+    rollout, policy = started(0)
+    for _ in range(3):
+        rollout.collect(policy)
+    state, policy_state = copy.deepcopy((rollout.state_dict(), policy.state_dict()))
+    assert any(len(episode["steps"]["actions"]) for episode in state["running"])
+    want = [rollout.collect(policy) for _ in range(6)]
+    rollout, policy = started(1)
+    rollout.load_state_dict(state)
+    policy.load_state_dict(policy_state)
+    for episodes in want:
+        assert_same_episodes(rollout.collect(policy), episodes)
+    assert rollout.exact
