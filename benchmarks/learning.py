@@ -11,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from endmark.rollout import Summary
 from endmark.run import read_metrics
 from endmark.training import evaluate, load, random_policy
 
@@ -20,11 +21,22 @@ COOPERATIVE = (
     "--steps 500000 --eval-every 25000"
 )
 SPREAD = "--env mpe2.simple_spread_v3 --steps 300000 --eval-every 25000"
+VDN_SMAX = (
+    "--env-arg max_steps=119 --n-envs 32 --episodes-per-update 2 --replay-frames 150000 --eval-every 50000"
+)
+MAPPO_SMAX = (
+    "--env-arg max_steps=119 --n-envs 32 --batch-size 32 --gamma 0.97 --actor-lr 1e-3 --critic-lr 1e-3 "
+    "--eval-every 100000"
+)
 RUNS = {
     **{f"lbf-{name}": f"{name} {FORAGING}" for name in ("ippo", "mappo", "ia2c", "maa2c")},
     "cart-ippo": "ippo --env CartPole-v1 --steps 300000 --minibatches 4 --epochs 10 --eval-every 25000",
     "coop-qmix": f"qmix {COOPERATIVE} --normalise-reward scale",
     "coop-vdn": f"vdn {COOPERATIVE} --normalise-reward standardise --lr 1e-3",
+    "smax-vdn-3m": f"vdn --env smax:3m --steps 1200000 {VDN_SMAX}",
+    "smax-mappo-3m": f"mappo --env smax:3m --steps 1500000 {MAPPO_SMAX}",
+    "smax-vdn-8m": f"vdn --env smax:8m --steps 1000000 {VDN_SMAX}",
+    "smax-mappo-8m": f"mappo --env smax:8m --steps 2500000 {MAPPO_SMAX}",
     **{f"spread-{name}": f"{name} {SPREAD}" for name in ("qmix", "ippo", "mappo", "ia2c", "maa2c")},
 }
 """From a run's name to the arguments of `endmark train`."""
@@ -42,16 +54,28 @@ def train(name: str, seed: int, directory: Path) -> Path:
 
 
 def row(name: str, directory: Path) -> str:
-    """A line of the table: greedy returns over 100 episodes for each seed, random play, seconds."""
+    """A line of the table: greedy returns over 100 episodes for each seed, random play, seconds.
+
+    Where the environment names an outcome, such as `win`: its mean and 95 % interval in place of the return.
+    """
     greedy, seconds, random = [], [], None
     for seed in SEEDS:
         run = train(name, seed, directory)
         config, learner = load(run)
-        greedy.append(evaluate(config, learner.greedy_policy(config.n_envs), 100).return_mean)
+        greedy.append(shown(evaluate(config, learner.greedy_policy(config.n_envs), 100)))
         seconds.append([line["seconds"] or 0.0 for line in read_metrics(run)][-1])
-        random = random or evaluate(config, random_policy(), 100).return_mean
-    returns = " | ".join(f"{value:.3g}" if abs(value) >= 10 else f"{value:.2f}" for value in greedy)
-    return f"| `{RUNS[name]}` | {returns} | {random:.3g} | {sorted(seconds)[len(seconds) // 2]:.0f} s |"
+        random = random or shown(evaluate(config, random_policy(), 100))
+    returns = " | ".join(greedy)
+    return f"| `{RUNS[name]}` | {returns} | {random} | {sorted(seconds)[len(seconds) // 2]:.0f} s |"
+
+
+def shown(summary: Summary) -> str:
+    """The outcomes with their intervals, or else the return."""
+    if summary.outcomes:
+        means = summary.outcomes.items()
+        return ", ".join(f"{name} {o.mean:.2f} ({o.low:.2f} to {o.high:.2f})" for name, o in means)
+    value = summary.return_mean
+    return f"{value:.3g}" if abs(value) >= 10 else f"{value:.2f}"
 
 
 def main() -> None:

@@ -77,7 +77,7 @@ def test_every_training_command_is_one(words: list[str]) -> None:
 
 
 def test_there_are_commands() -> None:
-    assert [words[2] for words in commands_in(PYMARL.read_text("utf-8"))] == ["qmix", "qmix", "mappo"]
+    assert [words[2] for words in commands_in(PYMARL.read_text("utf-8"))] == ["qmix", "qmix", "qmix", "mappo"]
 
 
 def test_the_defaults_that_differ() -> None:

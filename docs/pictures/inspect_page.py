@@ -1,5 +1,8 @@
 """Draw the documentation's pictures of `endmark inspect --html`: inspect-light.png and inspect-dark.png.
 
+With the path of a padded batch and a name, it draws NAME-light.png and NAME-dark.png of that batch instead.
+smax-8m is of what examples/starcraft_masks.py wrote.
+
 Needs playwright, a chromium (tools/install-chromium.sh), and Pillow to make the pictures small. The batch
 is drawn with a seed; the letters depend on the machine's fonts (these: Debian's fonts-inter).
 """
@@ -19,7 +22,7 @@ from torch import Tensor
 
 from endmark.inspect.html import html_page
 from endmark.inspect.inspection import inspect, page_data
-from endmark.inspect.source import Source
+from endmark.inspect.source import Source, read
 
 ARGUMENTS = [
     "--no-sandbox",
@@ -71,9 +74,11 @@ def make_padded_batch(
 
 
 def main() -> None:
-    """Draw both pictures beside this file, or in the directory that is given."""
-    directory = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent
-    source = Source("replay/8m-batch.npz", "padded batch", make_padded_batch())
+    """Draw both pictures beside this file."""
+    directory = Path(__file__).parent
+    source, name = Source("replay/8m-batch.npz", "padded batch", make_padded_batch()), "inspect"
+    if sys.argv[1:]:
+        source, name = read(Path(sys.argv[1])), sys.argv[2]
     with tempfile.TemporaryDirectory() as temporary, sync_playwright() as playwright:
         page = Path(temporary) / "page.html"
         page.write_text(html_page(page_data(source, inspect(source))), encoding="ascii")
@@ -83,13 +88,14 @@ def main() -> None:
             view.emulate_media(color_scheme="light" if theme == "light" else "dark")
             view.goto(page.as_uri())
             view.locator("[data-sort=problem]").click()
-            view.locator("#findings button").first.click()  # shows the cell in the ring
+            if name == "inspect":
+                view.locator("#findings button").first.click()  # shows the cell in the ring
             view.evaluate(
                 "document.querySelectorAll('#picture ~ *, footer').forEach((part) => part.remove())"
             )
             picture = view.screenshot(full_page=True)
             small = Image.open(io.BytesIO(picture)).convert("RGB").quantize(256, dither=Image.Dither.NONE)
-            small.save(directory / f"inspect-{theme}.png", optimize=True)
+            small.save(directory / f"{name}-{theme}.png", optimize=True)
         browser.close()
 
 

@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -184,9 +185,9 @@ def test_a_run_that_a_signal_stopped_has_a_curve(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     class Stops(TrainingDisplay):
-        def __call__(self, counters: Counters, greedy_return: float | None) -> None:
-            super().__call__(counters, greedy_return)
-            if greedy_return is not None:
+        def __call__(self, counters: Counters, greedy: Mapping[str, float]) -> None:
+            super().__call__(counters, greedy)
+            if greedy:
                 os.kill(os.getpid(), signal.SIGTERM)
 
     monkeypatch.setattr(endmark.cli.train, "TrainingDisplay", Stops)

@@ -15,7 +15,7 @@ from gymnasium import spaces
 from endmark.envs import ContractError, EnvError, Frame, GymAdapter, PettingZooAdapter, check
 from endmark.episodes import Field
 from endmark.policies import RandomPolicy
-from endmark.rollout import InProcess, Rollout, Workers
+from endmark.rollout import InProcess, Lockstep, Workers
 from support.helpers import assert_same_episodes
 from support.walkers import Walkers
 
@@ -201,14 +201,14 @@ def test_the_contract_of_images() -> None:
     with pytest.raises(
         EnvError, match=r"frame 0, obs, agent 0, number .*: given 0.498.*, want a whole number"
     ):
-        Rollout(rollout_of_fractions, [0])
+        Lockstep(rollout_of_fractions, [0])
 
 
 def test_bytes_from_worker_processes() -> None:
     """And the same episodes as in this process."""
 
     def played(envs: Any) -> Any:
-        rollout, policy = Rollout(envs, range(6)), RandomPolicy(torch.Generator().manual_seed(0))
+        rollout, policy = Lockstep(envs, range(6)), RandomPolicy(torch.Generator().manual_seed(0))
         batch = rollout.collect(policy)
         envs.close()
         return batch

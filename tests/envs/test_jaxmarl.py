@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import sys
 from functools import partial
 from typing import Any
 
@@ -9,10 +11,14 @@ import pytest
 import torch
 from torch import Tensor
 
+from endmark.algorithms import VDNConfig
 from endmark.envs import BatchedEnvironment, BatchedStep, EnvError, check, make, make_batched
 from endmark.episodes import EpisodeBatch
 from endmark.policies import RandomPolicy
-from endmark.rollout import EpisodeSeeds, make_rollout
+from endmark.rollout import EpisodeSeeds, Rollout, make_rollout
+from endmark.training import TrainConfig
+from endmark.training.build import make_envs
+from support.helpers import assert_same_episodes
 
 pytest.importorskip("jaxmarl")
 K = 4
@@ -54,10 +60,9 @@ def assert_same_rows(given: list[BatchedStep], row: int, want: list[BatchedStep]
 
 def test_the_fields_of_8m() -> None:
     """Those that a StarCraft user knows; `max_steps=119` gives episodes of at most 120 steps."""
-    from endmark.envs.jaxmarl_adapter import SMAX_RULES, _game, _rules
+    from endmark.envs.jaxmarl_adapter import SMAX_RULES, game
 
-    env = _game("smax:8m", {"scenario": "8m", "max_steps": 119})
-    assert _rules("smax:8m") is SMAX_RULES
+    env = game("smax:8m", {"max_steps": 119})
     assert SMAX_RULES.limit(env) == 120
     assert (len(env.agents), env.obs_size, env.state_size, env.num_ally_actions) == (8, 205, 192, 13)
 
@@ -144,6 +149,7 @@ def test_other_environments_end_as_they_should(
     [
         ("smax:8n", {}, "unknown environment 'smax:8n': did you mean smax:3m or smax:2s3z or "),
         ("jaxmarl:overcook", {}, "did you mean jaxmarl:overcooked"),
+        ("smax:3m", {"scenario": "8m"}, "scenario: given '8m', want none: the id names it"),
         ("smax:3m", {"max_stepz": 3}, "'smax:3m' takes no argument 'max_stepz': it takes "),
         ("smax:3m", {"max_steps": "many"}, "'smax:3m': max_steps: given 'many', want a whole number"),
         ("smax:3m", {"action_type": "continuous"}, "given action space Box, want Discrete"),
@@ -155,3 +161,38 @@ def test_what_cannot_be_made_is_one_line(env_id: str, kwargs: dict[str, Any], me
     with pytest.raises(EnvError, match=message) as caught:
         make_batched(env_id, K, **kwargs)
     assert "\n" not in str(caught.value)
+
+
+def test_without_jaxmarl_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "endmark.envs.jaxmarl_adapter", raising=False)
+    monkeypatch.delattr("endmark.envs.jaxmarl_adapter", raising=False)
+    monkeypatch.setitem(sys.modules, "jaxmarl", None)
+    with pytest.raises(EnvError, match=r"needs the package \'jaxmarl\', which is not installed: pip install"):
+        make("smax:3m")
+
+
+def test_workers_have_nothing_to_do() -> None:
+    config = TrainConfig(VDNConfig(), "smax:3m", env_arg=("max_steps=30",), workers=2, n_envs=4)
+    with pytest.raises(ValueError, match="workers: given 2, want 0: 'smax:3m' is one program for all"):
+        make_envs(config, 4)
+
+
+def test_a_rollout_goes_on_from_its_state_bit_for_bit() -> None:
+    """Battles that are running are played again, each from its seed."""
+
+    def started(seed: int) -> tuple[Rollout, RandomPolicy]:
+        rollout = make_rollout(made("smax:3m", max_steps=30), EpisodeSeeds(3))
+        return rollout, RandomPolicy(torch.Generator().manual_seed(seed))
+
+    rollout, policy = started(0)
+    for _ in range(3):
+        rollout.collect(policy)
+    state, policy_state = copy.deepcopy((rollout.state_dict(), policy.state_dict()))
+    assert any(len(episode["steps"]["actions"]) for episode in state["running"])
+    want = [rollout.collect(policy) for _ in range(6)]
+    rollout, policy = started(1)
+    rollout.load_state_dict(state)
+    policy.load_state_dict(policy_state)
+    for episodes in want:
+        assert_same_episodes(rollout.collect(policy), episodes)
+    assert rollout.exact

@@ -15,7 +15,7 @@ import pytest
 
 from endmark.envs import EnvError, Environment, GymAdapter, PettingZooAdapter, check, installed, known, make
 
-EXAMPLES = [example for family in installed() for example in family.examples]
+EXAMPLES = [example for family in installed() if family.source is None for example in family.examples]
 
 
 @pytest.mark.parametrize("env_id", EXAMPLES)
@@ -143,7 +143,17 @@ def test_installed_tells_what_is_here_and_how_to_get_the_rest(monkeypatch: pytes
     assert here["gymnasium"].version == gym.__version__
     assert here["lbforaging"].is_installed
     assert here["lbforaging"].install == 'pip install "endmark[lbf]"'
-    assert set(here) == {"gymnasium", "lbforaging", "rware", "mpe2", "endmark"}
+    assert set(here) == {
+        "gymnasium",
+        "lbforaging",
+        "rware",
+        "mpe2",
+        "smac",
+        "smaclite",
+        "jaxmarl",
+        "vmas",
+        "endmark",
+    }
 
     monkeypatch.setattr(known, "find_spec", lambda package: None)
     assert not any(family.is_installed for family in installed())

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
+from endmark.algorithms import QMIXConfig, VDNConfig
 from endmark.envs import EnvError, check, make
 from endmark.envs.matrix_games import MatrixGame
+from endmark.rollout import EpisodeSeeds, InProcess, Lockstep, play, summarise
 
 
-def paid(env_id: str, *joint_actions: tuple[int, int], **kwargs: object) -> list[float]:
+def paid(env_id: str, *joint_actions: tuple[int, int], **kwargs: Any) -> list[float]:
     """The rewards of an episode, which these actions end."""
     env = make(env_id, **kwargs)
     env.reset(seed=3)
@@ -20,7 +25,7 @@ def paid(env_id: str, *joint_actions: tuple[int, int], **kwargs: object) -> list
     return [float(step.reward) for step in steps]
 
 
-def matrix(env_id: str, n_actions: int, **kwargs: object) -> list[list[float]]:
+def matrix(env_id: str, n_actions: int, **kwargs: Any) -> list[list[float]]:
     return [[paid(env_id, (a, b), **kwargs)[0] for b in range(n_actions)] for a in range(n_actions)]
 
 
@@ -71,6 +76,43 @@ def test_the_longest_way_through_the_states_is_the_limit() -> None:
         ({"fine": 1}, "'matrix:penalty' takes no argument 'fine': it takes k"),
     ],
 )
-def test_a_bad_argument_is_named(kwargs: dict[str, object], words: str) -> None:
+def test_a_bad_argument_is_named(kwargs: dict[str, Any], words: str) -> None:
     with pytest.raises(EnvError, match=words):
         make("matrix:penalty", **kwargs)
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize(("kind", "greedy_return"), [(QMIXConfig, 8), (VDNConfig, 7)])
+def test_qmix_solves_the_two_step_game_and_vdn_does_not(
+    kind: type[QMIXConfig | VDNConfig], greedy_return: int, seed: int
+) -> None:
+    """Rashid et al. (2018), section 5: under full exploration, so that every joint action counts alike.
+
+    The target takes one step: a λ-return over random actions would be the value of the random policy.
+    """
+    torch.manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
+    config = kind(
+        epsilon_end=1.0, td_lambda=0.0, agent="feedforward", last_action=False, lr=5e-3, target_tau=0.05
+    )
+    envs = InProcess([make("matrix:two-step") for _ in range(8)])
+    learner = config.learner(make("matrix:two-step").spec, torch.device("cpu"))
+    store = config.store(learner.spec, generator, None)
+    policy = learner.policy(learner.actor, 8, generator)
+    rollout = Lockstep(envs, EpisodeSeeds(seed), learner.spec)
+    while learner.updates < 200:
+        policy.schedule(rollout.env_steps)
+        store.add(rollout.collect(policy))
+        for batch in store.due():
+            learner.update(batch)
+    game = InProcess([make("matrix:two-step")])
+    assert summarise(play(game, learner.greedy_policy(1), [0])).return_mean == greedy_return

@@ -137,6 +137,7 @@ def test_outcomes() -> None:
             {"outcomes": ["win"], "extra": {"win": Field((), torch.int64)}},
             "extra field 'win': this name is taken by an outcome",
         ),
+        ({"outcomes": ["return"]}, "outcome 'return': every episode has one of this name, want another"),
         ({"outcomes": ["mask"]}, "field 'mask': this name has a meaning of its own"),
         (
             {"extra": {"win": Field((2,), torch.float32, per="end")}},

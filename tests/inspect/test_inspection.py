@@ -282,6 +282,7 @@ def test_page_data_is_what_the_page_wants() -> None:
             "nonfinite": [{"field": "reward", "real": 2, "elsewhere": 3, "first": [3, 1]}],
             "actions": None,
             "faults": 2,
+            "outcomes": {},
         },
         "values": {
             "reward": [

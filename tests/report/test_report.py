@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import io
+import math
 import re
 import struct
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from endmark.report import TrainingDisplay, learning_curve, summary_table
-from endmark.rollout import Summary
+from endmark.report.curve import Panel
+from endmark.rollout import Interval, Summary
 from endmark.run import Counters
 
 SEEDS = [[(0.0, 0.1), (1000.0, 0.5), (2000.0, 0.9)], [(0.0, 0.2), (1010.0, 0.4)], [(5.0, 0.0), (990.0, 0.6)]]
@@ -66,8 +69,8 @@ def test_more_runs_than_colours(tmp_path: Path) -> None:
 def test_plain_lines_where_nobody_looks() -> None:
     console = Console(file=io.StringIO(), force_terminal=False, width=40)
     with TrainingDisplay(console, 1000, plain_every=0.0) as display:
-        display(Counters(250, 20, 10), None)
-        display(Counters(1003, 80, 70), 0.25)
+        display(Counters(250, 20, 10), {})
+        display(Counters(1003, 80, 70), {"return": 0.25})
     lines = written(console).splitlines()
     assert lines[0].startswith("250/1000 steps  20 episodes  10 updates  greedy -  ")
     assert lines[1].startswith("1003/1000 steps  80 episodes  70 updates  greedy 0.250  ")
@@ -80,18 +83,18 @@ def test_plain_lines_come_now_and_then_and_at_the_end() -> None:
     console = Console(file=io.StringIO(), force_terminal=False)
     with TrainingDisplay(console, 1000, plain_every=1e6) as display:
         for steps in range(0, 1000, 10):
-            display(Counters(steps, steps, 0), None)
+            display(Counters(steps, steps, 0), {})
         assert written(console) == ""
-        display(Counters(1000, 1, 1), 1.0)
+        display(Counters(1000, 1, 1), {"return": 1.0})
     assert written(console).count("\n") == 1
 
 
 def test_a_live_display_in_a_terminal() -> None:
     console = Console(file=io.StringIO(), force_terminal=True, width=160)
     with TrainingDisplay(console, 1000) as display:
-        display(Counters(0, 0, 0), None)
-        display(Counters(500, 40, 30), 0.125)
-        display(Counters(1010, 80, 70), 0.5)
+        display(Counters(0, 0, 0), {})
+        display(Counters(500, 40, 30), {"return": 0.125})
+        display(Counters(1010, 80, 70), {"return": 0.5})
     text = written(console)
     for shown in ("1000/1000", "80 episodes", "70 updates", "greedy", "0.500", "steps/s"):
         assert shown in text
@@ -113,8 +116,8 @@ def test_the_live_line_of_millions_fits_and_shows_what_matters_whole(width: int,
     console = Console(file=io.StringIO(), force_terminal=True, width=width)
     with TrainingDisplay(console, 20_000_000) as display:
         display._begin -= 2000.0
-        display(Counters(0, 0, 0), None)
-        display(Counters(12_345_678, 1_234_567, 1_234_560), -123.456)
+        display(Counters(0, 0, 0), {})
+        display(Counters(12_345_678, 1_234_567, 1_234_560), {"return": -123.456})
     line = line_of(console)
     assert len(line) <= width
     assert "12345678/20000000 steps  " in line
@@ -142,6 +145,59 @@ def test_the_summary_table() -> None:
     assert "inf" not in text
     assert "a [red]title[/]" in text
     assert "100" in text
+
+
+def test_outcomes_have_columns_of_their_own() -> None:
+    known, other = {"win": Interval(0.94, 0.9, 0.97)}, {"win [b]": Interval(1.0, -math.inf, math.inf)}
+    summaries = {"greedy": replace(SUMMARY, outcomes=known), "random": replace(SUMMARY, outcomes=other)}
+    console = Console(file=io.StringIO(), width=140)
+    console.print(summary_table("title", summaries))
+    text = written(console)
+    assert "win [b]" in text
+    rows = {line.split()[0]: line.split() for line in text.splitlines() if line.strip()}
+    assert rows["greedy"][5:] == ["0.940", "0.900", "to", "0.970", "-", "-", "12.3", "75%", "25%"]
+    assert rows["random"][5:] == ["-", "-", "1.000", "one", "episode", "12.3", "75%", "25%"]
+
+
+def test_an_outcomes_interval_stands_whole_in_a_terminal_of_80() -> None:
+    console = Console(file=io.StringIO(), width=80)
+    console.print(
+        summary_table("title", {"greedy": replace(SUMMARY, outcomes={"win": Interval(0.9, 0.8, 1)})})
+    )
+    text = written(console)
+    assert "…" not in text
+    assert max(map(len, text.splitlines())) <= 80
+    assert {"0.950", "0.800", "truncated"} <= set(text.split())
+
+
+def test_the_last_evaluations_outcomes_stand_beside_its_return() -> None:
+    greedy = {"return": 1.7345, "win": 0.9375, "[red]": 2.0}
+    plain = Console(file=io.StringIO(), force_terminal=False)
+    with TrainingDisplay(plain, 1000, plain_every=0.0) as display:
+        display(Counters(1003, 80, 70), greedy)
+    assert "  greedy 1.734  win 0.94  [red] 2.00  " in written(plain)
+    for width, is_there in [(120, True), (40, False)]:
+        console = Console(file=io.StringIO(), force_terminal=True, width=width)
+        with TrainingDisplay(console, 1000) as display:
+            display(Counters(500, 80, 70), greedy)
+        line = line_of(console)
+        assert "greedy 1.734" in line
+        assert ("win 0.94  [red] 2.00" in line) == is_there
+        assert len(line) <= width
+
+
+@pytest.mark.parametrize("n_runs", [2, 6])
+def test_a_panel_below_has_the_runs_colours_and_its_own_levels(n_runs: int, tmp_path: Path) -> None:
+    runs = {f"run {i}": SEEDS[:1] for i in range(n_runs)}
+    below = [Panel("greedy win", {"run 1": SEEDS}, {"lucky": 0.25}), Panel("greedy score", runs, {})]
+    learning_curve(runs, tmp_path / "curve.svg", title="an env", levels={"random": 0.2}, below=below)
+    text = svg_text(tmp_path / "curve.svg")
+    for words in ("greedy win", "greedy score", "lucky", "random", *runs):
+        assert text.count(f"<!-- {words} -->") == 1
+    assert text.count("<!-- environment steps -->") == 1
+    win = text[text.index('<g id="axes_2">') : text.index('<g id="axes_3">')]
+    assert "#c1666b" in win, "run 1 is the second of all runs"
+    assert "#2a6f97" not in win
 
 
 def written(console: Console) -> str:

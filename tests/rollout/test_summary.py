@@ -10,7 +10,8 @@ import torch
 
 from endmark.episodes import EpisodeBatch
 from endmark.rollout import InProcess, episode_returns, play, summarise
-from support.scripted import ByObservation, Scripted, length_of, logs_by_seed, terminates
+from endmark.rollout.summary import Interval, bootstrapped, share
+from support.scripted import ByObservation, Scripted, length_of, logs_by_seed, outcomes_of, terminates
 
 SEEDS = list(range(25))
 
@@ -55,3 +56,40 @@ def test_returns_that_are_all_equal_have_an_interval_of_no_width() -> None:
     batch = play(InProcess([Scripted()]), ByObservation(), [4, 4, 4])
     summary = summarise(batch)
     assert summary.return_low == summary.return_high == summary.return_mean
+
+
+@pytest.mark.parametrize(
+    ("wins", "n", "low", "high"),
+    [
+        (100, 100, 0.963, 1.0),  # 1 / (1 + 1.96 ** 2 / 100)
+        (0, 100, 0.0, 0.037),
+        (50, 100, 0.404, 0.596),
+        (8, 10, 0.490, 0.943),
+        (1, 1, 0.207, 1.0),
+    ],
+)
+def test_wilsons_interval(wins: int, n: int, low: float, high: float) -> None:
+    """Against values from tables."""
+    given = share(wins, n)
+    np.testing.assert_allclose(given, [wins / n, low, high], atol=5e-4)
+    assert 0 <= given.low <= given.mean <= given.high <= 1
+
+
+def test_outcomes_of_0_and_1_are_shares_and_others_are_means() -> None:
+    batch = play(InProcess([Scripted(outcomes=True)]), ByObservation(), SEEDS)
+    summary = summarise(batch)
+    wins = sum(outcomes_of(seed)["win"] for seed in SEEDS)
+    assert summary.outcomes["win"] == share(int(wins), len(SEEDS))
+    scores = np.array([outcomes_of(seed)["score"] for seed in SEEDS])
+    score = summary.outcomes["score"]
+    assert score == bootstrapped(scores)
+    half = 1.96 * scores.std(ddof=1) / math.sqrt(len(SEEDS))
+    np.testing.assert_allclose(
+        score, [scores.mean(), scores.mean() - half, scores.mean() + half], atol=half / 4
+    )
+    assert summarise(play(InProcess([Scripted()]), ByObservation(), SEEDS)).outcomes == {}
+
+
+def test_one_episode_says_a_little_of_a_win_and_nothing_of_a_score() -> None:
+    outcomes = summarise(play(InProcess([Scripted(outcomes=True)]), ByObservation(), [4])).outcomes
+    assert outcomes == {"win": share(1, 1), "score": Interval(0.5, -math.inf, math.inf)}

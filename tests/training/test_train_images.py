@@ -37,7 +37,7 @@ QMIX = TrainConfig[Any](
 )
 
 
-def quietly(_: Counters, __: float | None) -> None:
+def quietly(_: Counters, __: object) -> None:
     pass
 
 
@@ -61,7 +61,7 @@ def test_it_goes_on_bit_for_bit_and_leaves_bytes(
     whole, *_ = train(config, tmp_path / "whole", quietly)
     stopping = count(1)
 
-    def stop_once(counters: Counters, _: float | None) -> None:
+    def stop_once(counters: Counters, _: object) -> None:
         if next(stopping) == 7:
             os.kill(os.getpid(), signal.SIGTERM)
 

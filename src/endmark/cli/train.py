@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, Generic
 
 import tyro
@@ -21,6 +22,7 @@ from endmark.algorithms.named import AlgorithmError, config_class
 from endmark.cli.parse import parse
 from endmark.cli.terminal import Terminal
 from endmark.report import TrainingDisplay, draw_runs, read_run, summary_table
+from endmark.rollout import Summary
 from endmark.training import TrainConfig, evaluate, load_config, random_policy, train
 from endmark.training.config import A
 
@@ -76,7 +78,9 @@ def train_and_report(
     It is `STOPPED` for a run that a signal stopped.
     """
     with TrainingDisplay(console, config.steps) as display:
-        learner, counters, stopped = train(config, directory, display, resume=resume)
+        learner, counters, stopped = train(
+            config, directory, display, resume=resume, preparing=display.preparing
+        )
     if counters.updates == 0:
         console.print(
             f"nothing was learnt: {counters.env_steps} steps are {counters.episodes} episodes, too few for "
@@ -94,7 +98,7 @@ def train_and_report(
         "random": evaluate(config, random_policy(), config.final_episodes),
     }
     console.print(summary_table(f"{config.name} on {config.env}", summaries))
-    _draw_curve(directory, console, {"random": summaries["random"].return_mean})
+    _draw_curve(directory, console, {"random": summaries["random"]})
     console.print(f"run directory:  {escape(str(directory))}", soft_wrap=True)
     return 0
 
@@ -160,7 +164,9 @@ def _new_directory(config: TrainConfig[Any]) -> Iterator[Path]:
             directory.parent.rmdir()
 
 
-def _draw_curve(directory: Path, console: Console, levels: dict[str, float] | None = None) -> None:
+def _draw_curve(
+    directory: Path, console: Console, levels: Mapping[str, Summary] = MappingProxyType({})
+) -> None:
     run, path = read_run(directory), directory / "curve.png"
     if not run.curve:
         return

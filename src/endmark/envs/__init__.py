@@ -1,4 +1,4 @@
-"""Environments: their contract and its test, adapters for Gymnasium and PettingZoo, and ids of known ones."""
+"""Environments: their contract and its test, adapters for those of others, matrix games, and known ids."""
 
 from endmark.envs.arguments import arguments
 from endmark.envs.batched import Alone, BatchedEnvironment, BatchedStep
@@ -11,6 +11,7 @@ from endmark.envs.make import make, make_batched, make_drawn
 from endmark.envs.pettingzoo_adapter import PettingZooAdapter
 from endmark.envs.pictures import picture_of
 from endmark.envs.protocol import End, Environment, Frame, Picture, Rendered, Step
+from endmark.envs.pymarl_adapter import PyMARLAdapter
 
 __all__ = [
     "Alone",
@@ -28,6 +29,7 @@ __all__ = [
     "GymAdapter",
     "PettingZooAdapter",
     "Picture",
+    "PyMARLAdapter",
     "Rendered",
     "Step",
     "arguments",

@@ -11,7 +11,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from endmark.envs.protocol import End, Frame, Step
+from endmark.envs.pictures import picture_of
+from endmark.envs.protocol import End, Frame, Picture, Step
 from endmark.episodes import EpisodeSpec
 
 Frames = Mapping[str, Tensor]
@@ -74,6 +75,7 @@ class Alone:
         self._envs = envs
         self._generator = np.random.default_rng()
         self.spec = envs.spec
+        self.action_names: tuple[str, ...] = getattr(envs, "action_names", ())
 
     def reset(self, seed: int | None = None) -> Frame:
         """Start an episode and return its first frame. Without a seed, a random one."""
@@ -86,6 +88,10 @@ class Alone:
         end: End | None = "terminated" if step.terminated[0] else "truncated" if step.truncated[0] else None
         outcomes = {name: float(values[0]) for name, values in step.outcomes.items()} if end else {}
         return Step(_frame(step.frames), step.reward[0].cpu().numpy(), end, outcomes)
+
+    def render(self) -> Picture:
+        """The environment's picture; `EnvError` if it draws none."""
+        return picture_of(self._envs)
 
     def close(self) -> None:
         """Close the environment. A second call does nothing."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -55,6 +56,14 @@ def warehouse(env: Any) -> Picture:
     return board.picture()
 
 
+@lru_cache(maxsize=64)  # to make one takes longer than to write with it
+def font(size: float) -> Any:
+    """Pillow's own font in this size."""
+    from PIL import ImageFont
+
+    return ImageFont.load_default(size)
+
+
 class _Board:
     """A grid of square cells (row, column). Sizes and places in a cell are parts of its width.
 
@@ -83,10 +92,7 @@ class _Board:
         self._draw.ellipse((x - r, y - r, x + r, y + r), colour)
 
     def text(self, cell: Cell, text: str, size: float, colour: str, at: Place = CENTRE) -> None:
-        from PIL import ImageFont
-
-        font = ImageFont.load_default(size * self._width)
-        self._draw.text(self._place(cell, at), text, colour, font, anchor="mm")
+        self._draw.text(self._place(cell, at), text, colour, font(size * self._width), anchor="mm")
 
     def agent(self, cell: Cell, number: int) -> None:
         self.disc(cell, AGENTS[number % len(AGENTS)], 0.32)

@@ -1,12 +1,14 @@
-"""Environments from their constructors, and what a constructor refuses in one line."""
+"""Environments from their constructors: what is refused is told in one line, and what is open is closed."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any
 
 from endmark.envs.errors import EnvError
+from endmark.envs.protocol import Environment
 from endmark.wording import one_line
 
 
@@ -23,6 +25,20 @@ def constructed(
         return constructor(**kwargs)
     except (Exception, SystemExit) as error:  # whatever a constructor raises about its arguments
         raise EnvError(refused(env_id, error, signatures, kwargs)) from error
+
+
+def adapted(env_id: str, made: Any, adapter: Callable[[Any], Environment]) -> Environment:
+    """What a constructor made, as an `Environment` by this adapter. It is closed if it cannot be one."""
+    try:
+        return adapter(made)
+    except BaseException as error:
+        with suppress(Exception, SystemExit):  # the first error is the one to tell
+            made.close()
+        if isinstance(error, EnvError):
+            raise EnvError(f"'{env_id}': {error}") from error
+        if isinstance(error, Exception | SystemExit):
+            raise EnvError(f"'{env_id}' cannot be used: {one_line(error)}") from error
+        raise
 
 
 def refused(

@@ -14,7 +14,7 @@ class ContractError(EnvError):
 
 
 class EnvWarning(UserWarning):
-    """An environment could not be closed."""
+    """An environment could not be closed, or cannot be seeded."""
 
 
 def located(error: BaseException, where: str) -> EnvError:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import os
 import pkgutil
+import re
 import sys
 from collections.abc import Iterable
 from contextlib import suppress
@@ -15,6 +17,8 @@ from types import ModuleType
 from endmark.envs.errors import EnvError
 from endmark.envs.known import FAMILIES, how_to_install
 from endmark.wording import one_line
+
+MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 
 
 def is_module(name: str) -> bool:
@@ -60,6 +64,18 @@ def unknown(env_id: str, alike: list[str]) -> EnvError:
 def near(name: str, names: Iterable[str]) -> list[str]:
     """The names that are spelt almost like this one, at most three."""
     return get_close_matches(name, list(names), n=3, cutoff=0.7)
+
+
+def environments_in(module: ModuleType) -> list[str]:
+    """The names of the module's classes that look like environments and come from the same package."""
+    package = module.__name__.partition(".")[0]
+    return [
+        name
+        for name, value in vars(module).items()
+        if inspect.isclass(value)
+        and value.__module__.partition(".")[0] == package
+        and all(callable(getattr(value, method, None)) for method in ("reset", "step"))
+    ]
 
 
 def _missing(env_id: str, package: str) -> EnvError:

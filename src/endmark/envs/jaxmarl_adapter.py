@@ -18,11 +18,13 @@ import numpy as np
 from torch import Tensor
 from torch.utils.dlpack import from_dlpack
 
+from endmark.envs import battle
 from endmark.envs.batched import BatchedStep, Frames
 from endmark.envs.constructing import constructed
 from endmark.envs.errors import EnvError
 from endmark.envs.importing import near, unknown
 from endmark.envs.limits import shortest
+from endmark.envs.protocol import Picture
 from endmark.episodes import EpisodeSpec
 
 
@@ -68,6 +70,7 @@ class Rules(NamedTuple):
     leaves: whether the agents' own ends mean that they have left.
     legal: the name of the method for legal actions; None if all are.
     world: whether the observations have the global state beside them.
+    picture, action_names: (environment, state of one) -> its picture; and environment -> a word an action.
     outcomes: by name, (environment, state) -> a number at the end.
     """
 
@@ -77,6 +80,8 @@ class Rules(NamedTuple):
     leaves: bool = False
     legal: str | None = None
     world: bool = False
+    picture: Callable[[Any, State], Picture] | None = None
+    action_names: Callable[[Any], tuple[str, ...]] = lambda _env: ()
     outcomes: Mapping[str, Callable[[Any, State], Any]] = {}
 
 
@@ -104,6 +109,8 @@ SMAX_RULES = Rules(
     leaves=True,
     legal="get_avail_actions",
     world=True,
+    picture=lambda env, state: battle.picture(env, state.state),
+    action_names=battle.action_names,
     outcomes={"win": _win},
 )
 MPE = Rules(limit=lambda env: int(env.max_steps) + 1)  # likewise
@@ -126,7 +133,7 @@ LAYOUTS: Mapping[str, Mapping[str, Any]] = {
 def smax(name: str, n_envs: int, episode_limit: int | None, kwargs: Mapping[str, Any]) -> JaxMARL:
     """K battles of this scenario, such as 8m, against JaxMARL's scripted enemy."""
     _check_name("smax", name, MAP_NAME_TO_SCENARIO)
-    return _batched(f"smax:{name}", n_envs, episode_limit, {"scenario": name, **kwargs})
+    return _batched(f"smax:{name}", n_envs, episode_limit, kwargs)
 
 
 def jaxmarl_env(name: str, n_envs: int, episode_limit: int | None, kwargs: Mapping[str, Any]) -> JaxMARL:
@@ -147,7 +154,7 @@ def _batched(env_id: str, n_envs: int, episode_limit: int | None, kwargs: Mappin
 
 @lru_cache(maxsize=8)  # a run has two sets of environments, and compiling takes seconds
 def _program(env_id: str, n_envs: int, episode_limit: int | None, kwargs: str) -> Program:
-    return Program(env_id, _game(env_id, json.loads(kwargs)), _rules(env_id), n_envs, episode_limit)
+    return Program(env_id, game(env_id, json.loads(kwargs)), _rules(env_id), n_envs, episode_limit)
 
 
 def _rules(env_id: str) -> Rules:
@@ -155,14 +162,17 @@ def _rules(env_id: str) -> Rules:
     return SMAX_RULES if family == "smax" else GAMES[name]
 
 
-def _game(env_id: str, kwargs: dict[str, Any]) -> Any:
+def game(env_id: str, kwargs: dict[str, Any]) -> Any:
     """JaxMARL's own environment. `EnvError` for arguments that it does not take."""
     family, _, name = env_id.partition(":")
     if not isinstance(limit := kwargs.get("max_steps", 1), int) or limit < 1:
         raise EnvError(f"'{env_id}': max_steps: given {limit!r}, want a whole number of at least 1")
+    if family == "smax":
+        if "scenario" in kwargs:
+            raise EnvError(f"'{env_id}': scenario: given {kwargs['scenario']!r}, want none: the id names it")
+        kwargs = {**kwargs, "scenario": MAP_NAME_TO_SCENARIO[name]}
     with _quietly():
         if family == "smax":
-            kwargs["scenario"] = MAP_NAME_TO_SCENARIO[kwargs["scenario"]]
             return constructed(env_id, HeuristicEnemySMAX, kwargs, [HeuristicEnemySMAX, SMAX])
         if "layout" in kwargs and name in LAYOUTS:
             kwargs["layout"] = _layout(env_id, kwargs["layout"], LAYOUTS[name])
@@ -180,6 +190,7 @@ class Program:
         self.env_id, self.n_envs = env_id, n_envs
         self._env, self._rules, self._agents = env, rules, list(env.agents)
         self._limit = shortest(episode_limit, rules.limit(env))
+        self.action_names = rules.action_names(env)
         self._n_actions = [_n_actions(env_id, agent, env.action_space(agent)) for agent in self._agents]
         keys = jax.ShapeDtypeStruct((n_envs, 2), jnp.uint32)
         where = jax.ShapeDtypeStruct((n_envs,), jnp.bool_)
@@ -207,6 +218,12 @@ class Program:
         keys = jnp.zeros((self.n_envs, 2), jnp.uint32)
         shapes = jax.eval_shape(jax.vmap(self._first), keys)
         return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+
+    def picture(self, state: State) -> Picture:
+        """The first environment, drawn; `EnvError` where there is no picture."""
+        if self._rules.picture is None:
+            raise EnvError("draws no pictures")
+        return self._rules.picture(self._env, jax.tree.map(lambda x: np.asarray(x[0]), state[0]))
 
     def _begin(self, keys: Key, where: Any, state: State, frames: Any) -> Any:
         """First states and frames from these keys in some of the environments, [K]."""
@@ -273,7 +290,7 @@ class JaxMARL:
 
     def __init__(self, program: Program) -> None:
         self._program, self.spec, self.n_envs = program, program.spec, program.n_envs
-        self.compile_seconds = program.compile_seconds
+        self.compile_seconds, self.action_names = program.compile_seconds, program.action_names
         self._state, self._frames = program.empty()
         self.device = from_dlpack(self._frames["obs"]).device
 
@@ -290,6 +307,10 @@ class JaxMARL:
         self._frames = step.frames
         ends = from_dlpack(step.terminated), from_dlpack(step.truncated)
         return BatchedStep(_tensors(step.frames), from_dlpack(step.reward), *ends, _tensors(step.outcomes))
+
+    def render(self) -> Picture:
+        """The first environment's picture; `EnvError` where there is none."""
+        return self._program.picture(self._state)
 
     def close(self) -> None:
         """Nothing is held."""

@@ -20,6 +20,7 @@ class Family:
     package: the module to import, which has the same name on PyPI.
     examples: ids for `make`.
     extra: the extra of endmark that installs the package; None if endmark itself depends on it.
+    source: what pip installs the package from, where it is not on PyPI.
     extra_packages: further packages that this extra installs.
     bare_prefix, home: ids that start with `bare_prefix` are often given without `home` before them.
     scheme, maker: ids that begin with `scheme:` are made by the function `maker`, given as "module:function"
@@ -46,6 +47,7 @@ class Family:
     package: str
     examples: tuple[str, ...]
     extra: str | None = None
+    source: str | None = None
     extra_packages: tuple[str, ...] = ()
     bare_prefix: str | None = None
     home: str = ""
@@ -62,6 +64,8 @@ class Family:
     @property
     def install(self) -> str:
         """The command that installs the package."""
+        if self.source:
+            return f"pip install {self.source}"
         return f'pip install "endmark[{self.extra}]"' if self.extra else "pip install endmark"
 
     @property
@@ -88,6 +92,11 @@ def _remove_players(env: Any) -> None:
     """
     for player in env.players:
         player.position = None
+
+
+def _forget_actions(env: Any) -> None:
+    """Forget the last episode's last actions, which SMAClite shows in the first state of the next one."""
+    env.last_actions[:] = 0
 
 
 FAMILIES = (
@@ -158,6 +167,22 @@ FAMILIES = (
         scheme="vmas",
         maker="endmark.envs.vmas_adapter:vmas_env",
         batched=True,
+    ),
+    Family(
+        name="StarCraft, and all with PyMARL's methods",
+        package="smac",  # on PyPI, this name belongs to a tuner of hyperparameters
+        examples=("pymarl:smac.env:StarCraft2Env",),
+        source="git+https://github.com/oxwhirl/smac",
+        scheme="pymarl",
+        maker="endmark.envs.pymarl_adapter:make_pymarl",
+    ),
+    Family(
+        name="SMAClite (in EPyMARL's wrapper)",
+        package="smaclite",
+        examples=("pymarl:envs.smaclite_wrapper:SMACliteWrapper",),
+        source="git+https://github.com/uoe-agents/smaclite",
+        env_class="smaclite.env.smaclite.SMACliteEnv",
+        clear=_forget_actions,
     ),
     Family(
         name="Matrix games",

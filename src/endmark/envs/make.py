@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import inspect
-import re
-from contextlib import suppress
+from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -12,19 +11,18 @@ import gymnasium as gym
 from gymnasium.envs.registration import load_env_creator
 
 from endmark.envs.batched import Alone, BatchedEnvironment
-from endmark.envs.constructing import constructed, refused
+from endmark.envs.constructing import adapted, constructed, refused
 from endmark.envs.errors import EnvError
 from endmark.envs.guarded import close_all
 from endmark.envs.gym_adapter import GymAdapter
-from endmark.envs.importing import import_for, is_module, near, unknown
+from endmark.envs.importing import MODULE, environments_in, import_for, is_module, near, unknown
 from endmark.envs.known import FAMILIES, Family, family_of_scheme
 from endmark.envs.limits import Shortened, shortest
 from endmark.envs.pettingzoo_adapter import PettingZooAdapter
 from endmark.envs.protocol import Environment
 from endmark.episodes import EpisodeSpec
-from endmark.wording import joined, one_line
+from endmark.wording import joined
 
-MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 FORMS = "a Gymnasium id, module:GymnasiumId, module:Class, or a module with a PettingZoo parallel_env()"
 # Arguments of gym.make itself, which do not go to the environment's constructor.
 GYM_ARGUMENTS = inspect.signature(gym.make).parameters.keys() - {"id", "kwargs"}
@@ -84,7 +82,8 @@ def _from_scheme(
 ) -> Environment:
     if family.batched:
         return Alone(_maker(env_id, family)(name, 1, episode_limit, kwargs))
-    return _adapted(env_id, _maker(env_id, family)(name, episode_limit, kwargs), episode_limit)
+    made = _maker(env_id, family)(name, episode_limit, kwargs)
+    return adapted(env_id, made, partial(_adapter, episode_limit=episode_limit))
 
 
 def _maker(env_id: str, family: Family) -> Any:
@@ -111,7 +110,8 @@ def _from_attribute(
     if not callable(constructor):
         given = f"a {type(constructor).__name__}"
         raise EnvError(f"'{env_id}' is {given}: want a class or a function that makes an environment")
-    return _adapted(env_id, constructed(env_id, constructor, kwargs, [constructor]), episode_limit)
+    made = constructed(env_id, constructor, kwargs, [constructor])
+    return adapted(env_id, made, partial(_adapter, episode_limit=episode_limit))
 
 
 def _from_module(
@@ -119,12 +119,13 @@ def _from_module(
 ) -> Environment:
     constructor = getattr(module, "parallel_env", None)
     if not callable(constructor):
-        classes = [f"{env_id}:{name}" for name in _environments_in(module)]
+        classes = [f"{env_id}:{name}" for name in environments_in(module)]
         hint = f"did you mean {' or '.join(classes)}?" if classes else f"want {FORMS}"
         raise EnvError(f"'{env_id}' has no parallel_env(): {hint}")
     # By custom, parallel_env(**kwargs) gives its arguments to raw_env.
     signatures = [constructor, getattr(module, "raw_env", None)]
-    return _adapted(env_id, constructed(env_id, constructor, kwargs, signatures), episode_limit)
+    made = constructed(env_id, constructor, kwargs, signatures)
+    return adapted(env_id, made, partial(_adapter, episode_limit=episode_limit))
 
 
 def _from_gymnasium(
@@ -144,7 +145,7 @@ def _from_gymnasium(
     except (Exception, SystemExit) as error:  # whatever a constructor raises about its arguments
         signatures, given = _of_gymnasium(name, kwargs) if isinstance(error, TypeError) else ([], {})
         raise EnvError(refused(env_id, error, signatures, given)) from error
-    return _adapted(env_id, env, episode_limit)
+    return adapted(env_id, env, partial(_adapter, episode_limit=episode_limit))
 
 
 def _unregistered(env_id: str, name: str, home: ModuleType | None) -> EnvError:
@@ -155,28 +156,15 @@ def _unregistered(env_id: str, name: str, home: ModuleType | None) -> EnvError:
                 return unknown(env_id, [family.home + name])
         return unknown(env_id, near(name, gym.registry))
     prefix = env_id.removesuffix(name)
-    alike = near(name, [*_environments_in(home), *gym.registry])
+    alike = near(name, [*environments_in(home), *gym.registry])
     if alike or not name.isidentifier():
         return unknown(env_id, [prefix + other for other in alike])
-    has = ", ".join(_environments_in(home)) or "no environment class"
+    has = ", ".join(environments_in(home)) or "no environment class"
     return EnvError(f"'{env_id}': the module '{home.__name__}' has no '{name}'; it has {has}")
 
 
-def _adapted(env_id: str, made: Any, episode_limit: int | None) -> Environment:
-    """What a constructor made, as an `Environment`. It is closed if it cannot be one."""
-    try:
-        return _adapter(made, episode_limit)
-    except BaseException as error:
-        with suppress(Exception, SystemExit):  # the first error is the one to tell
-            made.close()
-        if isinstance(error, EnvError):
-            raise EnvError(f"'{env_id}': {error}") from error
-        if isinstance(error, Exception | SystemExit):
-            raise EnvError(f"'{env_id}' cannot be used: {one_line(error)}") from error
-        raise
-
-
-def _adapter(made: Any, episode_limit: int | None) -> Environment:
+def _adapter(made: Any, *, episode_limit: int | None) -> Environment:
+    """What a constructor made, as an `Environment`."""
     spec = getattr(made, "spec", None)
     if isinstance(spec, EpisodeSpec) and isinstance(made, Environment):
         limit = shortest(episode_limit, spec.episode_limit)
@@ -187,6 +175,8 @@ def _adapter(made: Any, episode_limit: int | None) -> Environment:
         raise EnvError("given a PettingZoo AEC environment, want a ParallelEnv (aec_to_parallel makes one)")
     if hasattr(made, "possible_agents"):
         return PettingZooAdapter(made, episode_limit=episode_limit)
+    if hasattr(made, "get_env_info"):
+        raise EnvError("given an environment with PyMARL's methods: want `pymarl:` before its id")
     raise EnvError(
         f"given a {type(made).__name__}, want an endmark Environment with an EpisodeSpec as its spec, a "
         f"gymnasium.Env or a PettingZoo ParallelEnv"
@@ -200,15 +190,3 @@ def _of_gymnasium(name: str, kwargs: dict[str, Any]) -> tuple[list[Any], dict[st
     constructor = load_env_creator(point) if isinstance(point, str) else point
     given = {key: value for key, value in kwargs.items() if key not in GYM_ARGUMENTS}
     return [constructor], {**spec.kwargs, **given}
-
-
-def _environments_in(module: ModuleType) -> list[str]:
-    """The names of the module's classes that look like environments and come from the same package."""
-    package = module.__name__.partition(".")[0]
-    return [
-        name
-        for name, value in vars(module).items()
-        if inspect.isclass(value)
-        and value.__module__.partition(".")[0] == package
-        and all(callable(getattr(value, method, None)) for method in ("reset", "step"))
-    ]

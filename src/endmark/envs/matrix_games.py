@@ -75,7 +75,8 @@ def penalty(k: Any = -100.0) -> MatrixGame:
     """
     if isinstance(k, bool) or not isinstance(k, int | float) or not -1e6 <= k <= 0:
         raise EnvError(f"k: given {k!r}, want a number from -1e6 to 0")
-    return MatrixGame([[[10, 0, k], [0, 2, 0], [k, 0, 10]]], [[OVER] * 3])
+    payoff = np.array([[[10, 0, k], [0, 2, 0], [k, 0, 10]]], np.float32)
+    return MatrixGame(payoff, [[OVER] * 3])
 
 
 def two_step() -> MatrixGame:

@@ -110,7 +110,8 @@ class VMAS:
         for i, rows in enumerate(actions.chunk(len(self._simulations))):
             with self._random_numbers(i):
                 # A column for each agent: VMAS would make one of a vector in place.
-                obs, rewards, terminated, truncated, _ = self._simulations[i].step(list(rows.chunk(rows.shape[1], dim=1)))
+                columns = list(rows.chunk(self.spec.n_agents, dim=1))
+                obs, rewards, terminated, truncated, _ = self._simulations[i].step(columns)
             reward = torch.stack([each.view(len(rows)) for each in rewards], dim=1).float()
             steps.append((self._padded(obs), reward, terminated, truncated & ~terminated))
         self._obs, reward, terminated, truncated = map(torch.cat, zip(*steps, strict=True))

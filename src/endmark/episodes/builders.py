@@ -72,8 +72,8 @@ class EpisodeBuilders:
         return zlib.crc32(self._so_far(k, "reward", 0).cpu().numpy().tobytes(), value)
 
     def finish(self, terminated: Bool[Tensor, " K"], where: Bool[Tensor, " K"]) -> EpisodeBatch:
-        """These episodes in one batch, with copies of the data. They have at least one step each,
-        and have length 0 afterwards.
+        """These episodes in one batch, with copies of the data. They have at least one step each.
+        Their lengths are 0 then.
 
         terminated: [K] on the device, whether the MDP ended; False for an episode that was cut off.
         """

@@ -119,6 +119,8 @@ class EpisodeSpec:
         for name, field in self.fields.items():
             if field.per == "end" and field != OUTCOME:
                 raise ValueError(f"field '{name}': given {field}, want {OUTCOME}: one number an episode")
+            if field.per == "end" and name in ("return", "length"):
+                raise ValueError(f"outcome '{name}': every episode has one of this name, want another")
         object.__setattr__(self, "fields", MappingProxyType(dict(self.fields)))
 
     def extend(self, **fields: Field) -> EpisodeSpec:

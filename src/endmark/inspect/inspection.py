@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,6 +48,7 @@ class Inspection:
     padding_bytes, total_bytes: bytes of these cells and of all cells, over all fields and flags.
     explanation: both masks of `filled` and `terminated`.
     actions: what is wrong with the actions of real steps; None if nothing is, or none are stored.
+    outcomes: the mean of each outcome, such as `win`, over the rows that hold an episode.
     """
 
     n_rows: int
@@ -60,6 +62,7 @@ class Inspection:
     faults: list[Fault]
     nonfinite: list[NonFinite]
     actions: WrongActions | None
+    outcomes: Mapping[str, float]
 
     @property
     def terminated(self) -> int:
@@ -127,6 +130,7 @@ class Inspection:
             "nonfinite": [vars(found) | {"first": list(found.first)} for found in self.nonfinite],
             "actions": None if self.actions is None else vars(self.actions),
             "faults": len(self.faults),
+            "outcomes": dict(self.outcomes),
         }
 
     def to_json(self) -> dict[str, Any]:
@@ -172,6 +176,7 @@ def inspect(source: Source) -> Inspection:
         faults=faults,
         nonfinite=nonfinite,
         actions=find_wrong_actions(source, steps),
+        outcomes=_outcomes(source, lengths),
     )
 
 
@@ -217,6 +222,13 @@ def _real_cells(
     """Which cells hold a frame of the row's episode, and which a step of it."""
     column, length = torch.arange(filled.shape[1]), lengths[:, None]
     return filled & (column <= length) & (length > 0), column < length
+
+
+def _outcomes(source: Source, lengths: Tensor) -> dict[str, float]:
+    """The mean of each outcome over the rows that hold an episode."""
+    rows = lengths.nonzero()[:, 0]
+    last = rows, lengths[rows] - 1
+    return {name: float(source.tensors[name][last].double().mean()) for name in source.outcomes}
 
 
 def _ends(terminated: Bool[Tensor, "B T_plus_1"], lengths: Tensor) -> list[str]:

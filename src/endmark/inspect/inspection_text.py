@@ -37,6 +37,9 @@ def inspection_table(source: Source, inspection: Inspection, *, ascii_only: bool
     if high:
         table.add_row("", histogram(i.lengths, ascii_only=ascii_only))
     table.add_row("ended", _plain(f"{i.terminated} terminated, {i.truncated} truncated"))
+    if i.outcomes:
+        means = ", ".join(f"{name} {mean:.3f}" for name, mean in i.outcomes.items())
+        table.add_row("outcomes", _plain(f"{means}: means over the episodes"))
     table.add_row("padding", _plain(_padding(source, i)))
     table.add_row("masks", _masks(i))
     table.add_row("faults", _faults(i))

@@ -50,12 +50,14 @@ class Source:
     tensors: fields (B, T+1, ...) on the CPU; `filled`, `terminated` and, if it is stored, `truncated`
         (B, T+1, 1) hold 0 and 1 only. Stored episodes are padded to the longest one.
     step_fields: the names of fields that are undefined on a final frame.
+    outcomes: those of them that belong to an episode's last step alone, such as `win`.
     """
 
     name: str
     kind: Kind
     tensors: Mapping[str, Tensor]
     step_fields: frozenset[str] = STEP_FIELDS
+    outcomes: tuple[str, ...] = ()
 
 
 def read(path: Path) -> Source:
@@ -122,7 +124,8 @@ def _stored(path: Path, name: str, kind: Kind, batch: EpisodeBatch) -> Source:
     _check_memory(path, held * batch.n_episodes * longest // batch.n_frames, held)
     padded = batch.to_padded()
     del padded["mask"]
-    return Source(name, kind, padded, frozenset({*batch.spec.step_fields, *batch.spec.outcomes}))
+    outcomes = batch.spec.outcomes
+    return Source(name, kind, padded, frozenset({*batch.spec.step_fields, *outcomes}), outcomes)
 
 
 def _npz(path: Path) -> dict[str, Any]:

@@ -35,9 +35,13 @@ class AsVector(nn.Module):
 
     def forward(self, x: Real[Tensor, "..."]) -> Float[Tensor, "..."]:
         """[..., *shape] to [..., n_features]."""
+        if self.layout is None and not x.is_floating_point():
+            x = x.to(torch.get_default_dtype())
+        if len(self.shape) == 1:  # as nearly always, and at every step of a rollout
+            return x
         rows = x.shape[: x.ndim - len(self.shape)]
         if self.layout is None:
-            return x.reshape(*rows, self.n_features).to(_floating(x.dtype))
+            return x.reshape(*rows, self.n_features)
         images = x.reshape(-1, *self.shape)
         if self.layout == "HWC":
             images = images.permute(0, 3, 1, 2)
@@ -46,7 +50,7 @@ class AsVector(nn.Module):
         images = images.clone(memory_format=torch.contiguous_format)
         images = images.to(next(self.convolutions.parameters()).dtype)
         if x.dtype == torch.uint8:
-            images = images / 255
+            images /= 255
         vectors: Tensor = self.convolutions(images)
         return vectors.reshape(*rows, self.n_features)
 
@@ -83,7 +87,3 @@ def _convolutions(channels: int, size: Sequence[int]) -> tuple[nn.Sequential, in
         layers += [nn.Conv2d(channels, width, kernel_size=3, stride=2, padding=1), nn.ReLU()]
         channels, sizes = width, [-(-side // 2) for side in sizes]
     return nn.Sequential(*layers, nn.Flatten()), channels * math.prod(sizes)
-
-
-def _floating(dtype: torch.dtype) -> torch.dtype:
-    return dtype if dtype.is_floating_point else torch.get_default_dtype()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import timedelta
 from types import TracebackType
 
@@ -15,8 +17,11 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from endmark.rollout import Summary
+from endmark.rollout import Interval, Summary
 from endmark.run import Counters
+
+WORTH_A_LINE = 1.0
+"""Seconds from which on a line says how long the run had to wait for something."""
 
 
 class TrainingDisplay:
@@ -27,29 +32,48 @@ class TrainingDisplay:
 
     def __init__(self, console: Console, total_steps: int, *, plain_every: float = 5.0) -> None:
         self._console, self._total, self._plain_every = console, total_steps, plain_every
-        self._begin = time.monotonic()
+        self._begin = time.monotonic()  # of what is going on: what prepares the run, then the run
+        self._preparing: str | None = None
         self._first_steps: int | None = None  # of the first call: a resumed run does not start at 0
         self._next_line = self._begin + plain_every
-        self._counters, self._greedy = Counters(), "-"
+        self._counters, self._greedy, self._outcomes = Counters(), "-", ""
         self._live = Live(console=console, get_renderable=self._line) if console.is_terminal else None
 
-    def __call__(self, counters: Counters, greedy_return: float | None) -> None:
-        """Show where the run is."""
+    def __call__(self, counters: Counters, greedy: Mapping[str, float]) -> None:
+        """Show where the run is.
+
+        greedy: the last evaluation's `return` and outcomes, such as `win`; empty before the first.
+        """
         if self._first_steps is None:
-            self._first_steps = counters.env_steps
+            self._first_steps, self._begin = counters.env_steps, time.monotonic()
         self._counters = counters
-        self._greedy = "-" if greedy_return is None else f"{greedy_return:.3f}"
+        self._greedy = f"{greedy['return']:.3f}" if greedy else "-"
+        self._outcomes = "  ".join(f"{name} {mean:.2f}" for name, mean in greedy.items() if name != "return")
         now = time.monotonic()
         if self._live is not None or (now < self._next_line and counters.env_steps < self._total):
             return
         self._next_line = now + self._plain_every
         speed, left = self._pace()
+        outcomes = f"{self._outcomes}  " if self._outcomes else ""
         self._console.print(
             f"{counters.env_steps}/{self._total} steps  {counters.episodes} episodes  "
-            f"{counters.updates} updates  greedy {self._greedy}  {speed:.0f} steps/s  {left:.0f} s left",
+            f"{counters.updates} updates  greedy {self._greedy}  {outcomes}"
+            f"{speed:.0f} steps/s  {left:.0f} s left",
             highlight=False,
+            markup=False,
             soft_wrap=True,
         )
+
+    @contextmanager
+    def preparing(self, what: str) -> Iterator[None]:
+        """Show that the run waits for this, such as environments that are compiled, and how long it took."""
+        self._preparing, self._begin = what, time.monotonic()
+        try:
+            yield
+        finally:
+            self._preparing = None
+        if (seconds := time.monotonic() - self._begin) >= WORTH_A_LINE:
+            self._console.print(f"{what}: {seconds:.1f} s", highlight=False, markup=False, soft_wrap=True)
 
     def _pace(self) -> tuple[float, float]:
         """Steps a second, and the seconds left at this speed; 0 before there is one."""
@@ -59,20 +83,26 @@ class TrainingDisplay:
 
     def _line(self) -> RenderableType:
         """One line, however narrow: what says least goes first, and a bar comes where there is room."""
+        if self._preparing is not None:
+            return Text(f"{self._preparing}: {time.monotonic() - self._begin:.0f} s", no_wrap=True)
         counters, (speed, left) = self._counters, self._pace()
         done = min(counters.env_steps, self._total)
         words = {
             "steps": f"{done}/{self._total} steps",
             "episodes": f"{counters.episodes} episodes",
             "updates": f"{counters.updates} updates",
-            "greedy": f"[cyan]greedy {self._greedy}[/]",
+            "greedy": f"greedy {self._greedy}",
+            "outcomes": self._outcomes,
             "speed": f"{speed:.0f} steps/s",
             "left": str(timedelta(seconds=int(left))) if speed else "-:--:--",
         }
-        texts = {name: Text.from_markup(text) for name, text in words.items()}
+        of_the_policy = ("greedy", "outcomes")
+        texts = {
+            name: Text(text, "cyan" if name in of_the_policy else "") for name, text in words.items() if text
+        }
         room = self._console.width - 1
-        for name in ("episodes", "updates", "speed", "left"):
-            if _width(texts) > room:
+        for name in ("episodes", "updates", "speed", "left", "outcomes"):
+            if name in texts and _width(texts) > room:
                 del texts[name]
         cells: list[RenderableType] = list(texts.values())
         if (bar := room - _width(texts) - 2) >= 8:
@@ -128,15 +158,27 @@ class ProbeDisplay:
 
 
 def summary_table(title: str, summaries: Mapping[str, Summary]) -> Table:
-    """Returns, lengths and ends of episodes, one row a policy."""
+    """Returns, outcomes, lengths and ends of episodes, one row a policy."""
     episodes = " and ".join(sorted({str(summary.episodes) for summary in summaries.values()}))
     table = Table(box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")
     table.title = Text(f"{title}, {episodes} episodes")  # no markup: an environment may be called anything
     table.add_column("policy")
-    for column in ("return", "95 % interval", "steps", "terminated", "truncated"):
+    outcomes = list(dict.fromkeys(name for summary in summaries.values() for name in summary.outcomes))
+    for column in ("return", *outcomes):
+        table.add_column(Text(column), justify="right", no_wrap=True)
+        table.add_column("95 % interval", justify="right", min_width=8)  # where it is narrow, in two lines
+    for column in ("steps", "terminated", "truncated"):
         table.add_column(column, justify="right", no_wrap=True)
     for name, s in summaries.items():
-        interval = f"{s.return_low:.3f} to {s.return_high:.3f}" if s.episodes > 1 else "one episode"
-        ends = f"{s.terminated:.0%}", f"{s.truncated:.0%}"
-        table.add_row(name, f"{s.return_mean:.3f}", interval, f"{s.length_mean:.1f}", *ends)
+        means = {"return": Interval(s.return_mean, s.return_low, s.return_high), **s.outcomes}
+        cells = [cell for column in ("return", *outcomes) for cell in _mean(means.get(column))]
+        table.add_row(name, *cells, f"{s.length_mean:.1f}", f"{s.terminated:.0%}", f"{s.truncated:.0%}")
     return table
+
+
+def _mean(mean: Interval | None) -> tuple[str, str]:
+    """A mean and its interval, in words."""
+    if mean is None:
+        return "-", "-"
+    interval = "one episode" if mean.low == -math.inf else f"{mean.low:.3f} to {mean.high:.3f}"
+    return f"{mean.mean:.3f}", interval

@@ -6,10 +6,19 @@ import textwrap
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 Curve = Sequence[tuple[float, float]]
 """(environment steps, greedy return) at each evaluation."""
+
+
+class Panel(NamedTuple):
+    """What stands on one pair of axes: see `learning_curve`."""
+
+    y_label: str
+    runs: Mapping[str, Sequence[Curve]]
+    levels: Mapping[str, float]
+
 
 _COLOURS = ("#2a6f97", "#c1666b", "#5b8e55", "#8d6a9f", "#b08b3e", "#5a5a5a")
 _LINES = ("-", "--", ":", "-.")  # for more labels than colours
@@ -24,12 +33,14 @@ def learning_curve(
     title: str,
     levels: Mapping[str, float] | None = None,
     y_label: str = "greedy return, mean of an evaluation",
+    below: Sequence[Panel] = (),
 ) -> None:
     """Draw greedy return over environment steps; the file's suffix says how (.svg, .pdf, .png).
 
     runs: for each label one curve or several, such as one a seed: each is drawn thin, their mean, where they
         were evaluated at the same points, thick. A curve of one point is a dot.
     levels: horizontal lines, such as what a random policy reaches.
+    below: further panels, such as the share of wins, whose labels are among those of `runs`.
     Needs matplotlib, the extra `plot`; ImportError without. ValueError for a suffix that it does not know.
     """
     from matplotlib.figure import Figure
@@ -37,14 +48,36 @@ def learning_curve(
     short = max(map(len, runs), default=0) <= _INSIDE[1]
     inside = short and len(runs) <= _INSIDE[0]
     lines_below = 0 if inside else sum(-(-len(label) // _LINE) for label in runs) / (2 if short else 1)
-    figure = Figure(figsize=(7.2, 4.2 + 0.21 * lines_below), layout="constrained")
+    height = 4.2 + 2.4 * len(below) + 0.21 * lines_below
+    figure = Figure(figsize=(7.2, height), layout="constrained")
     known = figure.canvas.get_supported_filetypes()
     if path.suffix.removeprefix(".").lower() not in known:
         wanted = ", ".join(f".{suffix}" for suffix in sorted(known))
         raise ValueError(f"{path}: given a picture '{path.suffix}', want one of {wanted}")
-    axes = figure.add_subplot()
-    for i, (label, curves) in enumerate(runs.items()):
-        colour, line = _COLOURS[i % len(_COLOURS)], _LINES[i // len(_COLOURS) % len(_LINES)]
+    panels = (Panel(y_label, runs, levels or {}), *below)
+    ratios = [4.2, *(2.4 for _ in below)]
+    axes = figure.subplots(len(panels), sharex=True, squeeze=False, height_ratios=ratios)[:, 0]
+    looks = {
+        label: (_COLOURS[i % len(_COLOURS)], _LINES[i // len(_COLOURS) % len(_LINES)])
+        for i, label in enumerate(runs)
+    }
+    for each, panel in zip(axes, panels, strict=True):
+        _draw_panel(each, panel, looks)
+    axes[0].set_title(_plain(title), wrap=True)
+    axes[-1].set(xlabel="environment steps")
+    if inside:
+        axes[0].legend(frameon=False, loc="best")
+    else:
+        labels = axes[0].get_legend_handles_labels()
+        figure.legend(*labels, frameon=False, loc="outside lower center", ncols=2 if short else 1, fontsize=9)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph", UserWarning)  # a box stands for a letter that no font has
+        figure.savefig(path, dpi=160)
+
+
+def _draw_panel(axes: Any, panel: Panel, looks: Mapping[str, tuple[str, str]]) -> None:
+    for label, curves in panel.runs.items():
+        colour, line = looks[label]
         several = len(curves) > 1
         name = f"{label} ({len(curves)} seeds)" if several else label
         for curve in curves:
@@ -58,23 +91,15 @@ def learning_curve(
         axes.plot(
             [], [], color=colour, linestyle=line, linewidth=2.2, label=_plain(textwrap.fill(name, _LINE))
         )
-    for label, level in (levels or {}).items():
+    for label, level in panel.levels.items():
         axes.axhline(level, color="#777777", linewidth=1.0, linestyle="--")
         axes.annotate(_plain(label), (1.0, level), xycoords=("axes fraction", "data"), xytext=(-4, 3),
                       textcoords="offset points", ha="right", color="#555555", fontsize=9)  # fmt: skip
-    axes.set_title(_plain(title), wrap=True)
-    axes.set(xlabel="environment steps", ylabel=_plain(y_label))
+    axes.set(ylabel=_plain(panel.y_label))
     axes.xaxis.set_major_formatter(lambda x, _: _steps(x))
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     axes.set_xlim(left=0)
-    if inside:
-        axes.legend(frameon=False, loc="best")
-    else:
-        figure.legend(frameon=False, loc="outside lower center", ncols=2 if short else 1, fontsize=9)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph", UserWarning)  # a box stands for a letter that no font has
-        figure.savefig(path, dpi=160)
 
 
 def _draw(axes: Any, curve: Sequence[tuple[float, ...]], **how: Any) -> None:

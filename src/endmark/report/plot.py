@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from endmark.report.curve import learning_curve
+from endmark.report.curve import Panel, learning_curve
 from endmark.report.run_curves import GREEDY_RETURN, RunCurve, best_of, grouped
+from endmark.rollout import Summary
 
 
 def draw_runs(
@@ -19,11 +21,13 @@ def draw_runs(
     *,
     metric: str = GREEDY_RETURN,
     title: str | None = None,
-    levels: Mapping[str, float] | None = None,
+    levels: Mapping[str, Summary] = MappingProxyType({}),
 ) -> None:
     """Draw the curves of runs, at least one of which has a point; those without are left out.
 
+    Below the greedy return stands a panel for each outcome of the runs, such as `win`.
     title: by default the environment, where all runs have the same.
+    levels: what other policies reach, such as a random one, for horizontal lines.
     Raises as `learning_curve` does.
     """
     groups = grouped([run for run in runs if run.curve])
@@ -31,8 +35,21 @@ def draw_runs(
         envs = {str(run.options["env"]) for group in groups.values() for run in group}
         title = envs.pop() if len(envs) == 1 else ""
     curves = {label: [run.curve for run in group] for label, group in groups.items()}
-    how = {} if metric == GREEDY_RETURN else {"y_label": metric}
-    learning_curve(curves, path, title=title, levels=levels, **how)
+    if metric != GREEDY_RETURN:
+        learning_curve(curves, path, title=title, y_label=metric)
+        return
+    names = dict.fromkeys(name for run in runs if run.curve for name in run.outcomes)
+    below = [_panel(name, groups, levels) for name in names]
+    returns = {label: summary.return_mean for label, summary in levels.items()}
+    learning_curve(curves, path, title=title, levels=returns, below=below)
+
+
+def _panel(name: str, groups: Mapping[str, Sequence[RunCurve]], levels: Mapping[str, Summary]) -> Panel:
+    """The panel of an outcome, for the runs that have it."""
+    having = {label: [run for run in group if name in run.outcomes] for label, group in groups.items()}
+    curves = {label: [run.outcomes[name] for run in runs] for label, runs in having.items() if runs}
+    means = {label: s.outcomes[name].mean for label, s in levels.items() if name in s.outcomes}
+    return Panel(f"greedy {name}", curves, means)
 
 
 def points_table(runs: Sequence[RunCurve]) -> Table:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,8 @@ from typing import Any
 from endmark.report.curve import Curve
 from endmark.run import METRICS, RunError, read_config, read_metrics
 
-GREEDY_RETURN = "greedy_return"
+GREEDY, GREEDY_RETURN = "greedy_", "greedy_return"
+OF_EVERY_RUN = {GREEDY_RETURN, "greedy_length", "greedy_terminated"}
 SAME_CURVE = {"device", "final_episodes", "log_every", "save_every"}
 SAME_CURVE |= {"steps", "store_replay", "threads", "worker_timeout"}
 """Options in which runs may differ and still be one group of seeds: they change no point of a curve."""
@@ -21,11 +22,15 @@ SAME_CURVE |= {"steps", "store_replay", "threads", "worker_timeout"}
 
 @dataclass(frozen=True)
 class RunCurve:
-    """One run: its options, those of its algorithm among them, and its curve so far."""
+    """One run: its options, those of its algorithm among them, and its curve so far.
+
+    outcomes: the curve of each outcome of the evaluations, such as `win`.
+    """
 
     directory: Path
     options: Mapping[str, Any]
     curve: Curve
+    outcomes: Mapping[str, Curve] = field(default_factory=dict)
 
 
 def read_run(directory: Path, metric: str = GREEDY_RETURN) -> RunCurve:
@@ -41,13 +46,20 @@ def read_run(directory: Path, metric: str = GREEDY_RETURN) -> RunCurve:
         near = get_close_matches(metric, names, n=1)
         hint = f"did you mean {near[0]}?" if near else f"it has {', '.join(names)}"
         raise RunError(f"{directory / METRICS} has no '{metric}': {hint}")
-    return RunCurve(directory, options, curve)
+    return RunCurve(directory, options, curve, _outcomes_of(lines))
 
 
 def points_of(lines: Iterable[Mapping[str, Any]], metric: str) -> Curve:
     """(environment steps, metric) of each line that has both as finite numbers."""
     pairs = [(_number(line.get("env_steps")), _number(line.get(metric))) for line in lines]
     return [(steps, value) for steps, value in pairs if steps is not None and value is not None]
+
+
+def _outcomes_of(lines: Sequence[Mapping[str, Any]]) -> dict[str, Curve]:
+    """The curves of what evaluations measured beside return, length and ends."""
+    names = dict.fromkeys(name for line in lines for name in line if name.startswith(GREEDY))
+    curves = {name.removeprefix(GREEDY): points_of(lines, name) for name in names if name not in OF_EVERY_RUN}
+    return {name: curve for name, curve in curves.items() if curve}
 
 
 def best_of(curve: Curve) -> tuple[float, float]:

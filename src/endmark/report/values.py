@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from endmark.envs import Picture
+from endmark.envs.boards import font
 from endmark.report.film import require_pillow
 from endmark.rollout import Scene
 
@@ -61,7 +62,7 @@ class ValuesBeside:
         draw, left = ImageDraw.Draw(image), width + MARGIN
         end = f", {scene.end}" if scene.end else ""
         what = "probability of each action" if self._probabilities else "value; bar: above or below the mean"
-        _write(draw, left, 14, f"step {scene.t}, return {scene.total:.2f}{end}", INK, 13)
+        _write(draw, left, 14, f"step {scene.t}, return {scene.total:.2f}{end}", INK, 13.0)
         _write(draw, left, 33, what, FADED)
         bars = self._bars(scene)
         for n in range(n_agents):
@@ -72,7 +73,9 @@ class ValuesBeside:
     def _agent(self, draw: Any, x: int, y: int, n: int, scene: Scene, bars: Bars | None) -> None:
         """Agent n's name, and a row for each of its actions."""
         alive, legal = bool(scene.alive[n]), scene.avail_actions[n]
-        _write(draw, x, y + 9, f"agent {n}" if alive else f"agent {n} has left", INK if alive else FAINT, 13)
+        _write(
+            draw, x, y + 9, f"agent {n}" if alive else f"agent {n} has left", INK if alive else FAINT, 13.0
+        )
         names = self._names if len(self._names) == len(legal) else [str(a) for a in range(len(legal))]
         for a, name in enumerate(names):
             top, bottom = y + NAME + a * ROW, y + NAME + (a + 1) * ROW
@@ -107,7 +110,5 @@ class ValuesBeside:
         return Bars(outputs, np.full(len(outputs), 0.5), 0.5 + 0.5 * above / self._widest)
 
 
-def _write(draw: Any, x: int, y: int, text: str, colour: str, size: int = 11, anchor: str = "lm") -> None:
-    from PIL import ImageFont
-
-    draw.text((x, y), text, colour, ImageFont.load_default(size), anchor=anchor)
+def _write(draw: Any, x: int, y: int, text: str, colour: str, size: float = 11.0, anchor: str = "lm") -> None:
+    draw.text((x, y), text, colour, font(size), anchor=anchor)

@@ -8,7 +8,7 @@ from endmark.rollout.process import WorkerError, WorkerWarning
 from endmark.rollout.rollout import ReplayWarning, Rollout, Stopped
 from endmark.rollout.scenes import Scene, scenes
 from endmark.rollout.seeds import EpisodeSeeds
-from endmark.rollout.summary import Summary, episode_returns, summarise
+from endmark.rollout.summary import Interval, Summary, episode_returns, summarise
 from endmark.rollout.vector import VectorEnv
 from endmark.rollout.workers import Workers
 
@@ -16,6 +16,7 @@ __all__ = [
     "Batched",
     "EpisodeSeeds",
     "InProcess",
+    "Interval",
     "Lockstep",
     "ReplayWarning",
     "Rollout",

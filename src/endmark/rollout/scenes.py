@@ -67,7 +67,7 @@ def scenes(env: Environment, policy: Policy, seed: int, actor: Actor | None = No
                 memory.remember(actions.to(memory.device))
         chosen = actions[0].numpy()
         yield Scene(t, picture, alive, avail_actions, chosen, outputs, total, None)
-        frame, reward, end = env_here.step(chosen)
+        frame, reward, end, _ = env_here.step(chosen)
         total += float(np.sum(reward))
         t += 1
 

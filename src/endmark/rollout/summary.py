@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from endmark.episodes import EpisodeBatch
+
+
+class Interval(NamedTuple):
+    """A mean over episodes and its 95 % interval; from minus infinity to infinity where nothing is known."""
+
+    mean: float
+    low: float
+    high: float
 
 
 @dataclass(frozen=True)
@@ -16,6 +29,8 @@ class Summary:
     """Undiscounted returns of the team (the sum over agents, if each has a reward) and how episodes ended.
 
     return_low, return_high: 95 % interval of the mean return, by bootstrap over episodes.
+    outcomes: the mean of each outcome that the environment names, with a `share`'s interval where all of them
+        are 0 or 1, and a bootstrap's otherwise.
     """
 
     episodes: int
@@ -25,6 +40,7 @@ class Summary:
     length_mean: float
     terminated: float
     truncated: float
+    outcomes: Mapping[str, Interval] = field(default_factory=dict)
 
 
 def episode_returns(batch: EpisodeBatch) -> list[float]:
@@ -36,17 +52,43 @@ def episode_returns(batch: EpisodeBatch) -> list[float]:
 
 def summarise(batch: EpisodeBatch) -> Summary:
     """Summary of the batch's episodes."""
-    returns = np.asarray(episode_returns(batch))
-    # A percentile bootstrap rather than a t-interval: returns are often 0 or 1, and bounded.
-    resampled = np.random.default_rng(0).choice(returns, (2000, len(returns))).mean(1)
-    low, high = np.quantile(resampled, [0.025, 0.975])
+    returns = bootstrapped(np.asarray(episode_returns(batch)))
     terminated = float(batch.terminated.double().mean())
     return Summary(
         episodes=batch.n_episodes,
-        return_mean=float(returns.mean()),
-        return_low=float(low) if len(returns) > 1 else -math.inf,
-        return_high=float(high) if len(returns) > 1 else math.inf,
+        return_mean=returns.mean,
+        return_low=returns.low,
+        return_high=returns.high,
         length_mean=float(batch.lengths.double().mean()),
         terminated=terminated,
         truncated=1 - terminated,
+        outcomes={name: _interval(batch.outcome(name)) for name in batch.spec.outcomes},
     )
+
+
+def bootstrapped(values: npt.NDArray[np.float64]) -> Interval:
+    """The mean of these values [E], with a percentile bootstrap over them.
+
+    Rather than a t-interval: returns are often 0 or 1, and bounded.
+    """
+    if len(values) == 1:
+        return Interval(float(values[0]), -math.inf, math.inf)
+    resampled = np.random.default_rng(0).choice(values, (2000, len(values))).mean(1)
+    low, high = np.quantile(resampled, [0.025, 0.975])
+    return Interval(float(values.mean()), float(low), float(high))
+
+
+def share(successes: int, n: int) -> Interval:
+    """The share of successes among n, with the score interval of Wilson (1927, JASA 22, eq. 4).
+
+    A bootstrap of 100 wins in 100 would give an interval without width; this one is 0.963 to 1.
+    """
+    p, zz = successes / n, 1.959964**2
+    middle, half = p + zz / (2 * n), math.sqrt(zz * (p * (1 - p) / n + zz / (4 * n * n)))
+    return Interval(p, max(0.0, (middle - half) / (1 + zz / n)), min(1.0, (middle + half) / (1 + zz / n)))
+
+
+def _interval(outcome: Float[Tensor, " E"]) -> Interval:
+    if ((outcome == 0) | (outcome == 1)).all():
+        return share(int(outcome.sum()), len(outcome))
+    return bootstrapped(outcome.double().cpu().numpy())

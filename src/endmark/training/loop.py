@@ -4,13 +4,14 @@ Keys in `metrics.jsonl`. Every line: `env_steps`, `episodes`, `updates` so far a
 About the training since the last such line: what the policy's schedule sets, such as `epsilon`; the
 `episode_return` and `episode_length` of the episodes that ended; and means of what the learner reports, which
 the `METRICS` of its config explain. About an evaluation: `greedy_return`, `greedy_length`, and
-`greedy_terminated`, the share of episodes that terminated rather than being cut off.
+`greedy_terminated`, the share of episodes that terminated rather than being cut off. Of an outcome that the
+environment names, such as `win`, the means are `episode_win` and `greedy_win`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import ExitStack, closing, suppress
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, ExitStack, closing, nullcontext, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,18 +19,19 @@ from endmark.algorithms import Learner
 from endmark.disk import owned
 from endmark.episodes.files import save_episodes
 from endmark.ops.native import keep_memory
-from endmark.rollout import Stopped, episode_returns
+from endmark.rollout import Stopped
 from endmark.run import REPLAY, Counters, Run
 from endmark.training.build import make_envs
 from endmark.training.config import TrainConfig
-from endmark.training.meters import EverySeconds
+from endmark.training.meters import EverySeconds, episode_metrics
 from endmark.training.parts import make_parts
 from endmark.training.resume import Saver, restore
 from endmark.training.signals import stop_on_signal
 from endmark.training.state_file import STATE, load_state
 
-OnProgress = Callable[[Counters, float | None], None]
-"""Called at the start and whenever episodes have ended: the counters, the last evaluation's greedy return."""
+OnProgress = Callable[[Counters, Mapping[str, float]], None]
+"""Called at the start and whenever episodes have ended: the counters, and of the last evaluation the greedy
+`return` and the mean of each outcome, such as `win`; empty before the first."""
 
 
 class Trained(NamedTuple):
@@ -41,12 +43,18 @@ class Trained(NamedTuple):
 
 
 def train(
-    config: TrainConfig[Any], directory: Path, on_progress: OnProgress, *, resume: bool = False
+    config: TrainConfig[Any],
+    directory: Path,
+    on_progress: OnProgress,
+    *,
+    resume: bool = False,
+    preparing: Callable[[str], AbstractContextManager[object]] = nullcontext,
 ) -> Trained:
     """Train, write a run directory as it goes, and return the learner.
 
     resume: go on from the state that the run in this directory saved last, bit for bit; from the beginning,
         if it was ended before it saved one.
+    preparing: entered with what the run waits for before it starts, such as environments that are compiled.
 
     Ctrl-C, SIGTERM, SIGHUP or SIGUSR1 ends the loop early, also in the middle of an episode or an evaluation,
     with a checkpoint and a state; a second one ends it at once.
@@ -56,8 +64,9 @@ def train(
         stack.enter_context(owned(directory))
         stop = stack.enter_context(stop_on_signal())
         state = load_state(directory) if resume and (directory / STATE).exists() else None
-        envs = stack.enter_context(closing(make_envs(config, config.n_envs)))
-        evaluation_envs = stack.enter_context(closing(make_envs(config, config.n_envs)))
+        with preparing(f"making {config.n_envs} environments of {config.env}"):
+            envs = stack.enter_context(closing(make_envs(config, config.n_envs)))
+            evaluation_envs = stack.enter_context(closing(make_envs(config, config.n_envs)))
         made = make_parts(config, envs, evaluation_envs, stop.is_set)
         learner, updates, store, rollout, policy, evaluation, meters, logs, evaluations = made
         parts = made._asdict()
@@ -85,14 +94,13 @@ def train(
                 if save_due():
                     meters.add(*updates.finish())
                     saver.save(parts, run, counters)
-                on_progress(counters, evaluation.last)
+                on_progress(counters, evaluation.means)
                 if is_over:
                     stopped = False
                     break
                 episodes = rollout.collect(policy)
                 meters.add(*updates.finish())
-                for length, reward in zip(episodes.lengths.tolist(), episode_returns(episodes), strict=True):
-                    meters.add({"episode_return": reward, "episode_length": length})
+                meters.add(*episode_metrics(episodes))
                 store.add(episodes)
                 for batch in store.due():
                     updates.begin(batch)

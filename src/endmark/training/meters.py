@@ -9,6 +9,9 @@ from typing import Any
 
 from torch import Tensor
 
+from endmark.episodes import EpisodeBatch
+from endmark.rollout import episode_returns
+
 
 class EverySeconds:
     """True whenever so many seconds have passed since it was last true."""
@@ -47,6 +50,14 @@ class Every:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a `state_dict`."""
         self._last, self._next = int(state["last"]), int(state["next"])
+
+
+def episode_metrics(episodes: EpisodeBatch) -> list[dict[str, float]]:
+    """Of each episode `episode_return`, `episode_length` and the outcomes, such as `episode_win`."""
+    columns = {"return": episode_returns(episodes), "length": episodes.lengths.tolist()}
+    columns |= {name: episodes.outcome(name).tolist() for name in episodes.spec.outcomes}
+    names = [f"episode_{name}" for name in columns]
+    return [dict(zip(names, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
 class Meters:
