@@ -115,8 +115,8 @@ def test_a_live_display_in_a_terminal() -> None:
 def test_the_live_line_of_millions_fits_and_shows_what_matters_whole(width: int, shown: str) -> None:
     console = Console(file=io.StringIO(), force_terminal=True, width=width)
     with TrainingDisplay(console, 20_000_000) as display:
-        display._begin -= 2000.0
         display(Counters(0, 0, 0), {})
+        display._begin -= 2000.0
         display(Counters(12_345_678, 1_234_567, 1_234_560), {"return": -123.456})
     line = line_of(console)
     assert len(line) <= width
@@ -126,6 +126,26 @@ def test_the_live_line_of_millions_fits_and_shows_what_matters_whole(width: int,
     words = {"left": "  0:20:", "speed": " 617", "updates": "  1234560 updates  ", "bar": "━━"}
     words["episodes"] = "  1234567 episodes  "
     assert {name for name, word in words.items() if word in line} == set(shown.split())
+
+
+def test_what_a_run_waits_for_is_shown_and_then_said_if_it_took_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, width=80)
+    now = 100.0
+    monkeypatch.setattr("endmark.report.console.time.monotonic", lambda: now)
+    with TrainingDisplay(console, 1000) as display:
+        with display.preparing("making 8 environments of smax:8m"):
+            now = 103.0
+            line = display._line()
+            now = 125.3
+        with display.preparing("making 8 environments of CartPole-v1"):
+            now = 125.4
+        display(Counters(0, 0, 0), {})
+        now = 126.4
+        display(Counters(500, 5, 1), {})
+        assert display._pace() == (500.0, 1.0), "compiling is no part of the speed"
+    assert str(line) == "making 8 environments of smax:8m: 3 s"
+    assert "making 8 environments of smax:8m: 25.3 s" in written(console)
+    assert "CartPole-v1: 0.1 s" not in written(console)
 
 
 def line_of(console: Console) -> str:
