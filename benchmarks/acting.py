@@ -56,7 +56,7 @@ def acting(setting: Setting) -> Iterator[Row]:
 
 
 def rollout(setting: Setting) -> Iterator[Row]:
-    """Lockstep without learning; and the environment without a network, an upper bound for every runner."""
+    """Rollout without learning; and the environment without a network, an upper bound for every runner."""
     yield _play(setting)
     env_id, envs = _environments(1)
     alone = measure_rates({"env": lambda: _step_alone(envs[0])}, setting.share(0.25))
@@ -65,7 +65,7 @@ def rollout(setting: Setting) -> Iterator[Row]:
 
 
 def end_to_end(setting: Setting) -> Iterator[Row]:
-    """Lockstep, replay, and an update of 32 episodes for each episode collected; in turn and overlapped."""
+    """Rollout, replay, and an update of 32 episodes for each episode collected; in turn and overlapped."""
     yield _play(setting, updates=True)
     yield _play(setting, updates=True, overlap=True)
     yield _play(setting, updates=True, overlap=True, n_envs=2 * N_ENVS, workers=1)

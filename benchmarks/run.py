@@ -45,8 +45,8 @@ SECTIONS: dict[str, Section] = {
     "replay": Section("Replay", f"{_FASTER}; of memory, the share", replay, needs_floor=True),
     "targets": Section("Targets", _FASTER, targets),
     "acting": Section("Acting, at once beside one by one", _FASTER, acting),
-    "rollout": Section("Lockstep, 8 environments beside 1", _FASTER, rollout),
-    "end-to-end": Section("Lockstep and training, an update for each episode", _FASTER, end_to_end),
+    "rollout": Section("Rollout, 8 environments beside 1", _FASTER, rollout),
+    "end-to-end": Section("Rollout and training, an update for each episode", _FASTER, end_to_end),
 }
 
 

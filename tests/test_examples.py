@@ -5,6 +5,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import torch
+from safetensors.torch import load_file
+
+from endmark.envs import make
+from endmark.episodes import EpisodeBatch
+from endmark.episodes.files import save_episodes
+from endmark.policies import RandomPolicy
+from endmark.rollout import InProcess, play
+
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
@@ -15,6 +24,25 @@ def test_own_environment_is_learnt() -> None:
     returns = {name: float(value) for name, value in re.findall(r"(\w+): return ([\d.]+)", run.stdout)}
     assert returns["trained"] >= 0.9
     assert returns["random"] <= 0.3
+
+
+def test_padded_episodes_of_a_run_and_their_masks(tmp_path: Path) -> None:
+    """On episodes of a real game, random play on CartPole, each of which is cut after 20 steps or ended."""
+    envs = InProcess([make("CartPole-v1", episode_limit=20) for _ in range(4)])
+    policy = RandomPolicy(torch.Generator().manual_seed(0))
+    episodes = play(envs, policy, range(40))
+    save_episodes(episodes, tmp_path / "replay.safetensors")
+    script = [sys.executable, "-W", "error", str(EXAMPLES / "starcraft_masks.py"), str(tmp_path)]
+    run = subprocess.run(script, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.startswith("filled (32, 121, 1), terminated (32, 121, 1), obs (32, 121, 1, 4)")
+    counts = re.search(r"the usual mask counts (\d+) steps, the exact one (\d+)", run.stdout)
+    assert counts is not None
+    cut = run.stdout.count("the episode was cut after 20 steps")
+    assert cut > 0
+    assert int(counts[1]) - int(counts[2]) == cut, "one step too many at each cut"
+    padded = EpisodeBatch.from_padded(load_file(tmp_path / "padded.safetensors"), episodes.spec)
+    assert padded.n_steps == int(counts[2])
 
 
 def test_my_learner_is_audited_repaired_and_clean() -> None:

@@ -152,6 +152,8 @@ def test_other_environments_end_as_they_should(
         ("smax:3m", {"scenario": "8m"}, "scenario: given '8m', want none: the id names it"),
         ("smax:3m", {"max_stepz": 3}, "'smax:3m' takes no argument 'max_stepz': it takes "),
         ("smax:3m", {"max_steps": "many"}, "'smax:3m': max_steps: given 'many', want a whole number"),
+        ("smax:3m", {"map_width": "wide"}, "'smax:3m' cannot be made: "),
+        ("smax:3m", {"scenario_of_mine": object()}, "want arguments that JSON has"),
         ("smax:3m", {"action_type": "continuous"}, "given action space Box, want Discrete"),
         ("jaxmarl:overcooked", {"layout": "kitchen"}, "layout: given 'kitchen', want one of cramped_room"),
         ("jaxmarl:jaxnav", {}, "unknown environment 'jaxmarl:jaxnav'"),
@@ -160,6 +162,13 @@ def test_other_environments_end_as_they_should(
 def test_what_cannot_be_made_is_one_line(env_id: str, kwargs: dict[str, Any], message: str) -> None:
     with pytest.raises(EnvError, match=message) as caught:
         make_batched(env_id, K, **kwargs)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_shows_only_when_it_is_compiled_is_one_line() -> None:
+    envs = made("smax:3m", world_steps_per_env_step="many")
+    with pytest.raises(EnvError, match="'smax:3m' cannot be made: ") as caught:
+        make_rollout(envs, EpisodeSeeds(0))
     assert "\n" not in str(caught.value)
 
 

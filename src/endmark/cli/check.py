@@ -36,7 +36,8 @@ class CheckCommand:
     def __call__(self, console: Console) -> None:
         """Run the command."""
         make_env = partial(make, self.env, episode_limit=self.episode_limit, **arguments(self.env_arg))
-        report = check(make_env, episodes=self.episodes, resets=self.resets, seed=self.seed)
+        with console.status("playing"):
+            report = check(make_env, episodes=self.episodes, resets=self.resets, seed=self.seed)
         console.print(
             f"{self.env} keeps to the contract: {report.episodes} episodes of {report.mean_length:.1f} "
             f"steps, {report.terminated} terminated and {report.truncated} truncated, mean return "

@@ -38,7 +38,8 @@ class EvalCommand:
             raise ValueError(f"seed: given {self.seed}, want at least 0")
         config, learner = load(self.run_dir, BEST if self.checkpoint == "best" else WEIGHTS)
         policy = learner.greedy_policy(config.n_envs)
-        summary = evaluate(config, policy, self.episodes, seed=self.seed)
+        with console.status(f"playing {self.episodes} episodes"):
+            summary = evaluate(config, policy, self.episodes, seed=self.seed)
         title = f"{config.name} on {config.env}, after {learner.updates} updates"
         console.print(summary_table(title, {"greedy": summary}))
 

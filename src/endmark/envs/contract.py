@@ -15,7 +15,7 @@ from endmark.episodes import EpisodeSpec
 from endmark.episodes.spec import Field
 from endmark.wording import shown
 
-_LARGEST = float(np.finfo(np.float32).max)
+LARGEST = float(np.finfo(np.float32).max)
 
 
 def checked_spec(env: object) -> EpisodeSpec:
@@ -123,7 +123,7 @@ def _is_finite(value: object) -> bool:
     """Whether it is a number that float32 holds."""
     if isinstance(value, np.floating | np.integer | np.bool_):
         value = float(value)
-    return isinstance(value, int | float) and abs(value) <= _LARGEST
+    return isinstance(value, int | float) and abs(value) <= LARGEST
 
 
 def _check_array(value: object, want: Field, where: str) -> None:

@@ -7,14 +7,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from endmark.envs.contract import fault, first_index, place
+from endmark.envs.contract import LARGEST, fault, first_index, place
 from endmark.envs.errors import ContractError
 from endmark.wording import shown
 
 FLOAT32 = np.dtype(np.float32)
 UINT8 = np.dtype(np.uint8)
 BOOL = np.dtype(np.bool_)
-LARGEST = float(np.finfo(np.float32).max)
 
 
 def fitted(value: Any, shape: tuple[int, ...], dtype: np.dtype[Any], where: str) -> npt.NDArray[Any]:

@@ -11,9 +11,9 @@ import numpy.typing as npt
 import torch
 from gymnasium import spaces
 
-from endmark.envs.contract import fault
+from endmark.envs.contract import LARGEST, fault
 from endmark.envs.errors import EnvError
-from endmark.envs.fitting import FLOAT32, LARGEST, fitted
+from endmark.envs.fitting import FLOAT32, fitted
 from endmark.envs.known import family_of
 from endmark.envs.limits import shortest
 from endmark.envs.pictures import Drawing

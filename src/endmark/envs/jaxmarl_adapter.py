@@ -7,10 +7,9 @@ import io
 import json
 import os
 import sys
-import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -55,10 +54,8 @@ if jax.config.jax_compilation_cache_dir is None:  # 25 s become 3 s from the sec
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     jax.config.update("jax_compilation_cache_dir", str(cache / "endmark" / "jax"))
 
-Array = Any  # of JAX
-Key = Any
-State = Any  # trees of arrays
-Arrays = Any
+Key = Any  # two uint32 of an episode
+State = Any  # a tree of JAX's arrays
 
 
 class Rules(NamedTuple):
@@ -118,9 +115,10 @@ OVERCOOKED = Rules(limit=lambda env: int(env.max_steps), shared=True)
 GAMES = {
     "overcooked": OVERCOOKED,
     "overcooked_v2": OVERCOOKED,
-    # Each player has two cards to draw or a hint to spend at a turn: fewer than 100 turns, whoever plays.
+    # A turn takes a card of the deck (40 are left, then one turn each) or a hint (8, and one more a card).
     "hanabi": Rules(lambda _: 100, lambda _env, _state, over: over, shared=True, legal="get_legal_moves"),
     "coin_game": Rules(lambda env: int(env.num_inner_steps * env.num_outer_steps)),
+    # The others of this kind have continuous actions.
     **{name: MPE for name in jaxmarl.registered_envs if name.startswith("MPE_") and "facmac" not in name},
 }
 
@@ -149,39 +147,43 @@ def _check_name(scheme: str, name: str, names: Iterable[str]) -> None:
 
 
 def _batched(env_id: str, n_envs: int, episode_limit: int | None, kwargs: Mapping[str, Any]) -> JaxMARL:
-    return JaxMARL(_program(env_id, n_envs, episode_limit, json.dumps(kwargs, sort_keys=True)))
+    try:
+        arguments = json.dumps(kwargs, sort_keys=True)
+    except TypeError as error:
+        raise EnvError(f"'{env_id}': {error}: want arguments that JSON has") from None
+    return JaxMARL(_program(env_id, n_envs, episode_limit, arguments))
 
 
 @lru_cache(maxsize=8)  # a run has two sets of environments, and compiling takes seconds
-def _program(env_id: str, n_envs: int, episode_limit: int | None, kwargs: str) -> Program:
-    return Program(env_id, game(env_id, json.loads(kwargs)), _rules(env_id), n_envs, episode_limit)
-
-
-def _rules(env_id: str) -> Rules:
-    family, _, name = env_id.partition(":")
-    return SMAX_RULES if family == "smax" else GAMES[name]
+def _program(env_id: str, n_envs: int, episode_limit: int | None, arguments: str) -> Program:
+    scheme, _, name = env_id.partition(":")
+    rules = SMAX_RULES if scheme == "smax" else GAMES[name]
+    env = game(env_id, json.loads(arguments))
+    how = {"env_id": env_id, "env": env, "rules": rules, "n_envs": n_envs, "episode_limit": episode_limit}
+    program: Program = constructed(env_id, Program, how, [])
+    return program
 
 
 def game(env_id: str, kwargs: dict[str, Any]) -> Any:
     """JaxMARL's own environment. `EnvError` for arguments that it does not take."""
-    family, _, name = env_id.partition(":")
+    scheme, _, name = env_id.partition(":")
     if not isinstance(limit := kwargs.get("max_steps", 1), int) or limit < 1:
         raise EnvError(f"'{env_id}': max_steps: given {limit!r}, want a whole number of at least 1")
-    if family == "smax":
-        if "scenario" in kwargs:
-            raise EnvError(f"'{env_id}': scenario: given {kwargs['scenario']!r}, want none: the id names it")
-        kwargs = {**kwargs, "scenario": MAP_NAME_TO_SCENARIO[name]}
     with _quietly():
-        if family == "smax":
+        if scheme == "smax":
+            if "scenario" in kwargs:
+                given = f"{kwargs['scenario']!r}"
+                raise EnvError(f"'{env_id}': scenario: given {given}, want none: the id names it")
+            kwargs = {**kwargs, "scenario": MAP_NAME_TO_SCENARIO[name]}
             return constructed(env_id, HeuristicEnemySMAX, kwargs, [HeuristicEnemySMAX, SMAX])
         if "layout" in kwargs and name in LAYOUTS:
-            kwargs["layout"] = _layout(env_id, kwargs["layout"], LAYOUTS[name])
+            kwargs = {**kwargs, "layout": _layout(env_id, kwargs["layout"], LAYOUTS[name])}
         kind = type(jaxmarl.make(name))
         return constructed(env_id, kind, kwargs, [kind])
 
 
 class Program:
-    """What K environments of one kind do, compiled.
+    """What K environments of one kind do, compiled: `begin` and `step`.
 
     `state`: JaxMARL's state, the key of each episode and its steps so far, [K, ...] each.
     """
@@ -191,16 +193,25 @@ class Program:
         self._env, self._rules, self._agents = env, rules, list(env.agents)
         self._limit = shortest(episode_limit, rules.limit(env))
         self.action_names = rules.action_names(env)
-        self._n_actions = [_n_actions(env_id, agent, env.action_space(agent)) for agent in self._agents]
-        keys = jax.ShapeDtypeStruct((n_envs, 2), jnp.uint32)
-        where = jax.ShapeDtypeStruct((n_envs,), jnp.bool_)
-        actions = jax.ShapeDtypeStruct((n_envs, len(self._agents)), jnp.int32)
-        started = time.monotonic()
-        state, frames = jax.eval_shape(jax.vmap(self._first), keys)
-        self.spec = self._spec(frames)
-        self.begin = jax.jit(self._begin).lower(keys, where, state, frames).compile()
-        self.step = jax.jit(jax.vmap(self._step)).lower(state, actions).compile()
-        self.compile_seconds = time.monotonic() - started
+        self._n_actions = [_n_actions(agent, env.action_space(agent)) for agent in self._agents]
+        self.begin, self.step = jax.jit(self._begin), jax.jit(jax.vmap(self._step))
+        self._keys = jnp.zeros((n_envs, 2), jnp.uint32)
+        self._shapes = jax.eval_shape(jax.vmap(self._first), self._keys)
+        self.spec = self._spec(self._shapes[1])
+
+    @cached_property
+    def empty(self) -> Any:
+        """State and frames before the first `begin`, of zeros. Compiles both functions: seconds.
+
+        `EnvError` for an argument of the environment that shows to be wrong only now.
+        """
+        return constructed(self.env_id, self._compiled, {}, [])
+
+    def _compiled(self) -> Any:
+        state, frames = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), self._shapes)
+        self.begin(self._keys, jnp.zeros(self.n_envs, jnp.bool_), state, frames)
+        self.step(state, jnp.zeros((self.n_envs, len(self._agents)), jnp.int32))
+        return state, frames
 
     def _spec(self, frames: Mapping[str, Any]) -> EpisodeSpec:
         return EpisodeSpec.of(
@@ -212,12 +223,6 @@ class Program:
             reward_per_agent=not self._rules.shared,
             outcomes=tuple(self._rules.outcomes),
         )
-
-    def empty(self) -> Any:
-        """State and frames of zeros, before the first `begin`."""
-        keys = jnp.zeros((self.n_envs, 2), jnp.uint32)
-        shapes = jax.eval_shape(jax.vmap(self._first), keys)
-        return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
 
     def picture(self, state: State) -> Picture:
         """The first environment, drawn; `EnvError` where there is no picture."""
@@ -290,12 +295,15 @@ class JaxMARL:
 
     def __init__(self, program: Program) -> None:
         self._program, self.spec, self.n_envs = program, program.spec, program.n_envs
-        self.compile_seconds, self.action_names = program.compile_seconds, program.action_names
-        self._state, self._frames = program.empty()
-        self.device = from_dlpack(self._frames["obs"]).device
+        self.action_names = program.action_names
+        self.device = from_dlpack(jnp.zeros(1)).device
+        self._state: State = None  # and no frames, before the first reset
+        self._frames: Any = None
 
     def reset(self, seeds: Tensor, where: Tensor) -> Frames:
         """Start an episode from its seed in some of the environments; the current frames of all of them."""
+        if self._state is None:
+            self._state, self._frames = self._program.empty
         numbers = seeds.numpy().astype(np.uint64)
         keys = np.stack([numbers >> np.uint64(32), numbers & np.uint64(0xFFFFFFFF)], -1).astype(np.uint32)
         self._state, self._frames = self._program.begin(keys, where.numpy(), self._state, self._frames)
@@ -303,7 +311,7 @@ class JaxMARL:
 
     def step(self, actions: Tensor) -> BatchedStep:
         """Act in all environments."""
-        self._state, step = self._program.step(self._state, jnp.from_dlpack(actions.int().contiguous()))
+        self._state, step = self._program.step(self._state, actions.int().cpu().numpy())
         self._frames = step.frames
         ends = from_dlpack(step.terminated), from_dlpack(step.truncated)
         return BatchedStep(_tensors(step.frames), from_dlpack(step.reward), *ends, _tensors(step.outcomes))
@@ -325,12 +333,10 @@ def _strong(tree: Any) -> Any:
     return jax.tree.map(lambda x: jax.lax.convert_element_type(x, jnp.asarray(x).dtype), tree)
 
 
-def _n_actions(env_id: str, agent: str, space: Any) -> int:
+def _n_actions(agent: str, space: Any) -> int:
     if (n := getattr(space, "n", None)) is None:
-        raise EnvError(
-            f"'{env_id}': agent {agent}: given action space {type(space).__name__}, want Discrete: endmark "
-            f"chooses one of A numbered actions"
-        )
+        given = f"agent {agent}: given action space {type(space).__name__}"
+        raise EnvError(f"{given}, want Discrete: endmark chooses one of A numbered actions")
     return int(n)
 
 

@@ -83,7 +83,7 @@ def _from_scheme(
     if family.batched:
         return Alone(_maker(env_id, family)(name, 1, episode_limit, kwargs))
     made = _maker(env_id, family)(name, episode_limit, kwargs)
-    return adapted(env_id, made, partial(_adapter, episode_limit=episode_limit))
+    return _adapted(env_id, made, episode_limit)
 
 
 def _maker(env_id: str, family: Family) -> Any:
@@ -111,7 +111,7 @@ def _from_attribute(
         given = f"a {type(constructor).__name__}"
         raise EnvError(f"'{env_id}' is {given}: want a class or a function that makes an environment")
     made = constructed(env_id, constructor, kwargs, [constructor])
-    return adapted(env_id, made, partial(_adapter, episode_limit=episode_limit))
+    return _adapted(env_id, made, episode_limit)
 
 
 def _from_module(
@@ -125,7 +125,7 @@ def _from_module(
     # By custom, parallel_env(**kwargs) gives its arguments to raw_env.
     signatures = [constructor, getattr(module, "raw_env", None)]
     made = constructed(env_id, constructor, kwargs, signatures)
-    return adapted(env_id, made, partial(_adapter, episode_limit=episode_limit))
+    return _adapted(env_id, made, episode_limit)
 
 
 def _from_gymnasium(
@@ -145,7 +145,7 @@ def _from_gymnasium(
     except (Exception, SystemExit) as error:  # whatever a constructor raises about its arguments
         signatures, given = _of_gymnasium(name, kwargs) if isinstance(error, TypeError) else ([], {})
         raise EnvError(refused(env_id, error, signatures, given)) from error
-    return adapted(env_id, env, partial(_adapter, episode_limit=episode_limit))
+    return _adapted(env_id, env, episode_limit)
 
 
 def _unregistered(env_id: str, name: str, home: ModuleType | None) -> EnvError:
@@ -161,6 +161,10 @@ def _unregistered(env_id: str, name: str, home: ModuleType | None) -> EnvError:
         return unknown(env_id, [prefix + other for other in alike])
     has = ", ".join(environments_in(home)) or "no environment class"
     return EnvError(f"'{env_id}': the module '{home.__name__}' has no '{name}'; it has {has}")
+
+
+def _adapted(env_id: str, made: Any, episode_limit: int | None) -> Environment:
+    return adapted(env_id, made, partial(_adapter, episode_limit=episode_limit))
 
 
 def _adapter(made: Any, *, episode_limit: int | None) -> Environment:

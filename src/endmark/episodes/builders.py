@@ -49,8 +49,8 @@ class EpisodeBuilders:
     ) -> None:
         """Add a step, given by its step fields and outcomes, and the frame after it.
 
-        Outcomes count only if the episode ends there.
-        Elsewhere than `where` the values are written too, over rows that the next `begin` writes anew.
+        Outcomes count only if the episode ends there. Values elsewhere than `where` are written, too, into
+        rows that the next `begin` writes anew.
         """
         rows = (self._first_row + self.lengths).to(self.device, non_blocking=True)
         for name in (*self.spec.step_fields, *self.spec.outcomes):
@@ -72,9 +72,9 @@ class EpisodeBuilders:
         return zlib.crc32(self._so_far(k, "reward", 0).cpu().numpy().tobytes(), value)
 
     def finish(self, terminated: Bool[Tensor, " K"], where: Bool[Tensor, " K"]) -> EpisodeBatch:
-        """These episodes in one batch, with copies of the data. They have at least one step each.
-        Their lengths are 0 then.
+        """These episodes, of at least one step each, in one batch with copies of the data.
 
+        Afterwards their lengths are 0.
         terminated: [K] on the device, whether the MDP ended; False for an episode that was cut off.
         """
         lengths: Int[Tensor, " E"] = self.lengths[where]
@@ -86,7 +86,7 @@ class EpisodeBuilders:
         for name in self.spec.outcomes:
             at_the_end = fields[name][final_frames - 1]
             fields[name].zero_().index_copy_(0, final_frames - 1, at_the_end)
-        self.lengths[where] = 0  # what `add` writes there from now on stays in rows of their own
+        self.lengths[where] = 0  # after a full episode, `add` would write into the next one's rows
         return EpisodeBatch(self.spec, fields, lengths, terminated[where.to(self.device)], checked=True)
 
     def _so_far(self, k: int, name: str, more: int) -> Tensor:

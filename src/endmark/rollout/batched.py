@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -17,7 +16,7 @@ from endmark.episodes import EpisodeBatch, EpisodeSpec, Seen
 from endmark.episodes.builders import EpisodeBuilders
 from endmark.policies import Policy
 from endmark.rollout.checked import SeenCheck
-from endmark.rollout.rollout import ReplayWarning, Stopped, refuse_outputs
+from endmark.rollout.rollout import Stopped, nothing_runs, refuse_outputs, warn_of_others
 from endmark.rollout.seeds import EpisodeSeeds
 
 
@@ -74,7 +73,7 @@ class Batched:
                 self.episodes += episodes.n_episodes
                 self._begin(ended)
                 return episodes
-        raise RuntimeError("collect: no episode is running, and there is no seed to begin one from")
+        raise nothing_runs()
 
     def state_dict(self) -> dict[str, Any]:
         """Counters, and each running episode as its seed and what the policy has done in it so far."""
@@ -116,12 +115,7 @@ class Batched:
         other |= {k for k, was in played.items() if was["checksum"] != self._builders.checksum(k)}
         if other:
             self.exact = False
-            warnings.warn(
-                f"environments {sorted(other)}: their running episodes were not the same when played again, "
-                f"and are dropped: the run goes on, but not exactly as it would have",
-                ReplayWarning,
-                stacklevel=2,
-            )
+            warn_of_others(sorted(other))
             self._begin(torch.tensor([k in other for k in range(self._envs.n_envs)]))
         self.env_steps, self.episodes = int(state["env_steps"]), int(state["episodes"])
 
@@ -183,9 +177,8 @@ class Batched:
     def _check(self, step: BatchedStep, ended: Bool[Tensor, " K"], running: Bool[Tensor, " K"]) -> None:
         """Raise the `ContractError` of the first environment that has a fault. Most steps have none."""
         frames, on_device = step.frames, running.to(self._envs.device)
-        wrong = (step.terminated & step.truncated) | ~torch.isfinite(step.reward).view(len(running), -1).all(
-            -1
-        )
+        is_finite = torch.isfinite(step.reward).view(len(running), -1).all(-1)
+        wrong = ~is_finite | (step.terminated & step.truncated)
         needs_actions = on_device & ~step.terminated
         too_long = running & ~ended & (self._builders.lengths >= self.spec.episode_limit)
         if _sound(frames, needs_actions) and not (wrong & on_device).any() and not too_long.any():

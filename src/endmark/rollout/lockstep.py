@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, cast
 
@@ -14,7 +13,7 @@ from endmark.envs import Frame, Step
 from endmark.episodes import EpisodeBatch, EpisodeBuilder, EpisodeSpec, Seen
 from endmark.policies import Policy
 from endmark.rollout.checked import SeenCheck, check_ended, ended_soundly
-from endmark.rollout.rollout import Outputs, ReplayWarning, Stopped, refuse_outputs
+from endmark.rollout.rollout import Outputs, Stopped, nothing_runs, refuse_outputs, warn_of_others
 from endmark.rollout.seeds import EpisodeSeeds
 from endmark.rollout.vector import VectorEnv
 
@@ -98,7 +97,7 @@ class Lockstep:
             finished = self._step(policy)
         self.episodes += len(finished)
         if not finished:
-            raise RuntimeError("collect: no episode is running, and there is no seed to begin one from")
+            raise nothing_runs()
         return EpisodeBatch.cat(finished)
 
     def state_dict(self) -> dict[str, Any]:
@@ -152,12 +151,7 @@ class Lockstep:
         other = [k for k in steps if checksums[k] not in (0, self._builders[k].checksum())]
         if other:
             self.exact = False
-            warnings.warn(
-                f"environments {other}: their running episodes were not the same when played again, and are "
-                f"dropped: the run goes on, but not exactly as it would have",
-                ReplayWarning,
-                stacklevel=2,
-            )
+            warn_of_others(other)
             self._begin(other)
         self.env_steps, self.episodes = int(state["env_steps"]), int(state["episodes"])
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn, Protocol, runtime_checkable
 
 import numpy.typing as npt
@@ -57,6 +58,21 @@ class Rollout(Protocol):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a `state_dict`: the running episodes are played again from their seeds."""
         ...
+
+
+def warn_of_others(envs: Sequence[int]) -> None:
+    """Warn that the running episodes of these environments were not the same when played again."""
+    warnings.warn(
+        f"environments {list(envs)}: their running episodes were not the same when played again, and are "
+        f"dropped: the run goes on, but not exactly as it would have",
+        ReplayWarning,
+        stacklevel=3,
+    )
+
+
+def nothing_runs() -> RuntimeError:
+    """The error for a rollout that has neither an episode nor a seed to begin one from."""
+    return RuntimeError("collect: no episode is running, and there is no seed to begin one from")
 
 
 def refuse_outputs(policy: Policy, given: Mapping[str, Any], want: frozenset[str]) -> NoReturn:

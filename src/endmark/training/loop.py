@@ -67,7 +67,7 @@ def train(
         with preparing(f"making {config.n_envs} environments of {config.env}"):
             envs = stack.enter_context(closing(make_envs(config, config.n_envs)))
             evaluation_envs = stack.enter_context(closing(make_envs(config, config.n_envs)))
-        made = make_parts(config, envs, evaluation_envs, stop.is_set)
+            made = make_parts(config, envs, evaluation_envs, stop.is_set)
         learner, updates, store, rollout, policy, evaluation, meters, logs, evaluations = made
         parts = made._asdict()
         save_due = EverySeconds(config.save_every)
