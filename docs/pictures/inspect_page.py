@@ -1,7 +1,7 @@
 """Draw the documentation's pictures of `endmark inspect --html`: inspect-light.png and inspect-dark.png.
 
 With the path of a padded batch and a name, it draws NAME-light.png and NAME-dark.png of that batch instead.
-smax-8m is of what examples/starcraft_masks.py wrote.
+The README shows smax-8m-light.png, of what examples/starcraft_masks.py wrote.
 
 Needs playwright, a chromium (tools/install-chromium.sh), and Pillow to make the pictures small. The batch
 is drawn with a seed; the letters depend on the machine's fonts (these: Debian's fonts-inter).

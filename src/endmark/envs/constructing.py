@@ -1,4 +1,4 @@
-"""Environments from their constructors: what is refused is told in one line, and what is open is closed."""
+"""Environments made by constructors: a refused argument is one line, and what cannot be used is closed."""
 
 from __future__ import annotations
 

@@ -97,7 +97,7 @@ class Environment(Protocol):
 
 
 class Rendered(Protocol):
-    """What an `Environment` has beside its own methods where `endmark play` can show it.
+    """What `endmark play` needs of an `Environment`, beside the methods of all.
 
     It may also have `render_fps`, the pictures a second that suit it, and `action_names`, a word for each
     action.

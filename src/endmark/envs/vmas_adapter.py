@@ -147,7 +147,7 @@ class VMAS:
 
     @contextlib.contextmanager
     def _random_numbers(self, i: int) -> Iterator[None]:
-        """Those of one simulation. VMAS itself has one state for all, and leaves the global one as it was."""
+        """Let VMAS draw from this simulation's own generators. It keeps one state for all simulations."""
         Simulation.vmas_random_state[:] = self._random[i]
         yield
         self._random[i] = list(Simulation.vmas_random_state)

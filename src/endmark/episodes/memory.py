@@ -7,7 +7,7 @@ from pathlib import Path
 
 GIB = 1024**3
 UNPACKED_UP_TO = 1 * GIB, 100
-"""Bytes, and a ratio: a file is refused if it unpacks to more than both, bytes and so many times its size."""
+"""Refused: a file that unpacks to more bytes than the first, and to more than the second times its size."""
 
 
 def installed() -> int:

@@ -21,7 +21,7 @@ FASTEST_GIF = 50
 
 
 class Film:
-    """What pictures are added to, all of one size. It may be several films at once."""
+    """A film that grows picture by picture, all of one size: a GIF, an MP4, or both at once."""
 
     def __init__(self, films: Sequence[_Gif | _Mp4]) -> None:
         self._films = films

@@ -24,7 +24,7 @@ Numbers = npt.NDArray[np.float64]
 
 
 class Bars(NamedTuple):
-    """What to write beside each bar, [N, A], and where it begins [N] and ends [N, A], from 0 to 1."""
+    """The bars: numbers beside them [N, A], where they begin [N] and end [N, A], from 0 left to 1 right."""
 
     numbers: Numbers
     begin: Numbers
