@@ -62,8 +62,9 @@ class IA2CConfig(A2CConfig):
 class MAA2CConfig(A2CConfig):
     """Advantage actor-critic with a central critic, which sees the state, and the team's reward."""
 
-    critic: Literal["own", "central", "team"] = "central"
-    """A value for each agent from its own observations, for each agent from the state, or for the team."""
+    critic: Literal["own", "central", "team"] = "team"
+    """A value for each agent from its own observations, for each agent from the state, or for the team. A
+    value for the team goes on when an agent leaves; an agent's own ends there, and so it fears to."""
     reward: Literal["agent", "team"] = "team"
     """Whose rewards an agent's return adds up: its own, or the team's (the sum of all agents')."""
 

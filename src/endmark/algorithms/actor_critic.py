@@ -39,7 +39,8 @@ class ActorCriticConfig:
     max_grad_norm: float = 10.0
     """The actor's gradient, and the critic's, are scaled down to this norm where theirs is larger."""
     critic: Literal["own", "central", "team"] = "own"
-    """A value for each agent from its own observations, for each agent from the state, or for the team."""
+    """A value for each agent from its own observations, for each agent from the state, or for the team. A
+    value for the team goes on when an agent leaves; an agent's own ends there, and so it fears to."""
     reward: Literal["agent", "team"] = "agent"
     """Whose rewards an agent's return adds up: its own, or the team's (the sum of all agents')."""
     normalise_advantage: bool = True
@@ -65,7 +66,7 @@ class ActorCriticConfig:
             if (given := getattr(self, name)) not in wants:
                 raise ValueError(f"{name}: given {given!r}, want one of {', '.join(wants)}")
         if self.critic == "team" and self.reward == "agent":
-            raise ValueError("reward: given 'agent', want 'team', as the critic has one value for the team")
+            raise ValueError("reward: given 'agent', want 'team', or critic 'own' or 'central': one an agent")
 
     def store(
         self,
