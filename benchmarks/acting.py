@@ -19,7 +19,7 @@ from benchmarks.shapes import full
 from endmark.algorithms import QLearner, QMIXConfig
 from endmark.envs import Environment, make
 from endmark.envs.errors import EnvError
-from endmark.episodes import EpisodeBatch, EpisodeReplay, EpisodeSpec, SampleBuffer, Seen
+from endmark.episodes import NO_ACTION, EpisodeBatch, EpisodeReplay, EpisodeSpec, SampleBuffer, Seen
 from endmark.policies import EpsilonGreedy
 from endmark.rollout import EpisodeSeeds, InProcess, Lockstep, VectorEnv, Workers
 from endmark.training.updates import InTurn, Overlapped
@@ -36,19 +36,26 @@ def acting(setting: Setting) -> Iterator[Row]:
     batch = draw(setting.shape, full, 1)
     obs, avail = batch.obs[:N_ENVS], batch.avail_actions[:N_ENVS]
     first = torch.zeros(len(obs), dtype=torch.bool)
-    seen = Seen(obs, avail, batch.alive[:N_ENVS], batch.state[:N_ENVS], first)
+    last_actions = torch.full(batch.alive[:N_ENVS].shape, NO_ACTION)
+    seeds = torch.zeros(len(obs), dtype=torch.int64)
+    seen = Seen(obs, avail, batch.alive[:N_ENVS], batch.state[:N_ENVS], first, last_actions, seeds)
     generator = torch.Generator().manual_seed(0)
-    policy = EpsilonGreedy(learner.actor, len(obs), learner.spec.n_agents, generator)
+    policy = EpsilonGreedy(learner.actor, len(obs), generator)
     n_actions = setting.shape.n_actions
     actors = [OneEnvironmentActor(baseline.agent, n_actions, generator) for _ in range(len(obs))]
+
+    def at_once() -> torch.Tensor:
+        actions = policy.act(seen)["actions"]
+        last_actions.copy_(actions)  # as a rollout does
+        return actions
 
     def one_by_one() -> list[torch.Tensor]:
         return [actor.act(*row) for actor, *row in zip(actors, obs, avail, strict=True)]
 
     for _ in range(3):
-        if not torch.equal(policy.act(seen)["actions"], torch.stack(one_by_one())):
+        if not torch.equal(at_once(), torch.stack(one_by_one())):
             raise Disagreement("acting: the actions differ; not timed")
-    work: dict[str, Work] = {"endmark": lambda: policy.act(seen), "baseline": one_by_one}
+    work: dict[str, Work] = {"endmark": at_once, "baseline": one_by_one}
     times = measure(work, setting.share(0.25))
     both = times["endmark"], times["baseline"]
     what = f"{len(obs)} environments, a step"
@@ -143,7 +150,7 @@ class Ours:
         # One thread is left for acting.
         threads = max(1, torch.get_num_threads() - 1)
         self.updates = Overlapped(learner, threads) if overlap else InTurn(learner)
-        self.policy = EpsilonGreedy(self.updates.actor, n_envs, learner.spec.n_agents, self.generator)
+        self.policy = EpsilonGreedy(self.updates.actor, n_envs, self.generator)
         self.policy.epsilon = EPSILON
         self.rollout = rollout
 

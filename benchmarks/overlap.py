@@ -34,7 +34,7 @@ def train(
     learner = QLearner(Slow(0.0).spec, QMIXConfig())
     replay = EpisodeReplay(learner.spec, 20_000)
     updates = Overlapped(learner, 1) if overlap else InTurn(learner)
-    policy = EpsilonGreedy(updates.actor, n_envs, learner.spec.n_agents, generator)
+    policy = EpsilonGreedy(updates.actor, n_envs, generator)
     policy.epsilon = 0.3
     begin, first_steps = 0.0, 0
     with closing(envs_of(workers, n_envs, seconds)) as envs:

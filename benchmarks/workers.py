@@ -62,7 +62,7 @@ def policy_of(n_envs: int) -> EpsilonGreedy:
     """An ε-greedy policy with a fixed seed."""
     torch.manual_seed(0)
     learner = QLearner(make(ENV).spec, VDNConfig())
-    policy = EpsilonGreedy(learner.actor, n_envs, learner.spec.n_agents, torch.Generator().manual_seed(0))
+    policy = EpsilonGreedy(learner.actor, n_envs, torch.Generator().manual_seed(0))
     policy.epsilon = 0.3
     return policy
 

@@ -82,10 +82,10 @@ class Reinforce:
         return {name: value.detach() for name, value in metrics.items()}
 
     def policy(self, actor: Actor, n_envs: int, generator: torch.Generator) -> SoftmaxPolicy:
-        return SoftmaxPolicy(actor, n_envs, self.spec.n_agents, generator)
+        return SoftmaxPolicy(actor, n_envs, generator)
 
     def greedy_policy(self, n_envs: int) -> EpsilonGreedy:
-        return EpsilonGreedy(self.actor, n_envs, self.spec.n_agents, torch.Generator())
+        return EpsilonGreedy(self.actor, n_envs, torch.Generator())
 
     def state_dict(self) -> dict[str, Any]:
         optimiser = self.optimiser.state_dict()

@@ -230,7 +230,7 @@ def test_loss_is_pure_and_updates_are_counted(name: str) -> None:
 def test_updates_make_better_rewarded_actions_likelier(name: str) -> None:
     """A bandit: action 0 is worth 1, the others nothing."""
     spec = make_spec(n_agents=2, reward_per_agent=True)
-    settings = {"critic": "central"} if name in ("maa2c", "mappo") else {}
+    settings: dict[str, Any] = {"critic": "central"} if name in ("maa2c", "mappo") else {}
     learner = make_learner(name, spec, actor_lr=5e-3, critic_lr=5e-3, gamma=0.0, reward="agent", **settings)
     for seed in range(60):
         batch = played(spec, seed)

@@ -130,7 +130,7 @@ def test_returns_and_advantages(seed: int) -> None:
 def test_the_usual_runner_sees_what_a_rollout_sees(per_agent: bool) -> None:
     env = Scripted(reward_per_agent=per_agent)
     learner = QLearner(env.spec, QMIXConfig(**SIZES))
-    policy = EpsilonGreedy(learner.actor, 1, learner.spec.n_agents, torch.Generator())
+    policy = EpsilonGreedy(learner.actor, 1, torch.Generator())
     want = play(InProcess([env]), policy, itertools.islice(EpisodeSeeds(1), 6))
     actor = OneEnvironmentActor(baseline_of(learner).agent, env.spec.n_actions, torch.Generator())
     runner = OneEnvironmentRunner(env, LIMIT, env.spec.n_actions, actor, EpisodeSeeds(1))

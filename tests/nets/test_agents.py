@@ -10,8 +10,8 @@ import torch
 from hypothesis import given, settings
 from torch import Tensor
 
-from endmark.episodes import EpisodeBatch, EpisodeSpec, Seen
-from endmark.nets import NO_ACTION, Actor, Agent, AgentKind, Head, Inputs, RecurrentAgent
+from endmark.episodes import NO_ACTION, EpisodeBatch, EpisodeSpec, Seen
+from endmark.nets import Actor, Agent, AgentKind, Head, Inputs, RecurrentAgent
 from support.actors import every_actor, every_kind, make_actor
 from support.helpers import batches, make_batch, make_spec, random_batch, with_garbage
 
@@ -36,6 +36,8 @@ def seen_at(batch: EpisodeBatch, frames: Tensor, first: Tensor) -> Seen:
         batch.alive[frames],
         batch.state[frames] if "state" in batch.fields else None,
         first,
+        batch.last_actions[frames],
+        torch.zeros(len(frames), dtype=torch.int64),
     )
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from endmark.nets import NO_ACTION
+from endmark.episodes import NO_ACTION
 from endmark.ops import greedy, native
 from endmark.ops.greedy import greedy_linear
 from endmark.ops.linear_chosen import linear_chosen, linear_chosen_naive

@@ -14,14 +14,14 @@ from support.scripted import Scripted
 
 
 def make_policy(n_envs: int, epsilon: float = 0.0, seed: int = 0) -> EpsilonGreedy:
-    policy = EpsilonGreedy(make_actor(), n_envs, 3, torch.Generator().manual_seed(seed))
+    policy = EpsilonGreedy(make_actor(), n_envs, torch.Generator().manual_seed(seed))
     policy.epsilon = epsilon
     return policy
 
 
 def hidden_of(policy: EpsilonGreedy) -> Tensor:
     """What the agent remembers."""
-    return policy.memory.state_dict()["memory"]["hidden"]  # type: ignore[no-any-return]
+    return policy.memory.state_dict()["hidden"]  # type: ignore[no-any-return]
 
 
 def test_it_is_a_policy() -> None:
@@ -48,16 +48,14 @@ def test_greedy_acting_draws_nothing_and_takes_the_best_legal_action() -> None:
     before, global_before = policy.generator.get_state(), torch.get_rng_state()
     actor = policy.memory.actor
     hidden = actor.agent.start(6)["hidden"]
-    last_actions = torch.full((6, 3), -1)
     for seen in frames(6, 12):
         hidden = torch.where(seen.first[:, None, None], 0.0, hidden)
-        last_actions = torch.where(seen.first[:, None], -1, last_actions)
         with torch.no_grad():
-            features, memory = actor.agent.step(seen, last_actions, {"hidden": hidden})
+            features, memory = actor.agent.step(seen, seen.last_actions, {"hidden": hidden})
             q, hidden = actor.head.outputs(features), memory["hidden"]
-        last_actions = policy.act(seen)["actions"]
+        actions = policy.act(seen)["actions"]
         best = q.masked_fill(~seen.avail_actions, -torch.inf).max(-1).values
-        assert torch.equal(q.gather(2, last_actions[..., None])[..., 0], best)
+        assert torch.equal(q.gather(2, actions[..., None])[..., 0], best)
     assert torch.equal(policy.generator.get_state(), before)
     assert torch.equal(torch.get_rng_state(), global_before)
 
@@ -108,15 +106,11 @@ def test_memory_is_forgotten_exactly_where_an_episode_starts() -> None:
 
 def test_policies_share_parameters_but_no_memory() -> None:
     actor = make_actor()
-    one, two = (EpsilonGreedy(actor, 3, 3, torch.Generator()) for _ in range(2))
+    one, two = (EpsilonGreedy(actor, 3, torch.Generator()) for _ in range(2))
     (seen,) = frames(3, 1)
     one.act(seen)
     assert (hidden_of(two) == 0).all()
-    assert (two.memory.last_actions == -1).all()
-    actions = one.act(seen)["actions"]
-    remembered = actions.clone()
-    actions.zero_()  # a caller may do with the actions what it likes
-    assert torch.equal(one.memory.last_actions, remembered)
+    one.act(seen)["actions"].zero_()  # a caller may do with the actions what it likes
 
 
 @every_actor
@@ -130,7 +124,7 @@ def test_the_values_acted_on_are_those_that_are_learned(
     actor = make_actor(
         envs.spec, kind=kind, share_parameters=share_parameters, last_action=last_action, agent_id=agent_id
     )
-    batch = play(envs, EpsilonGreedy(actor, n_envs, 2, torch.Generator()), range(40))
+    batch = play(envs, EpsilonGreedy(actor, n_envs, torch.Generator()), range(40))
     with torch.no_grad():
         q = actor(batch)
     best = q.masked_fill(~batch.avail_actions, -torch.inf).argmax(-1)[batch.step_frames]
@@ -166,7 +160,7 @@ def test_linear_decay() -> None:
 
 
 def test_the_schedule_sets_epsilon_and_says_so() -> None:
-    policy = EpsilonGreedy(make_actor(), 1, 3, torch.Generator(), linear_decay(1.0, 0.5, 10))
+    policy = EpsilonGreedy(make_actor(), 1, torch.Generator(), linear_decay(1.0, 0.5, 10))
     assert policy.schedule(5) == {"epsilon": 0.75}
     assert policy.epsilon == 0.75
     policy = make_policy(1, epsilon=0.3)

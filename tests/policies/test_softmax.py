@@ -16,7 +16,7 @@ from support.scripted import Scripted
 
 
 def make_policy(n_envs: int, seed: int = 0, **options: object) -> SoftmaxPolicy:
-    return SoftmaxPolicy(make_actor(**options), n_envs, 3, torch.Generator().manual_seed(seed))  # type: ignore[arg-type]
+    return SoftmaxPolicy(make_actor(**options), n_envs, torch.Generator().manual_seed(seed))  # type: ignore[arg-type]
 
 
 def run(policy: SoftmaxPolicy, seen: list[Seen]) -> tuple[Tensor, Tensor]:
@@ -54,7 +54,7 @@ def test_log_prob_is_that_of_the_unrolled_episodes(
     spec = envs.spec.extend(log_prob=Field((2,), torch.float32, per="step"))
     actor = make_actor(envs.spec, kind=kind, share_parameters=share_parameters, obs_scale=0.003)
     rollout = Lockstep(envs, range(40), spec)
-    policy = SoftmaxPolicy(actor, n_envs, 2, torch.Generator().manual_seed(3))
+    policy = SoftmaxPolicy(actor, n_envs, torch.Generator().manual_seed(3))
     n_episodes, taken = 0, set()
     while rollout.running:
         batch = rollout.collect(policy)
@@ -115,7 +115,7 @@ def test_memory_is_forgotten_exactly_where_an_episode_starts(kind: AgentKind, sh
         for name in ("actions", "log_prob"):
             assert torch.equal(mixed[name][starts], new[name][starts])
             assert torch.equal(mixed[name][~starts], continued[name][~starts])
-        if t == 0 or kind == "gru":  # feed-forward agents remember the last action alone
+        if kind == "gru":  # feed-forward agents remember nothing
             assert (new["log_prob"][~starts] != continued["log_prob"][~starts]).any()
 
 

@@ -48,13 +48,13 @@ class SmallSeeds(EpisodeSeeds):
 
 
 def epsilon_greedy(n_envs: int, seed: int) -> EpsilonGreedy:
-    policy = EpsilonGreedy(ACTOR, n_envs, 2, torch.Generator().manual_seed(seed))
+    policy = EpsilonGreedy(ACTOR, n_envs, torch.Generator().manual_seed(seed))
     policy.epsilon = 0.3 if seed == 0 else 0.9
     return policy
 
 
 def softmax(n_envs: int, seed: int) -> SoftmaxPolicy:
-    return SoftmaxPolicy(ACTOR, n_envs, 2, torch.Generator().manual_seed(seed))
+    return SoftmaxPolicy(ACTOR, n_envs, torch.Generator().manual_seed(seed))
 
 
 def in_process(n_envs: int) -> VectorEnv:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from endmark.episodes import EpisodeSpec, Seen
+from endmark.episodes import NO_ACTION, EpisodeSpec, Seen
 from endmark.nets import Actor, AgentKind, FeedForwardAgent, RecurrentAgent
 from support.helpers import make_spec
 
@@ -71,7 +71,10 @@ def frames(n_envs: int, n_frames: int, seed: int = 0) -> list[Seen]:
         first = torch.rand(n_envs, generator=generator) < (0.2 if t else 2.0)
         alive = torch.ones(n_envs, 3, dtype=torch.bool)
         state = torch.randn(n_envs, 4, generator=generator)
-        seen.append(Seen(obs, avail.scatter(2, legal, True), alive, state, first))
+        last_actions = torch.randint(0, 4, (n_envs, 3), generator=generator)
+        last_actions[first] = NO_ACTION
+        seeds = torch.zeros(n_envs, dtype=torch.int64)
+        seen.append(Seen(obs, avail.scatter(2, legal, True), alive, state, first, last_actions, seeds))
     return seen
 
 
@@ -79,4 +82,6 @@ def one_frame(avail_actions: Tensor) -> Seen:
     """The first frame of episodes with these legal actions [K, N, A], where observations are zeros."""
     n_envs, n_agents, _ = avail_actions.shape
     alive, first = torch.ones(n_envs, n_agents, dtype=torch.bool), torch.ones(n_envs, dtype=torch.bool)
-    return Seen(torch.zeros(n_envs, n_agents, 5), avail_actions, alive, None, first)
+    last_actions = torch.full((n_envs, n_agents), NO_ACTION)
+    obs, seeds = torch.zeros(n_envs, n_agents, 5), torch.zeros(n_envs, dtype=torch.int64)
+    return Seen(obs, avail_actions, alive, None, first, last_actions, seeds)

@@ -200,11 +200,11 @@ class ActorCritic:
 
     def policy(self, actor: Actor, n_envs: int, generator: torch.Generator) -> SoftmaxPolicy:
         """Draw from the policy."""
-        return SoftmaxPolicy(actor, n_envs, self.spec.n_agents, generator)
+        return SoftmaxPolicy(actor, n_envs, generator)
 
     def greedy_policy(self, n_envs: int) -> EpsilonGreedy:
         """The likeliest legal action."""
-        return EpsilonGreedy(self.actor, n_envs, self.spec.n_agents, torch.Generator())
+        return EpsilonGreedy(self.actor, n_envs, torch.Generator())
 
     def state_dict(self) -> dict[str, Any]:
         """Networks, optimiser and the number of updates."""

@@ -244,11 +244,11 @@ class QLearner:
         """ε-greedy, with ε falling over time."""
         config = self.config
         epsilon_at = linear_decay(config.epsilon_start, config.epsilon_end, config.epsilon_steps)
-        return EpsilonGreedy(actor, n_envs, self.spec.n_agents, generator, epsilon_at)
+        return EpsilonGreedy(actor, n_envs, generator, epsilon_at)
 
     def greedy_policy(self, n_envs: int) -> EpsilonGreedy:
         """Greedy."""
-        return EpsilonGreedy(self.actor, n_envs, self.spec.n_agents, torch.Generator())
+        return EpsilonGreedy(self.actor, n_envs, torch.Generator())
 
     def state_dict(self) -> dict[str, Any]:
         """Networks, optimiser and the number of updates."""

@@ -5,11 +5,12 @@ from endmark.episodes.builder import EpisodeBuilder
 from endmark.episodes.masks import explain_mask, shift_mask, step_mask
 from endmark.episodes.padded import RepairWarning, find_faults
 from endmark.episodes.replay import EpisodeReplay, SampleBuffer
-from endmark.episodes.seen import Seen
+from endmark.episodes.seen import NO_ACTION, Seats, Seen
 from endmark.episodes.spec import EpisodeSpec, Field
 from endmark.episodes.stores import Fresh, Replay, Store
 
 __all__ = [
+    "NO_ACTION",
     "EpisodeBatch",
     "EpisodeBuilder",
     "EpisodeReplay",
@@ -19,6 +20,7 @@ __all__ = [
     "RepairWarning",
     "Replay",
     "SampleBuffer",
+    "Seats",
     "Seen",
     "Store",
     "explain_mask",

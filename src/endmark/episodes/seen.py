@@ -5,15 +5,33 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Real
+from jaxtyping import Bool, Int, Real
 from torch import Tensor
+
+NO_ACTION = -1
+"""In the place of an action where there is none, such as the last action at an episode's first frame."""
+
+
+class Seats(NamedTuple):
+    """Who acts for which agent of K episodes, while there are partners (`endmark.policies.seats`).
+
+    learns: the agents of the policy that is asked. partner: the member of the pool that each agent follows,
+    -1 for the learner. actions: what partners do at this frame, `NO_ACTION` where the policy is to act. Only
+    an oracle reads the last two.
+    """
+
+    learns: Bool[Tensor, "K N"]
+    partner: Int[Tensor, "K N"]
+    actions: Int[Tensor, "K N"]
 
 
 class Seen(NamedTuple):
     """The current frame in each of K environments.
 
-    first: where an episode starts, so that a policy's memory starts anew there.
     state: None where the environment has none.
+    first: where an episode starts, so that a policy's memory starts anew there.
+    last_actions: what all agents did at the step before; `NO_ACTION` where an episode starts.
+    seed: that of each episode. seats: None where one policy acts for all agents.
     """
 
     obs: Real[Tensor, "K N ..."]
@@ -21,20 +39,25 @@ class Seen(NamedTuple):
     alive: Bool[Tensor, "K N"]
     state: Real[Tensor, "K ..."] | None
     first: Bool[Tensor, " K"]
+    last_actions: Int[Tensor, "K N"]
+    seed: Int[Tensor, " K"]
+    seats: Seats | None = None
 
     def to(self, device: torch.device) -> Seen:
         """The same frame on another device."""
-        state = None if self.state is None else self.state.to(device)
         return Seen(
             self.obs.to(device),
             self.avail_actions.to(device),
             self.alive.to(device),
-            state,
+            None if self.state is None else self.state.to(device),
             self.first.to(device),
+            self.last_actions.to(device),
+            self.seed,  # which nothing on a device reads
+            None if self.seats is None else Seats(*(tensor.to(device) for tensor in self.seats)),
         )
 
     def agent(self, n: int) -> Seen:
-        """Agent n alone; `state` stays the team's."""
+        """Agent n alone; `state` stays the team's, and so do the last actions."""
         only = slice(n, n + 1)
         return self._replace(
             obs=self.obs[:, only], avail_actions=self.avail_actions[:, only], alive=self.alive[:, only]

@@ -1,7 +1,7 @@
 """Networks over ragged episodes."""
 
 from endmark.nets.actor import AGENTS, Actor
-from endmark.nets.agents import NO_ACTION, Agent, AgentKind, Inputs, Memory
+from endmark.nets.agents import Agent, AgentKind, Inputs, Memory
 from endmark.nets.critics import CentralCritic, OwnCritic
 from endmark.nets.feed_forward import FeedForwardAgent
 from endmark.nets.heads import Head, IndependentHeads, LinearHead
@@ -12,7 +12,6 @@ from endmark.nets.recurrent import RecurrentAgent
 
 __all__ = [
     "AGENTS",
-    "NO_ACTION",
     "Actor",
     "Agent",
     "AgentKind",

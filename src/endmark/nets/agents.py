@@ -17,9 +17,6 @@ from torch import Tensor, nn
 from endmark.episodes import EpisodeBatch, EpisodeSpec, Seen
 from endmark.nets.images import AsVector
 
-NO_ACTION = -1
-"""In the place of the last action at an episode's first frame: no one-hot input is 1."""
-
 AgentKind = Literal["gru", "feedforward"]
 Memory = Mapping[str, Tensor]
 """What an agent remembers from frame to frame: named tensors [K, N, ...]. Empty without memory."""
@@ -40,7 +37,7 @@ class Agent(Protocol):
     ) -> tuple[Float[Tensor, "K N H"], Memory]:
         """Features at one frame of K episodes, and the memory for the next frame.
 
-        last_actions: `NO_ACTION` at an episode's first frame.
+        last_actions: `NO_ACTION` at an episode's first frame, where no one-hot input is 1.
         """
         ...
 

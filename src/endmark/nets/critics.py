@@ -9,9 +9,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from endmark.episodes import EpisodeBatch, EpisodeSpec
+from endmark.episodes import NO_ACTION, EpisodeBatch, EpisodeSpec
 from endmark.nets.actor import AGENTS, Actor
-from endmark.nets.agents import NO_ACTION, AgentKind, Inputs
+from endmark.nets.agents import AgentKind, Inputs
 from endmark.nets.images import StateAsVector
 from endmark.ops import linear
 

@@ -34,11 +34,10 @@ class EpsilonGreedy:
         self,
         actor: Actor,
         n_envs: int,
-        n_agents: int,
         generator: torch.Generator,
         epsilon_at: Callable[[int], float] | None = None,
     ) -> None:
-        self.memory = ActorMemory(actor, n_envs, n_agents)
+        self.memory = ActorMemory(actor, n_envs)
         self.generator, self.epsilon_at = generator, epsilon_at
         self.epsilon = 0.0
 
@@ -53,7 +52,6 @@ class EpsilonGreedy:
                 explores = torch.rand(actions.shape, generator=self.generator) < self.epsilon
                 random_actions = random_legal(seen.avail_actions.cpu(), self.generator)
                 actions = torch.where(explores.to(actions.device), random_actions.to(actions.device), actions)
-            self.memory.remember(actions)
         return {"actions": actions.clone()}  # outside inference mode, so that callers may do what they like
 
     def schedule(self, env_steps: int) -> dict[str, float]:

@@ -17,8 +17,8 @@ from endmark.policies.memory import ActorMemory
 class SoftmaxPolicy:
     """Each agent draws a legal action; its log-probability is given as `log_prob` [K, N]. A `Policy`."""
 
-    def __init__(self, actor: Actor, n_envs: int, n_agents: int, generator: torch.Generator) -> None:
-        self.memory = ActorMemory(actor, n_envs, n_agents)
+    def __init__(self, actor: Actor, n_envs: int, generator: torch.Generator) -> None:
+        self.memory = ActorMemory(actor, n_envs)
         self.generator = generator
 
     def act(self, seen: Seen) -> dict[str, Tensor]:
@@ -29,7 +29,6 @@ class SoftmaxPolicy:
             log_probs = log_softmax(logits, on_device.avail_actions)
             actions = sample(log_probs, self.generator)
             taken = log_prob(log_probs, actions)
-            self.memory.remember(actions)
         return {"actions": actions.clone(), "log_prob": taken.clone()}
 
     def schedule(self, env_steps: int) -> dict[str, float]:  # noqa: ARG002

@@ -12,7 +12,7 @@ from torch import Tensor
 from endmark.envs import BatchedEnvironment, BatchedStep
 from endmark.envs.batched import Frames
 from endmark.envs.contract import fault, goes_on_too_long
-from endmark.episodes import EpisodeBatch, EpisodeSpec, Seen
+from endmark.episodes import NO_ACTION, EpisodeBatch, EpisodeSpec, Seen
 from endmark.episodes.builders import EpisodeBuilders
 from endmark.policies import Policy
 from endmark.rollout.checked import SeenCheck
@@ -46,6 +46,7 @@ class Batched:
         self._seed_of = torch.zeros(envs.n_envs, dtype=torch.int64)  # of the episode that is running there
         self._running = torch.zeros(envs.n_envs, dtype=torch.bool)
         self._all = torch.ones_like(self._running)
+        self._last_actions = torch.full((envs.n_envs, envs.spec.n_agents), NO_ACTION, device=envs.device)
         self._frames = self._envs.reset(self._seed_of, self._all)  # even where no episode will run
         self._begin(self._all)
 
@@ -62,7 +63,15 @@ class Batched:
                 raise Stopped
             first = (self._builders.lengths == 0).to(self._envs.device)
             frames = self._frames
-            seen = Seen(frames["obs"], frames["avail_actions"], frames["alive"], frames.get("state"), first)
+            seen = Seen(
+                frames["obs"],
+                frames["avail_actions"],
+                frames["alive"],
+                frames.get("state"),
+                first,
+                self._last_actions,
+                self._seed_of,
+            )
             outputs = policy.act(seen)
             if outputs.keys() != self._from_policy:
                 refuse_outputs(policy, outputs, self._from_policy)
@@ -153,6 +162,7 @@ class Batched:
         step = self._envs.step(on_device["actions"])
         self._builders.add({**on_device, "reward": step.reward, **step.outcomes}, step.frames, running)
         self._frames = step.frames
+        self._last_actions.copy_(on_device["actions"])
         self.env_steps += int(running.sum())
         ended = (step.terminated | step.truncated).cpu() & running
         self._check(step, ended, running)
@@ -170,6 +180,7 @@ class Batched:
         """Start the episodes of `_seed_of`."""
         if where.any():
             self._frames = self._envs.reset(self._seed_of, where)
+            self._last_actions.masked_fill_(where.to(self._envs.device)[:, None], NO_ACTION)
             self._builders.begin(self._frames, where)
             if not _sound(self._frames, self._all.to(self._envs.device)):
                 self._find_fault(self._frames, where)

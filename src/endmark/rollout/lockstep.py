@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 
 from endmark.envs import Frame, Step
-from endmark.episodes import EpisodeBatch, EpisodeBuilder, EpisodeSpec, Seen
+from endmark.episodes import NO_ACTION, EpisodeBatch, EpisodeBuilder, EpisodeSpec, Seen
 from endmark.policies import Policy
 from endmark.rollout.checked import SeenCheck, check_ended, ended_soundly
 from endmark.rollout.rollout import Outputs, Stopped, nothing_runs, refuse_outputs, warn_of_others
@@ -66,6 +66,8 @@ class Lockstep:
         self._in_frame = [(name, i) for i, name in enumerate(Frame._fields) if name in fields]
         self._seen_check = SeenCheck(envs.spec, self._rows)
         self._first = np.ones(n_envs, dtype=np.bool_)
+        self._last_actions = np.full((n_envs, envs.spec.n_agents), NO_ACTION)
+        self._seeds_seen = np.zeros(n_envs, dtype=np.int64)
         rows = {name: torch.from_numpy(array) for name, array in self._rows.items()}
         self._seen = Seen(
             rows["obs"],
@@ -73,6 +75,8 @@ class Lockstep:
             rows["alive"],
             rows.get("state"),
             torch.from_numpy(self._first),
+            torch.from_numpy(self._last_actions),
+            torch.from_numpy(self._seeds_seen),
         )
         self._begin(range(n_envs))
 
@@ -198,6 +202,7 @@ class Lockstep:
             self.env_steps += 1
             builder = self._builders[k]
             frame = step.frame
+            self._last_actions[k] = actions[k]
             row = {name: array[k] for name, array in outputs.items()}
             row["reward"] = step.reward
             builder.add(row, **{name: frame[i] for name, i in self._in_frame})
@@ -228,6 +233,8 @@ class Lockstep:
     def _start(self, seeds: Mapping[int, int], free: Iterable[int]) -> None:
         for k in free:
             self._first[k] = True
+            self._last_actions[k] = NO_ACTION
+            self._seeds_seen[k] = seeds.get(k, 0)
             self._builders[k].drop()
             self._running[k] = k in seeds
             self._seed_of[k] = seeds.get(k)

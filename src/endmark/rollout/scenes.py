@@ -8,11 +8,12 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from endmark.envs import End, Environment, Frame, Picture, picture_of
 from endmark.envs.contract import check_frame, check_legal
 from endmark.envs.errors import located
-from endmark.episodes import Seen
+from endmark.episodes import NO_ACTION, Seen
 from endmark.nets import Actor
 from endmark.policies import ActorMemory, Policy
 from endmark.rollout.checked import Checked
@@ -46,8 +47,9 @@ def scenes(env: Environment, policy: Policy, seed: int, actor: Actor | None = No
     `EnvError` if the environment fails, breaks its contract, or draws no picture.
     """
     spec, env_here = env.spec, Checked(env, 0)
-    memory = None if actor is None else ActorMemory(actor, 1, spec.n_agents)
+    memory = None if actor is None else ActorMemory(actor, 1)
     frame, end, total, t = env_here.reset(seed=seed), None, 0.0, 0
+    actions = torch.full((1, spec.n_agents), NO_ACTION)
     while True:
         where = f"{env_here.episode}, frame {t}"
         check_frame(frame, spec, where)
@@ -57,14 +59,13 @@ def scenes(env: Environment, policy: Policy, seed: int, actor: Actor | None = No
             yield Scene(t, picture, alive, avail_actions, None, None, total, end)
             return
         check_legal(frame, where)
-        seen = _seen(frame, first=t == 0)
+        seen = _seen(frame, actions, seed, first=t == 0)
         actions = policy.act(seen)["actions"].cpu()
         outputs = None
         if memory is not None:
             with torch.inference_mode():
                 features = memory.features(seen.to(memory.device))
                 outputs = memory.actor.head.outputs(features)[0].cpu().float().numpy()
-                memory.remember(actions.to(memory.device))
         chosen = actions[0].numpy()
         yield Scene(t, picture, alive, avail_actions, chosen, outputs, total, None)
         frame, reward, end, _ = env_here.step(chosen)
@@ -79,7 +80,7 @@ def _picture(env: Environment, where: str) -> Picture:
         raise located(error, where) from error
 
 
-def _seen(frame: Frame, *, first: bool) -> Seen:
+def _seen(frame: Frame, last_actions: Tensor, seed: int, *, first: bool) -> Seen:
     """The frame as the only environment's, copied."""
     obs, avail_actions, alive, state = (
         None if array is None else torch.from_numpy(np.array(array)[None]) for array in frame
@@ -87,4 +88,4 @@ def _seen(frame: Frame, *, first: bool) -> Seen:
     assert obs is not None
     assert avail_actions is not None
     assert alive is not None
-    return Seen(obs, avail_actions, alive, state, torch.tensor([first]))
+    return Seen(obs, avail_actions, alive, state, torch.tensor([first]), last_actions, torch.tensor([seed]))
