@@ -85,7 +85,7 @@ def test_the_last_evaluation_outlives_a_stop(tmp_path: Path) -> None:
     train(CONFIG, tmp_path, lambda _, greedy: shown.append(greedy), resume=True)
     last = [line for line in read_metrics(tmp_path) if "greedy_win" in line][-1]
     assert shown[0]["win"] == last["greedy_win"]
-    evaluation = Evaluation(CONFIG, InProcess([Winnable()]), lambda: False)
+    evaluation = Evaluation(CONFIG, InProcess([Winnable()]), None, lambda: False)
     evaluation.load_state_dict({"last": 1.0, "best": 2.0})  # as it was saved before there were outcomes
     assert (evaluation.last, evaluation.best, evaluation.means) == (1.0, 2.0, {})
 

@@ -79,7 +79,7 @@ class A2CLearner(ActorCritic):
     def loss(self, batch: EpisodeBatch) -> dict[str, Tensor]:
         """`loss` to minimise, and for the log, without gradient, the scalars of `A2CConfig.METRICS`."""
         config, networks = self.config, self.networks
-        alive = batch.alive[batch.step_frames]
+        learning = batch.learning[batch.step_frames]
         targets = targets_of(batch, networks, config)
         advantage, value_target = targets.advantage, targets.value_target
         if config.normalise_advantage:
@@ -88,12 +88,12 @@ class A2CLearner(ActorCritic):
             value_target = networks.value_moments.standardise(value_target)
         log_prob, entropy = policy_terms(networks.actor, batch)
         value = networks.critic(batch)[batch.step_frames]
-        drift = torch.where(alive, log_prob.detach() - batch.steps("log_prob"), 0.0)
-        weighted = torch.where(alive, drift.exp().clamp(max=1.0) * advantage, 0.0)
-        policy_loss = -mean(log_prob * weighted, alive)
+        drift = torch.where(learning, log_prob.detach() - batch.steps("log_prob"), 0.0)
+        weighted = torch.where(learning, drift.exp().clamp(max=1.0) * advantage, 0.0)
+        policy_loss = -mean(log_prob * weighted, learning)
         value_error = torch.where(targets.counted, value - value_target, 0.0)
         value_loss = 0.5 * mean(value_error.square(), targets.counted)
-        entropy_mean = mean(entropy, alive)
+        entropy_mean = mean(entropy, learning)
         return {
             "loss": policy_loss + value_loss - config.entropy_coef * entropy_mean,
             "policy_loss": policy_loss.detach(),
@@ -101,7 +101,7 @@ class A2CLearner(ActorCritic):
             "entropy": entropy_mean.detach(),
             "value": mean(targets.value, targets.counted),
             "value_target": mean(targets.value_target, targets.counted),
-            "log_prob_drift": mean(drift.abs(), alive),
+            "log_prob_drift": mean(drift.abs(), learning),
         }
 
     def update(self, batch: EpisodeBatch) -> dict[str, Tensor]:

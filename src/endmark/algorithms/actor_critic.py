@@ -118,7 +118,7 @@ class Networks(nn.Module):
 class Targets(NamedTuple):
     """What to learn, [S, V]: V = N, one an agent, or V = 1, one for the team. In units of the reward.
 
-    counted: False where the agent has left, so that its numbers mean nothing.
+    counted: False where the agent has left or is a partner's, so that its numbers mean nothing.
     """
 
     value: Float[Tensor, "S V"]
@@ -142,7 +142,7 @@ def targets_of(batch: EpisodeBatch, networks: Networks, config: ActorCriticConfi
         discount = batch.discount(config.gamma)[:, None]
         counted = torch.ones_like(discount, dtype=torch.bool)
     else:
-        discount, counted = batch.agent_discount(config.gamma), batch.alive[steps]
+        discount, counted = batch.agent_discount(config.gamma), batch.learning[steps]
     reward = agent_reward(batch) if config.reward == "agent" else team_reward(batch)[:, None]
     reward = reward.expand(-1, value.shape[1])
     advantage = gae(reward, discount, value[steps], value[steps + 1], batch.lengths, config.gae_lambda)

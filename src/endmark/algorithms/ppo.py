@@ -140,16 +140,16 @@ class PPOLearner(ActorCritic):
     def _loss(self, batch: EpisodeBatch) -> dict[str, Tensor]:
         config, networks = self.config, self.networks
         steps = batch.step_frames
-        alive = batch.alive[steps]
+        learning = batch.learning[steps]
         old_value, value_target = batch.steps("old_value"), batch.steps("value_target")
-        counted = alive if config.critic != "team" else torch.ones_like(old_value, dtype=torch.bool)
+        counted = learning if config.critic != "team" else torch.ones_like(old_value, dtype=torch.bool)
 
         log_prob, entropy = policy_terms(networks.actor, batch)
-        advantage = torch.where(alive, batch.steps("advantage"), 0.0)
-        log_ratio = torch.where(alive, log_prob - batch.steps("log_prob"), 0.0)
+        advantage = torch.where(learning, batch.steps("advantage"), 0.0)
+        log_ratio = torch.where(learning, log_prob - batch.steps("log_prob"), 0.0)
         ratio = log_ratio.exp()
         clipped = ratio.clamp(1 - config.clip, 1 + config.clip)
-        policy_loss = -mean(torch.minimum(ratio * advantage, clipped * advantage), alive)
+        policy_loss = -mean(torch.minimum(ratio * advantage, clipped * advantage), learning)
 
         value = networks.critic(batch)[steps]
         error = torch.where(counted, value - value_target, 0.0).square()
@@ -157,11 +157,11 @@ class PPOLearner(ActorCritic):
             near = old_value + (value - old_value).clamp(-config.value_clip, config.value_clip)
             error = torch.maximum(error, torch.where(counted, near - value_target, 0.0).square())
         value_loss = 0.5 * mean(error, counted)
-        entropy_mean = mean(entropy, alive)
+        entropy_mean = mean(entropy, learning)
         restore = networks.value_moments.restore if config.normalise_value else torch.nn.Identity()
         with torch.no_grad():
-            kl = mean((ratio - 1) - log_ratio, alive)
-            clip_fraction = mean((ratio != clipped).float(), alive)
+            kl = mean((ratio - 1) - log_ratio, learning)
+            clip_fraction = mean((ratio != clipped).float(), learning)
         return {
             "loss": policy_loss + value_loss - config.entropy_coef * entropy_mean,
             "policy_loss": policy_loss.detach(),

@@ -5,7 +5,8 @@
     target(t) = λ-return of the reward and the target network's Q(t+1) under greedy actions
     loss      = mean over real steps of (target(t) - Q(t))²
 
-IQL has no mixer: each agent has its own return, and the mean is over pairs (step, agent alive at it).
+IQL has no mixer: each agent has its own return, and the mean is over pairs (step, agent alive at it
+that the learner acts for).
 Tan (1993); Sunehag et al. (2018), arXiv:1706.05296; Rashid et al. (2018), arXiv:1803.11485.
 """
 
@@ -187,7 +188,7 @@ class QLearner:
     def loss(self, batch: EpisodeBatch) -> dict[str, Tensor]:
         """`loss` to minimise, and for the log, without gradient, the scalars of `QLearningConfig.METRICS`."""
         steps, successors = batch.step_frames, batch.step_frames + 1
-        alive, next_alive = batch.alive[steps], batch.alive[successors]
+        learning, next_learning = batch.learning[steps], batch.learning[successors]
         actor, target_actor = self.actor, cast(Actor, self.target["actor"])
         with torch.no_grad():
             target_features = target_actor.agent.features(batch)  # [F, N, H]
@@ -200,13 +201,15 @@ class QLearner:
                 best = target_actor.head.greedy(target_features, batch.avail_actions)
             next_q = target_actor.head.chosen(target_features, best)[successors]  # [S, N]
         if "mixer" in self.online:
-            # An agent that has left adds nothing to the team. From here on [S].
+            # An agent that has left, or is a partner's, adds nothing to the team. From here on [S].
             counted, discount = None, batch.discount(self.config.gamma)
-            q_taken = self.online["mixer"](torch.where(alive, q_taken, 0.0), batch.state, steps)
+            q_taken = self.online["mixer"](torch.where(learning, q_taken, 0.0), batch.state, steps)
             with torch.no_grad():
-                next_q = self.target["mixer"](torch.where(next_alive, next_q, 0.0), batch.state, successors)
+                next_q = self.target["mixer"](
+                    torch.where(next_learning, next_q, 0.0), batch.state, successors
+                )
         else:
-            counted, discount = alive, batch.agent_discount(self.config.gamma)
+            counted, discount = learning, batch.agent_discount(self.config.gamma)
         reward = self._reward(batch)
         if self.config.normalise_reward == "scale":
             reward = self.reward_moments.scale(reward)
@@ -227,7 +230,7 @@ class QLearner:
         """One optimiser step."""
         if self.config.normalise_reward != "none":
             reward = self._reward(batch)
-            counted = reward if "mixer" in self.online else reward[batch.alive[batch.step_frames]]
+            counted = reward if "mixer" in self.online else reward[batch.learning[batch.step_frames]]
             self.reward_moments.add(counted)
         metrics = self.loss(batch)
         gradients = torch.autograd.grad(metrics["loss"], self._online)

@@ -12,11 +12,11 @@ from endmark.episodes import EpisodeBatch
 
 
 def team_reward(batch: EpisodeBatch) -> Float[Tensor, " S"]:
-    """The team's reward at each step: the shared one, or the sum over the agents that are alive."""
+    """The team's reward at each step: the shared one, or the sum over the learner's agents that are alive."""
     reward = batch.steps("reward")
     if not batch.spec.reward_per_agent:
         return reward
-    return torch.where(batch.alive[batch.step_frames], reward, 0.0).sum(-1)
+    return torch.where(batch.learning[batch.step_frames], reward, 0.0).sum(-1)
 
 
 def agent_reward(batch: EpisodeBatch) -> Float[Tensor, "S N"]:

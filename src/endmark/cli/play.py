@@ -64,7 +64,7 @@ class PlayCommand:
             fps = float(self.fps or getattr(env, "render_fps", None) or FPS)
             with filmed(fps, gif=gif, mp4=self.mp4) as film, console.status("playing") as status:
                 episode = 1
-                for scene in played(learner, env, self.episodes, seed=self.seed):
+                for scene in played(config, learner, env, self.episodes, seed=self.seed):
                     status.update(f"episode {episode} of {self.episodes}, step {scene.t}")
                     film.add(draw(scene), last=scene.end is not None)
                     if scene.end is not None:

@@ -97,6 +97,18 @@ class EpisodeBatch:
         """Whether each episode was cut off, so that its final frame's value counts."""
         return ~self.terminated
 
+    @cached_property
+    def learning(self) -> Bool[Tensor, "F N"]:
+        """Whether each agent takes part at each frame and is the learner's: what a loss over agents counts.
+
+        An agent is the learner's unless a partner acted for it (`learns`).
+        """
+        if "learns" not in self.fields:
+            return self.alive
+        learns = self["learns"].clone()
+        learns[self.final_frames] = learns[self.final_frames - 1]  # seats last for an episode
+        return self.alive & learns
+
     @property
     def device(self) -> torch.device:
         """The device of the fields."""

@@ -4,14 +4,24 @@ from endmark.policies.epsilon_greedy import EpsilonGreedy, linear_decay
 from endmark.policies.memory import ActorMemory
 from endmark.policies.policy import Policy
 from endmark.policies.random import RandomPolicy, random_legal
+from endmark.policies.scripted import Script, Scripted
+from endmark.policies.seats import LEARNER, Member, Partners, Seated, Seating, with_seats
 from endmark.policies.softmax import SoftmaxPolicy
 
 __all__ = [
+    "LEARNER",
     "ActorMemory",
     "EpsilonGreedy",
+    "Member",
+    "Partners",
     "Policy",
     "RandomPolicy",
+    "Script",
+    "Scripted",
+    "Seated",
+    "Seating",
     "SoftmaxPolicy",
     "linear_decay",
     "random_legal",
+    "with_seats",
 ]

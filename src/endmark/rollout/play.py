@@ -33,16 +33,17 @@ def play(
     envs: VectorEnv | BatchedEnvironment,
     policy: Policy,
     seeds: Iterable[int],
+    spec: EpisodeSpec | None = None,
     *,
     stop: Callable[[], bool] = lambda: False,
 ) -> EpisodeBatch:
     """One whole episode for each seed, in the order of the seeds, whatever their lengths.
 
-    So short episodes are not favoured. An episode that is lost is played again.
+    So short episodes are not favoured. spec: as of `Lockstep`. An episode that is lost is played again.
     `Stopped` once `stop` says True.
     """
     seeds = list(seeds)
-    rollout = make_rollout(envs, seeds, retry=True, stop=stop)
+    rollout = make_rollout(envs, seeds, spec, retry=True, stop=stop)
     episodes: list[EpisodeBatch] = []
     played: list[int] = []
     while rollout.running:

@@ -28,6 +28,8 @@ class Interval(NamedTuple):
 class Summary:
     """Undiscounted returns of the team (the sum over agents, if each has a reward) and how episodes ended.
 
+    With partners the team are the learner's agents.
+
     return_low, return_high: 95 % interval of the mean return, by bootstrap over episodes.
     outcomes: the mean of each outcome that the environment names, with a `share`'s interval where all of them
         are 0 or 1, and a bootstrap's otherwise.
@@ -44,10 +46,13 @@ class Summary:
 
 
 def episode_returns(batch: EpisodeBatch) -> list[float]:
-    """The team's undiscounted return of each episode."""
+    """The team's undiscounted return of each episode; with partners, that of the learner's agents."""
     reward = batch.steps("reward")
-    team = reward.sum(-1) if batch.spec.reward_per_agent else reward
-    return [float(episode.sum()) for episode in torch.split(team.double(), batch.lengths.tolist())]
+    if batch.spec.reward_per_agent:
+        if "learns" in batch.fields:
+            reward = torch.where(batch.steps("learns"), reward, 0.0)
+        reward = reward.sum(-1)
+    return [float(episode.sum()) for episode in torch.split(reward.double(), batch.lengths.tolist())]
 
 
 def summarise(batch: EpisodeBatch) -> Summary:

@@ -14,6 +14,7 @@ from endmark.algorithms import Learner
 from endmark.envs import BatchedEnvironment, Environment, close_all, make, make_batched
 from endmark.episodes import EpisodeSpec
 from endmark.episodes.memory import GIB
+from endmark.policies import with_seats
 from endmark.rollout import InProcess, VectorEnv, Workers
 from endmark.training.config import TrainConfig
 
@@ -61,6 +62,7 @@ def env_spec(config: TrainConfig[Any]) -> EpisodeSpec:
 
 def make_learner(config: TrainConfig[Any], spec: EpisodeSpec) -> Learner:
     """The run's learner for environments of this spec, untrained, on its device."""
+    spec = with_seats(spec) if config.partners else spec
     torch.set_num_threads(config.threads)
     device = _device(config.device)
     torch.manual_seed(config.seed)

@@ -29,6 +29,16 @@ class TrainConfig(Generic[A]):
     """An id as `endmark envs` shows them, such as lbforaging:Foraging-5x5-2p-1f-v3, or module:Class."""
     env_arg: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
     """An argument of the environment's constructor, as key=value; the value is JSON, or else a string."""
+    partners: tuple[str, ...] = ()
+    """Frozen policies that act for the other agents: run directories, folders of them, or module:function.
+    Who sits where in an episode is drawn from its seed."""
+    learners: int = 1
+    """With partners: agents of an episode that the learner acts for, and learns from."""
+    learner_agents: tuple[int, ...] | None = None
+    """With partners: agents that the learner may act for; None: any."""
+    together: int | None = None
+    """With partners: how many of the other agents follow one partner, where each of the rest follows one of
+    its own; None: all."""
     steps: int = 100_000
     """Environment steps to train for."""
     seed: int = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +26,16 @@ def load_config(directory: Path) -> TrainConfig[Any]:
         ) from None
 
 
-def load(directory: Path, checkpoint: str = WEIGHTS) -> tuple[TrainConfig[Any], Learner]:
+def load(
+    directory: Path, checkpoint: str = WEIGHTS, *, device: str | None = None
+) -> tuple[TrainConfig[Any], Learner]:
     """A run's configuration and its learner as of a checkpoint, `WEIGHTS` or `BEST` of `endmark.run`.
 
+    device: where the networks are; None: where the run had them.
     RunError if they cannot be read, or if a weight is not finite: such a network only seems to act.
     """
     config = load_config(directory)
+    config = config if device is None else replace(config, device=device)
     counters, tensors = read_checkpoint(directory, checkpoint)
     path = directory / checkpoint
     for name, tensor in tensors.items():

@@ -24,6 +24,7 @@ from endmark.run import REPLAY, Counters, Run
 from endmark.training.build import make_envs
 from endmark.training.config import TrainConfig
 from endmark.training.meters import EverySeconds, episode_metrics
+from endmark.training.partners import pinned
 from endmark.training.parts import make_parts
 from endmark.training.resume import Saver, restore
 from endmark.training.signals import stop_on_signal
@@ -60,6 +61,7 @@ def train(
     with a checkpoint and a state; a second one ends it at once.
     """
     keep_memory()
+    config = pinned(config)
     with ExitStack() as stack:
         stack.enter_context(owned(directory))
         stop = stack.enter_context(stop_on_signal())

@@ -13,6 +13,7 @@ from endmark.training.build import Envs, generator, make_learner
 from endmark.training.config import TrainConfig
 from endmark.training.evaluation import TRAINING, Evaluation
 from endmark.training.meters import Every, Meters
+from endmark.training.partners import load_partners
 from endmark.training.updates import InTurn, Overlapped
 
 
@@ -37,17 +38,21 @@ def make_parts(
     stop: Callable[[], bool] = lambda: False,
 ) -> Parts:
     """The parts of a new run. stop: ends a collection or an evaluation with `Stopped` once it says True."""
+    partners = load_partners(config, envs.spec)  # before the learner, as it sets torch's seed
     learner = make_learner(config, envs.spec)
     updates = Overlapped(learner, config.threads) if config.overlap else InTurn(learner)
     # Updates that wait in a queue keep their batches, each of which needs memory of its own.
     buffer = None if config.overlap else SampleBuffer(updates.device)
+    policy = learner.policy(updates.actor, config.n_envs, generator(config, 1))
+    if partners is not None:
+        policy = partners.seat(policy, config.n_envs, generator(config, 2))
     return Parts(
         learner,
         updates,
         store=config.algorithm.store(learner.spec, generator(config, 0), buffer),
         rollout=make_rollout(envs, EpisodeSeeds(TRAINING, config.seed), learner.spec, stop=stop),
-        policy=learner.policy(updates.actor, config.n_envs, generator(config, 1)),
-        evaluation=Evaluation(config, evaluation_envs, stop),
+        policy=policy,
+        evaluation=Evaluation(config, evaluation_envs, partners, stop),
         meters=Meters(),
         logs=Every(config.log_every),
         evaluations=Every(config.eval_every),

@@ -11,10 +11,11 @@ import torch
 
 from endmark.algorithms import Learner
 from endmark.envs import Environment, close_all, make_drawn
-from endmark.policies import SoftmaxPolicy
+from endmark.policies import Policy, SoftmaxPolicy
 from endmark.rollout import EpisodeSeeds, Scene, scenes
 from endmark.training.config import TrainConfig
 from endmark.training.evaluation import FINAL
+from endmark.training.partners import load_partners
 
 
 @contextmanager
@@ -27,12 +28,16 @@ def drawn_env(config: TrainConfig[Any]) -> Iterator[Environment]:
         close_all([env])
 
 
-def played(learner: Learner, env: Environment, episodes: int, *, seed: int = 0) -> Iterator[Scene]:
+def played(
+    config: TrainConfig[Any], learner: Learner, env: Environment, episodes: int, *, seed: int = 0
+) -> Iterator[Scene]:
     """Every frame of these episodes, played greedily: the first ones of `evaluate` with the same seed.
 
     Raises as `scenes` does.
     """
-    policy = learner.greedy_policy(1)
+    policy: Policy = learner.greedy_policy(1)
+    if (partners := load_partners(config, env.spec)) is not None:
+        policy = partners.seat(policy, 1, torch.Generator().manual_seed(0))
     for episode_seed in itertools.islice(EpisodeSeeds(FINAL, seed), episodes):
         yield from scenes(env, policy, episode_seed, learner.actor)
 

@@ -1,0 +1,153 @@
+"""A run's partners: frozen policies, named on the command line, that act for the agents that do not learn."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from endmark.envs import EnvError
+from endmark.episodes import EpisodeSpec
+from endmark.policies import Member, Partners, Policy, Scripted, Seating
+from endmark.run import CONFIG, WEIGHTS, RunError
+from endmark.training.config import TrainConfig
+from endmark.training.load import load, load_config
+from endmark.wording import joined, one_line
+
+PIN = "@sha256:"
+"""Between a run directory and the hash of its weights, as in a run's config."""
+
+
+class Source(NamedTuple):
+    """Where a member comes from: the directory and checkpoint of a run, or `module:function`."""
+
+    name: str
+    directory: Path | None
+    checkpoint: str
+    sha256: str | None
+
+
+def pinned(config: TrainConfig[Any]) -> TrainConfig[Any]:
+    """The config with its partners one by one, each run by its absolute path and the hash of its weights.
+
+    RunError for one that is none, or that has other weights than its hash says.
+    """
+    partners = []
+    for source in _sources(config.partners):
+        if source.directory is None:
+            partners.append(source.name)
+            continue
+        path = source.directory.resolve()
+        path = path if source.checkpoint == WEIGHTS else path / source.checkpoint
+        partners.append(f"{path}{PIN}{_hash(source)}")
+    return replace(config, partners=tuple(partners))
+
+
+def load_partners(config: TrainConfig[Any], spec: EpisodeSpec) -> Partners | None:
+    """The run's partners, for environments of this spec; None without.
+
+    RunError for a partner that is none, or that was trained on another environment or with other shapes.
+    Loading sets torch's seed and threads, as loading a run does.
+    """
+    if not config.partners:
+        return None
+    members = [_member(source, config, spec) for source in _sources(config.partners)]
+    try:
+        seating = Seating(
+            spec.n_agents,
+            len(members),
+            learners=config.learners,
+            learner_agents=config.learner_agents,
+            together=config.together,
+        )
+    except ValueError as error:
+        raise RunError(str(error)) from None
+    return Partners(members, seating)
+
+
+def sources_of(partners: tuple[str, ...]) -> list[str]:
+    """The names of the members, one by one."""
+    return [source.name for source in _sources(partners)]
+
+
+def _sources(partners: tuple[str, ...]) -> list[Source]:
+    return [source for given in partners for source in _expanded(given)]
+
+
+def _expanded(given: str) -> list[Source]:
+    """The members that one word of the command line names: a script, a run, or a folder of runs."""
+    name, _, sha256 = given.partition(PIN)
+    path = Path(name)
+    if ":" in name and not path.exists():
+        return [Source(name, None, "", None)]
+    checkpoint = WEIGHTS
+    if path.suffix == ".safetensors":
+        path, checkpoint = path.parent, path.name
+    if (path / CONFIG).exists():
+        return [Source(name, path, checkpoint, sha256 or None)]
+    if not path.is_dir():
+        raise RunError(f"partner {name}: no such directory, want a run, a folder of runs, or module:function")
+    runs = sorted(run for run in path.iterdir() if (run / CONFIG).exists())
+    if not runs:
+        raise RunError(f"partner {name}: neither a run directory nor a folder with runs in it")
+    return [Source(str(run), run, WEIGHTS, None) for run in runs]
+
+
+def _hash(source: Source) -> str:
+    assert source.directory is not None
+    try:
+        content = (source.directory / source.checkpoint).read_bytes()
+    except OSError as error:
+        raise RunError(f"partner {source.name}: no weights in it: {joined(error)}") from None
+    sha256 = hashlib.sha256(content).hexdigest()
+    if source.sha256 not in (None, sha256):
+        raise RunError(f"partner {source.name}: its weights are not those that this run began with")
+    return sha256
+
+
+def _member(source: Source, config: TrainConfig[Any], spec: EpisodeSpec) -> Member:
+    if source.directory is None:
+        return _script(source.name)
+    _hash(source)
+    theirs = load_config(source.directory)
+    if theirs.env != config.env:
+        raise RunError(f"partner {source.name}: trained on {theirs.env}, want {config.env}")
+    try:
+        its_config, learner = load(source.directory, source.checkpoint, device=config.device)
+    except (RunError, EnvError) as error:
+        raise RunError(f"partner {source.name}: {joined(error)}") from None
+    for name, field in spec.fields.items():
+        if (given := learner.spec.fields.get(name)) != field:
+            what = "nothing" if given is None else f"shape {given.shape}"
+            raise RunError(f"partner {source.name}: field '{name}': given {what}, want shape {field.shape}")
+    if learner.spec.n_actions != spec.n_actions:
+        given_actions = learner.spec.n_actions
+        raise RunError(f"partner {source.name}: given {given_actions} actions, want {spec.n_actions}")
+    learner.networks.requires_grad_(False)
+    del its_config
+
+    def policy(n_envs: int, generator: torch.Generator) -> Policy:  # noqa: ARG001 - it is greedy
+        return learner.greedy_policy(n_envs)
+
+    return Member(source.name, policy)
+
+
+def _script(name: str) -> Member:
+    module_name, _, function_name = name.partition(":")
+    try:
+        module = importlib.import_module(module_name)
+    except (Exception, SystemExit) as error:  # a foreign module may raise anything
+        said = one_line(error) if isinstance(error, SystemExit) else joined(error) or type(error).__name__
+        raise RunError(f"partner {name}: cannot import '{module_name}': {said}") from error
+    script = getattr(module, function_name, None)
+    if not callable(script):
+        raise RunError(f"partner {name}: the module '{module_name}' has no function '{function_name}'")
+
+    def policy(n_envs: int, generator: torch.Generator) -> Policy:  # noqa: ARG001 - it remembers nothing
+        return Scripted(script, generator)
+
+    return Member(name, policy)
