@@ -64,7 +64,7 @@ def _forage(seen: Seen, generator: torch.Generator, *, nearest: bool) -> Int[Ten
     n_agents = obs.shape[1]
     things = obs.view(
         *obs.shape[:2], -1, 3
-    )  # foods, then the agent itself, then the others: row, column, level
+    )  # foods, itself, the others: row, column, level
     foods, own = things[:, :, :-n_agents], things[:, :, -n_agents, None]
     is_there = foods[..., 2] > 0
     distance = (foods[..., :2] - own[..., :2]).abs().sum(-1)  # [K, N, foods]
