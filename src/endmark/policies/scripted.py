@@ -62,9 +62,7 @@ STEPS = torch.tensor([[0, 0], [-1, 0], [1, 0], [0, -1], [0, 1]])
 def _forage(seen: Seen, generator: torch.Generator, *, nearest: bool) -> Int[Tensor, "K N"]:
     obs, legal = seen.obs.cpu(), seen.avail_actions.cpu()
     n_agents = obs.shape[1]
-    things = obs.view(
-        *obs.shape[:2], -1, 3
-    )  # foods, itself, the others: row, column, level
+    things = obs.view(*obs.shape[:2], -1, 3)  # foods, itself, the others: row, column, level
     foods, own = things[:, :, :-n_agents], things[:, :, -n_agents, None]
     is_there = foods[..., 2] > 0
     distance = (foods[..., :2] - own[..., :2]).abs().sum(-1)  # [K, N, foods]
