@@ -7,9 +7,10 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import torch
+import tyro
 from jaxtyping import Float
 from torch import Tensor
 
@@ -37,7 +38,7 @@ class PriorConfig:
     """An id as `endmark envs` shows them."""
     partners: tuple[str, ...]
     """The learner's partners: run directories, folders of them, or module:function."""
-    env_arg: tuple[str, ...] = ()
+    env_arg: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
     """An argument of the environment's constructor, as key=value; the value is JSON, or else a string."""
     learner_agents: tuple[int, ...] | None = None
     """Agents that the learner may act for; None: any."""

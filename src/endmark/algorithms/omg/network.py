@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -11,7 +9,7 @@ from torch import Tensor, nn
 from endmark.algorithms.omg.models import Belief, Model
 from endmark.algorithms.omg.view import View
 from endmark.episodes.ragged import TimeMajor
-from endmark.nets import AGENTS, Actor, AgentKind, FeedForwardAgent, Inputs, Memory, RecurrentAgent
+from endmark.nets import AGENTS, AgentKind, Inputs, Memory
 
 
 class GoalHead(nn.Module):
@@ -38,7 +36,7 @@ class GoalHead(nn.Module):
         return value + out - out.mean(-1, keepdim=True)
 
 
-class ModellingActor(Actor):
+class ModellingActor(nn.Module):
     """What acts: an agent over the learner's own history, a model of the partners, a head that reads both."""
 
     def __init__(
@@ -54,20 +52,14 @@ class ModellingActor(Actor):
         duelling: bool,
     ) -> None:
         inputs = Inputs((obs_size,), 1, n_actions, last_action=last_action, agent_id=False)
-        agent = AGENTS[kind](inputs, hidden_size)
-        head = GoalHead(agent.n_features, model.code_size, n_outputs, duelling=duelling)
-        super().__init__(agent, head)
+        super().__init__()
+        self.agent = AGENTS[kind](inputs, hidden_size)
+        self.head = GoalHead(self.agent.n_features, model.code_size, n_outputs, duelling=duelling)
         self.model = model
-
-    @property
-    def goal_head(self) -> GoalHead:
-        """The head, which needs a code beside features."""
-        return cast(GoalHead, self._modules["head"])
 
     def unroll(self, view: View, packing: TimeMajor) -> Float[Tensor, "F H"]:
         """The agent's features at all frames of whole episodes; the model's beliefs are apart."""
-        agent = cast(RecurrentAgent | FeedForwardAgent, self.agent)
-        return agent.unroll(view.obs[:, None], view.own_last[:, None], packing)[:, 0]
+        return self.agent.unroll(view.obs[:, None], view.own_last[:, None], packing)[:, 0]
 
     def start(self, n_rows: int) -> Memory:
         """The memories of agent and model."""
@@ -75,10 +67,9 @@ class ModellingActor(Actor):
 
     def advance(self, view: View, memory: Memory) -> tuple[Float[Tensor, "K H"], Belief, Memory]:
         """Features and belief at one frame of K episodes, and the memory for the next."""
-        agent = cast(RecurrentAgent | FeedForwardAgent, self.agent)
-        own = {name: memory[f"agent.{name}"] for name in agent.start(0)}
+        own = {name: memory[f"agent.{name}"] for name in self.agent.start(0)}
         models = {name: memory[f"model.{name}"] for name in self.model.start(0)}
-        features, own_after = agent.advance(view.obs[:, None], view.own_last[:, None], own)
+        features, own_after = self.agent.advance(view.obs[:, None], view.own_last[:, None], own)
         belief, models_after = self.model.step(view, models)
         return features[:, 0], belief, _joined(own_after, models_after)
 

@@ -56,7 +56,7 @@ class ModellingPolicy:
         view = of_seen(seen, self.goal_of)
         memory = renewed(self._memory, self._start, seen.first)
         features, belief, self._memory = self.actor.advance(view, memory)
-        return view, self.actor.goal_head(features, self._code(belief))
+        return view, self.actor.head(features, self._code(belief))
 
     def _code(self, belief: Belief) -> Float[Tensor, "K D"]:
         if not self.exploring or belief.log_var is None:

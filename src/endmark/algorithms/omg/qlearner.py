@@ -27,7 +27,7 @@ from endmark.algorithms.omg.network import ModellingActor
 from endmark.algorithms.omg.policy import ModellingPolicy
 from endmark.algorithms.omg.prior import sample
 from endmark.algorithms.omg.selecting import Over, Selector, choose, mix_share, mixed, state_value
-from endmark.algorithms.omg.subgoals import History
+from endmark.algorithms.omg.subgoals import History, Reconstruct
 from endmark.algorithms.omg.view import GoalOf, View, check_spec, of_batch, sizes
 from endmark.algorithms.values import agent_reward, clip_, mean
 from endmark.episodes import EpisodeBatch, EpisodeSpec, Replay, SampleBuffer, ragged
@@ -63,7 +63,7 @@ class OMGConfig:
     """Updates until that share is 0."""
     kl_weight: float = 1e-3
     """Weight of the KL divergence in the model's loss."""
-    reconstruct: Literal["state", "subgoal"] = "state"
+    reconstruct: Reconstruct = "state"
     """What is decoded from the inferred code: the frame itself, or the selected one."""
     held: bool = True
     """Read the successor's value under the step's own code, as in (4), rather than under its own."""
@@ -169,7 +169,17 @@ class OMGLearner:
         self.spec, self.config, self.updates = spec, config, 0
         obs_size, _ = sizes(spec, config.goal_of)
         actor = ModellingActor(
-            make_model(config, spec),
+            make_model(
+                config.model,
+                spec,
+                prior=config.prior,
+                goal_of=config.goal_of,
+                hidden_size=config.model_hidden_size,
+                code_size=config.code_size,
+                max_partners=config.max_partners,
+                kl_weight=config.kl_weight,
+                reconstruct=config.reconstruct,
+            ),
             kind=config.agent,
             obs_size=obs_size,
             n_actions=spec.n_actions,
@@ -182,7 +192,7 @@ class OMGLearner:
         target.model = nn.Module()  # type: ignore[assignment] # codes come from the online one
         self._actor, self._target = actor, target
         self.networks = nn.ModuleDict({"actor": actor, "target": target}).to(device)
-        self._values = [*actor.agent.parameters(), *actor.head.parameters()]  # type: ignore[attr-defined]
+        self._values = [*actor.agent.parameters(), *actor.head.parameters()]
         self._model = [p for p in actor.model.parameters() if p.requires_grad]
         groups = [{"params": self._values, "lr": config.lr}, {"params": self._model, "lr": config.model_lr}]
         self.optimiser = torch.optim.Adam(groups[: 1 + bool(self._model)], fused=True)
@@ -221,12 +231,12 @@ class OMGLearner:
                 metrics |= self._diagnostics(batch, view, selected, belief.code[steps])
             next_code = code if config.held else codes[successors]
 
-        q = actor.goal_head(features[steps], code)
+        q = actor.head(features[steps], code)
         q_taken = q.gather(1, batch.steps("actions").gather(1, seat))[:, 0]
         with torch.no_grad():
-            next_q = actor.goal_head(features[successors], next_code)
+            next_q = actor.head(features[successors], next_code)
             best = torch.where(view.avail_actions[successors], next_q, -torch.inf).argmax(1, keepdim=True)
-            next_value = target.goal_head(target_features[successors], next_code).gather(1, best)[:, 0]
+            next_value = target.head(target_features[successors], next_code).gather(1, best)[:, 0]
             reward = agent_reward(batch).gather(1, seat)[:, 0]
             discount = batch.agent_discount(config.gamma).gather(1, seat)[:, 0]
             value = lambda_return(reward, discount, next_value, batch.lengths, config.td_lambda)
@@ -257,7 +267,7 @@ class OMGLearner:
         self.optimiser.step()
         self.updates += 1
         with torch.no_grad():
-            slow = [*self._target.agent.parameters(), *self._target.head.parameters()]  # type: ignore[attr-defined]
+            slow = [*self._target.agent.parameters(), *self._target.head.parameters()]
             torch._foreach_lerp_(slow, self._values, self.config.target_tau)
         return metrics
 
@@ -301,7 +311,7 @@ class OMGLearner:
         steps = batch.step_frames
         mean_code, log_var = model.prior.encode(view.goal_obs)
         here = features[steps][:, None].expand(-1, config.horizon, -1)
-        q = self._actor.goal_head(here, mean_code[frames])  # [S, H, A]
+        q = self._actor.head(here, mean_code[frames])  # [S, H, A]
         legal = view.avail_actions[steps][:, None].expand_as(q)
         values = state_value(q, legal, config.value_over)
         noise = torch.rand(real.shape, generator=draws).to(batch.device)

@@ -19,6 +19,8 @@ from endmark.episodes import NO_ACTION
 from endmark.episodes.ragged import TimeMajor
 from endmark.nets import Inputs, Memory, RecurrentAgent
 
+Reconstruct = Literal["state", "subgoal"]
+
 
 class History(Model):
     """What the two subgoal models share: x, the frame, and h, a recurrence over frames and actions before.
@@ -106,7 +108,7 @@ class OMG(History):
         n_actions: int,
         hidden_size: int,
         kl_weight: float,
-        reconstruct: Literal["state", "subgoal"],
+        reconstruct: Reconstruct,
     ) -> None:
         super().__init__(prior, n_agents, n_actions, hidden_size)
         self.kl_weight, self.reconstruct = kl_weight, reconstruct

@@ -19,7 +19,7 @@ GoalOf = Literal["obs", "state"]
 
 
 class View(NamedTuple):
-    """R rows, each a frame as the learner sees it. N agents of the team, A actions, O and S numbers.
+    """R rows, each a frame as the learner sees it. N agents of the team, A actions.
 
     obs: its observation, and the number of its seat as one-hot. own_last: its last action.
     goal_obs: what goals are made of, its observation or the state.
@@ -28,7 +28,7 @@ class View(NamedTuple):
     others_obs: what the others observe; zeros in its own place. partner: the pool's members, -1 in its place.
     """
 
-    obs: Float[Tensor, "R O"]
+    obs: Float[Tensor, "R I"]
     goal_obs: Float[Tensor, "R S"]
     alive: Bool[Tensor, " R"]
     avail_actions: Bool[Tensor, "R A"]
@@ -52,10 +52,12 @@ def check_spec(spec: EpisodeSpec, goal_of: GoalOf) -> None:
         per_agent = 1 if name == "obs" else 0
         if len(shape := spec.fields[name].shape[per_agent:]) != 1:
             raise ValueError(f"field '{name}': given shape {shape}, want a vector: images are not modelled")
+        if not (dtype := spec.fields[name].dtype).is_floating_point:
+            raise ValueError(f"field '{name}': given {dtype}, want float32")
 
 
 def sizes(spec: EpisodeSpec, goal_of: GoalOf) -> tuple[int, int]:
-    """O and S of a `View`."""
+    """I and S of a `View`."""
     n_obs = spec.fields["obs"].shape[1]
     if goal_of == "obs":
         n_goal = n_obs
@@ -110,17 +112,17 @@ def _view(
     now: Int[Tensor, "R N"],
 ) -> View:
     rows, seat = torch.arange(len(learns), device=learns.device), learns.int().argmax(1)
-    own = obs[rows, seat].float()
+    own = obs[rows, seat]
     place = one_hot(seat, learns.shape[1]).to(own.dtype)
     return View(
         obs=torch.cat([own, place], 1),
-        goal_obs=own if state is None else state.float(),
+        goal_obs=own if state is None else state,
         alive=alive[rows, seat],
         avail_actions=avail_actions[rows, seat],
         own_last=last[rows, seat],
         others_last=torch.where(learns, NO_ACTION, last),
         others_now=torch.where(learns, NO_ACTION, now),
-        others_obs=torch.where(learns[..., None], 0.0, obs.float()),
+        others_obs=torch.where(learns[..., None], 0.0, obs),
         partner=torch.where(learns, NO_ACTION, partner),
     )
 
