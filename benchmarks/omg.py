@@ -1,7 +1,7 @@
-"""Opponent modelling on Foraging: `make omg` trains the methods, plays them, and prints the tables of docs/omg.md.
+"""Opponent modelling on Foraging: `make omg` trains the methods and prints the table of docs/omg.md.
 
-Every method learns beside the pool of `make pool`, one learner and one partner an episode. Then each run plays
-every partner, seen and held out, on the same episodes. A run that is complete is kept.
+Every method learns beside the pool of `make pool`, one learner and one partner an episode. Then each run
+plays every partner, seen and held out, on the same episodes. A run that is complete is kept.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def played(out: Path, pool: Path) -> dict[str, list[tuple[float, float]]]:
     kept = out / "crossplay.json"
     if not kept.exists():
         config, learner = load(out)
-        cells = {}
+        cells: dict[str, list[tuple[float, float]]] = {}
         for group in SCRIPTED:
             cells[group] = []
             for name in sources_of(partners(pool, group)):
@@ -120,7 +120,7 @@ def interval(cells: npt.NDArray[np.float64]) -> tuple[float, float, float]:
 def table(cells: dict[str, dict[str, Cells]], methods: Sequence[str]) -> list[str]:
     """A row a method: return and steps beside seen and held-out partners, and the difference from "none"."""
     lines = [
-        "| method | return, seen | steps, seen | return, held out | steps, held out | less none, seen | held out |",
+        "| method | return, seen | steps, seen | return, held out | steps, held out | gain, seen | held out |",
         "|---|---:|---:|---:|---:|---:|---:|",
     ]
     for method in methods:

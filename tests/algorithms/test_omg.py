@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -275,16 +277,12 @@ def test_the_loss_is_that_of_a_loop(settings: dict[str, Any], seed: int, tmp_pat
     assert float(given["loss"] - given["model_loss"]) == pytest.approx(td, rel=1e-5)
 
 
-class no_noise:
+@contextmanager
+def no_noise() -> Iterator[None]:
     """The decoder is given the mean: the loop draws nothing."""
-
-    def __enter__(self) -> None:
-
-        self.module, self.kept = subgoals, subgoals.sample
-        subgoals.sample = lambda mean, log_var, generator: mean
-
-    def __exit__(self, *_: object) -> None:
-        self.module.sample = self.kept
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(subgoals, "sample", lambda mean, *_: mean)
+        yield
 
 
 @pytest.mark.parametrize("model", MODELS)

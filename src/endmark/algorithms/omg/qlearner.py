@@ -192,8 +192,8 @@ class OMGLearner:
         target.model = nn.Module()  # type: ignore[assignment] # codes come from the online one
         self._actor, self._target = actor, target
         self.networks = nn.ModuleDict({"actor": actor, "target": target}).to(device)
-        self._values = [*actor.agent.parameters(), *actor.head.parameters()]
-        self._model = [p for p in actor.model.parameters() if p.requires_grad]
+        self._values: list[Tensor] = [*actor.agent.parameters(), *actor.head.parameters()]
+        self._model: list[Tensor] = [p for p in actor.model.parameters() if p.requires_grad]
         groups = [{"params": self._values, "lr": config.lr}, {"params": self._model, "lr": config.model_lr}]
         self.optimiser = torch.optim.Adam(groups[: 1 + bool(self._model)], fused=True)
         self._seed = int(torch.randint(2**62, ()))
@@ -267,7 +267,7 @@ class OMGLearner:
         self.optimiser.step()
         self.updates += 1
         with torch.no_grad():
-            slow = [*self._target.agent.parameters(), *self._target.head.parameters()]
+            slow: list[Tensor] = [*self._target.agent.parameters(), *self._target.head.parameters()]
             torch._foreach_lerp_(slow, self._values, self.config.target_tau)
         return metrics
 
