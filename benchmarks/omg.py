@@ -118,9 +118,9 @@ def interval(cells: npt.NDArray[np.float64]) -> tuple[float, float, float]:
 
 
 def table(cells: dict[str, dict[str, Cells]], methods: Sequence[str]) -> list[str]:
-    """A row a method: return and steps beside seen and held-out partners, and the difference from "none"."""
+    """A row a method: return and steps beside each group of partners, and the gain over "none"."""
     lines = [
-        "| method | return, seen | steps, seen | return, held out | steps, held out | gain, seen | held out |",
+        "| method | return, seen | steps, seen | return, held out | steps, held out | gain, seen | unseen |",
         "|---|---:|---:|---:|---:|---:|---:|",
     ]
     for method in methods:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,6 @@ import torch
 from torch import Tensor
 
 from endmark.algorithms import OMGConfig, OMGLearner
-from endmark.algorithms.omg import subgoals
 from endmark.algorithms.omg.prior import gaussian_kl, standard_kl
 from endmark.algorithms.omg.selecting import Over, Selector, choose, mix_share, mixed, state_value
 from endmark.algorithms.omg.subgoals import History
@@ -80,8 +77,10 @@ def test_a_view_holds_the_learners_own_seat() -> None:
                 last = -1 if f == start else int(batch["actions"][f - 1, n])
                 now = -1 if f == start + length else int(batch["actions"][f, n])
                 own = n == seat
-                assert int(view.others_last[f, n]) == (-1 if own else last), e
-                assert int(view.others_now[f, n]) == (-1 if own else now)
+                hidden = own or not batch.alive[f, n]  # an agent that has left does nothing
+                assert bool(view.others[f, n]) == (not hidden)
+                assert int(view.others_last[f, n]) == (-1 if hidden else last), e
+                assert int(view.others_now[f, n]) == (-1 if hidden else now)
                 assert int(view.partner[f, n]) == (-1 if own else int(batch["partner"][start, n]))
                 if own:
                     assert int(view.own_last[f]) == last
@@ -270,19 +269,11 @@ def naive_loss(learner: OMGLearner, batch: EpisodeBatch, share: float, horizon: 
 def test_the_loss_is_that_of_a_loop(settings: dict[str, Any], seed: int, tmp_path: Path) -> None:
     batch = in_double(seated_batch(seed, reward_per_agent=seed % 2 == 0))
     learner = double(make_omg(tmp_path, batch.spec, **(CERTAIN | settings)))
-    with torch.no_grad(), no_noise():
+    with torch.no_grad():
         given = learner.loss(batch)
         td, inference = naive_loss(learner, batch, settings.get("mix_start", 0.0), settings.get("horizon", 5))
     assert float(given["model_loss"]) == pytest.approx(inference, rel=1e-6)
     assert float(given["loss"] - given["model_loss"]) == pytest.approx(td, rel=1e-5)
-
-
-@contextmanager
-def no_noise() -> Iterator[None]:
-    """The decoder is given the mean: the loop draws nothing."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(subgoals, "sample", lambda mean, *_: mean)
-        yield
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -343,18 +334,46 @@ def test_the_loss_is_a_pure_function(model: Any, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("model", MODELS)
 def test_partners_own_numbers_do_not_matter(model: Any, tmp_path: Path) -> None:
-    """Their legal actions, their rewards, whether they take part; and what is undefined on final frames."""
+    """Their legal actions and rewards."""
     batch = seated_batch(23, reward_per_agent=True)
     learner = make_omg(tmp_path, batch.spec, model=model)
     first = batch.first_frames.repeat_interleave(batch.lengths + 1)
     theirs = ~batch["learns"][first]
     draws = torch.Generator().manual_seed(0)
     fields = dict(batch.fields)
-    for name in ("reward", "avail_actions", "alive"):
+    for name in ("reward", "avail_actions"):
         fields[name] = fields[name].clone()
         fields[name][theirs] = garbage(fields[name][theirs], draws)
     poisoned = replace(batch, fields=fields, checked=True)
     assert same(value_and_gradients(learner, poisoned), value_and_gradients(learner, batch))
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("horizon", [1, 2, 4])
+def test_nothing_beyond_a_window_matters(model: Any, horizon: int, tmp_path: Path) -> None:
+    """The learner leaves after its second step, so that its last window ends 1 + horizon frames in."""
+    batch = in_double(seated_batch(24, n_episodes=5, limit=12))
+    options = {"model": model, "horizon": horizon, "goal_of": "state"}
+    learner = double(make_omg(tmp_path, batch.spec, **(CERTAIN | options)))
+    alive, late = batch.alive.clone(), list[int]()
+    for start, length in zip(batch.first_frames.tolist(), batch.lengths.tolist(), strict=True):
+        (seat,) = batch["learns"][start].nonzero()[:, 0].tolist()
+        alive[start + 2 : start + length + 1, seat] = False
+        alive[start : start + 2, seat] = True
+        late += range(start + 2 + horizon, start + length + 1)
+    batch = replace(batch, fields={**batch.fields, "alive": alive}, checked=True)
+    assert late
+    draws = torch.Generator().manual_seed(0)
+    fields = dict(batch.fields)
+    for name in ("obs", "state", "actions", "reward", "avail_actions"):
+        fields[name] = fields[name].clone()
+        values = torch.randint(0, 2, fields[name][late].shape, generator=draws)
+        fields[name][late] = (values * (3 if name == "actions" else 77)).to(fields[name].dtype)
+    poisoned = replace(batch, fields=fields, checked=True)
+    one, other = value_and_gradients(learner, batch), value_and_gradients(learner, poisoned)
+    assert one[0] == pytest.approx(other[0], rel=1e-12)
+    for mine, its in zip(one[1], other[1], strict=True):
+        torch.testing.assert_close(mine, its, rtol=1e-9, atol=1e-12)
 
 
 # Mutants: the errors of the padded way.
@@ -395,7 +414,7 @@ def test_a_wrong_window_is_seen(wrong: Any, tmp_path: Path, monkeypatch: pytest.
     for seed in range(30, 36):
         batch = in_double(seated_batch(seed))
         learner = double(make_omg(tmp_path, batch.spec, **CERTAIN))
-        with torch.no_grad(), no_noise():
+        with torch.no_grad():
             td, inference = naive_loss(learner, batch, 0.0, 5)
             monkeypatch.setattr(ragged, "windows", wrong)
             given = learner.loss(batch)

@@ -52,12 +52,15 @@ class Goal(NamedTuple):
 
 
 class Lesson(NamedTuple):
-    """What a model learns from: the frames that carry a step, and for subgoal models the selected frames."""
+    """What a model learns from: the frames that carry a step, and for subgoal models the selected frames.
+
+    generator: for draws; None: take means instead.
+    """
 
     view: View
     steps: Int[Tensor, " S"]
     goal: Goal | None
-    generator: torch.Generator
+    generator: torch.Generator | None
 
 
 class Model(nn.Module):
@@ -111,7 +114,7 @@ class Index(Model):
         """One-hot where there is one partner."""
         if (most := int(view.partner.max()) + 1) > self.code_size:
             raise ValueError(f"max_partners: given {self.code_size}, want at least {most}, the pool")
-        who = as_one_hot(view.partner, self.code_size).view(*view.partner.shape, -1)
+        who = as_one_hot(view.partner, self.code_size).view(*view.partner.shape, -1).to(view.obs.dtype)
         return Belief(who.sum(1), None, None)
 
 
@@ -124,7 +127,7 @@ class Actions(Model):
 
     def believe(self, view: View) -> Belief:
         """One-hot for each agent; zeros in the learner's place, and where nobody acts."""
-        return Belief(as_one_hot(view.others_now, self.n_actions), None, None)
+        return Belief(as_one_hot(view.others_now, self.n_actions).to(view.obs.dtype), None, None)
 
 
 class Naive(Model):
@@ -182,7 +185,7 @@ class LIAM(Model):
         n_actions = view.partner.shape[1] * self.n_actions
         obs, logits = decoded[:, n_actions:], decoded[:, :n_actions]
         error = (obs.view_as(view.others_obs[steps]) - view.others_obs[steps]).square().mean(-1)
-        reconstruction = 0.5 * mean(error, view.others[steps])
+        reconstruction = 0.5 * mean(error, view.others[steps] & view.alive[steps, None])
         actions = action_loss(logits, lesson, self.n_actions)
         return {
             "model_loss": reconstruction + actions,
@@ -200,9 +203,10 @@ def recur(
 
 
 def action_loss(logits: Float[Tensor, "S _"], lesson: Lesson, n_actions: int) -> Float[Tensor, ""]:
-    """Cross-entropy of the others' actions, the mean over steps and others."""
+    """Cross-entropy of the others' actions, the mean over others and steps while all take part."""
     logits = logits.view(len(logits), -1, n_actions)
-    taken = lesson.view.others_now[lesson.steps]
+    view, steps = lesson.view, lesson.steps
+    taken = torch.where(view.alive[steps, None], view.others_now[steps], NO_ACTION)
     return cross_entropy(logits.flatten(0, 1), taken.flatten(), ignore_index=NO_ACTION)
 
 

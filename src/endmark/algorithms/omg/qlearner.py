@@ -241,7 +241,7 @@ class OMGLearner:
             discount = batch.agent_discount(config.gamma).gather(1, seat)[:, 0]
             value = lambda_return(reward, discount, next_value, batch.lengths, config.td_lambda)
         td_error = torch.where(counted, value - q_taken, 0.0)
-        model = actor.model.loss(belief, Lesson(view, steps, goal, draws))
+        model = actor.model.loss(belief, Lesson(view, steps, goal, draws if config.sample_codes else None))
         return {
             "loss": mean(td_error.square(), counted) + model["model_loss"],
             "q_taken": mean(q_taken.detach(), counted),

@@ -133,7 +133,8 @@ class OMG(History):
         )
         code, log_var = belief.code[steps], belief.log_var[steps]
         h = belief.history[steps][:, self.frame.out_features :]
-        decoded = self.decoder(torch.cat([sample(code, log_var, lesson.generator), h], 1))
+        drawn = code if lesson.generator is None else sample(code, log_var, lesson.generator)
+        decoded = self.decoder(torch.cat([drawn, h], 1))
         counted = goal.has_one
         reconstruction = mean((decoded - target).square().mean(-1), counted)
         kl = mean(gaussian_kl(code, log_var, goal.mean, goal.log_var), counted)

@@ -23,9 +23,9 @@ class View(NamedTuple):
 
     obs: its observation, and the number of its seat as one-hot. own_last: its last action.
     goal_obs: what goals are made of, its observation or the state.
-    others_last, others_now: what the others did before and do now; `NO_ACTION` in its own place, at first
-    frames and, of what they do now, at final frames.
-    others_obs: what the others observe; zeros in its own place. partner: the pool's members, -1 in its place.
+    others: which other agents take part. others_last, others_now: what these did before and do now;
+    `NO_ACTION` at first frames and, of what they do now, at final frames, and in the places of the rest.
+    others_obs: what they observe; zeros elsewhere. partner: the pool's members, -1 in its place.
     """
 
     obs: Float[Tensor, "R I"]
@@ -36,12 +36,8 @@ class View(NamedTuple):
     others_last: Int[Tensor, "R N"]
     others_now: Int[Tensor, "R N"]
     others_obs: Float[Tensor, "R N O"]
+    others: Bool[Tensor, "R N"]
     partner: Int[Tensor, "R N"]
-
-    @property
-    def others(self) -> Bool[Tensor, "R N"]:
-        """Which agents are not the learner."""
-        return self.partner >= 0
 
 
 def check_spec(spec: EpisodeSpec, goal_of: GoalOf) -> None:
@@ -111,6 +107,7 @@ def _view(
     last: Int[Tensor, "R N"],
     now: Int[Tensor, "R N"],
 ) -> View:
+    others = alive & ~learns
     rows, seat = torch.arange(len(learns), device=learns.device), learns.int().argmax(1)
     own = obs[rows, seat]
     place = one_hot(seat, learns.shape[1]).to(own.dtype)
@@ -120,9 +117,10 @@ def _view(
         alive=alive[rows, seat],
         avail_actions=avail_actions[rows, seat],
         own_last=last[rows, seat],
-        others_last=torch.where(learns, NO_ACTION, last),
-        others_now=torch.where(learns, NO_ACTION, now),
-        others_obs=torch.where(learns[..., None], 0.0, obs),
+        others_last=torch.where(others, last, NO_ACTION),
+        others_now=torch.where(others, now, NO_ACTION),
+        others_obs=torch.where(others[..., None], obs, 0.0),
+        others=others,
         partner=torch.where(learns, NO_ACTION, partner),
     )
 
