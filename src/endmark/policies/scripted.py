@@ -11,6 +11,7 @@ from torch import Tensor
 
 from endmark.episodes import Seen
 from endmark.policies.random import random_legal
+from endmark.wording import one_line, shown
 
 Script = Callable[[Seen, torch.Generator], Int[Tensor, "K N"]]
 """From a frame and a generator of random numbers to an action for each agent. It remembers nothing."""
@@ -23,8 +24,21 @@ class Scripted:
         self.script, self.generator = script, generator
 
     def act(self, seen: Seen) -> dict[str, Tensor]:
-        """An action for each agent."""
-        return {"actions": self.script(seen, self.generator)}
+        """An action for each agent. ValueError, of one line, if the function fails or gives no such thing."""
+        try:
+            actions = self.script(seen, self.generator)
+        except Exception as error:  # a foreign function may raise anything
+            raise ValueError(f"{self._name}: {one_line(error)}") from error
+        want = tuple(seen.alive.shape)
+        if not isinstance(actions, Tensor) or actions.shape != want or actions.dtype != torch.int64:
+            is_tensor = isinstance(actions, Tensor)
+            what = f"{actions.dtype} of shape {tuple(actions.shape)}" if is_tensor else shown(actions)
+            raise ValueError(f"{self._name}: given {what}, want torch.int64 of shape {want}, [K, N]")
+        return {"actions": actions}
+
+    @property
+    def _name(self) -> str:
+        return f"{self.script.__module__}:{getattr(self.script, '__qualname__', self.script)}"
 
     def schedule(self, env_steps: int) -> dict[str, float]:  # noqa: ARG002
         """Nothing changes over time."""
@@ -62,9 +76,7 @@ STEPS = torch.tensor([[0, 0], [-1, 0], [1, 0], [0, -1], [0, 1]])
 def _forage(seen: Seen, generator: torch.Generator, *, nearest: bool) -> Int[Tensor, "K N"]:
     obs, legal = seen.obs.cpu(), seen.avail_actions.cpu()
     n_agents = obs.shape[1]
-    things = obs.view(
-        *obs.shape[:2], -1, 3
-    )  # foods, itself, the others: row, column, level
+    things = obs.view(*obs.shape[:2], -1, 3)  # foods, itself, the others: row, column, level
     foods, own = things[:, :, :-n_agents], things[:, :, -n_agents, None]
     is_there = foods[..., 2] > 0
     distance = (foods[..., :2] - own[..., :2]).abs().sum(-1)  # [K, N, foods]

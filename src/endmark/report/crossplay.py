@@ -95,9 +95,11 @@ def crossplay_tables(matrix: Matrix, sheets: Sequence[Sheet], console: Console) 
     for sheet in sheets:
         for i, part in enumerate(_parts(columns_of(matrix), sheet, matrix, console.width)):
             title = title_of(sheet, matrix)
-            yield _table(f"{title} (continued)" if i else title, part, sheet, matrix)
+            yield Text(f"{title} (continued)" if i else title, "bold")
+            yield _table(part, sheet, matrix)
     if starred:
         yield Text("* self-play: learner and partner are the same; the means leave it out")
+    yield Text("means over learners, partners and episodes, all three resampled", "bold")
     yield _group_table(matrix, sheets)
     for note in notes_of(matrix):
         yield Text(f"note: {note}")
@@ -119,13 +121,14 @@ def _parts(columns: Sequence[Column], sheet: Sheet, matrix: Matrix, width: int) 
     yield part
 
 
-def _table(title: str, columns: Sequence[Column], sheet: Sheet, matrix: Matrix) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, title_justify="left", title_style="bold", padding=(0, 1))
-    table.title = Text(title)
-    table.add_column("learner", overflow="fold")
-    for column in columns:
-        head = "\n".join([column.group, *_lines(column.name)])
-        table.add_column(Text(head), justify="right", vertical="bottom", no_wrap=True)
+def _table(columns: Sequence[Column], sheet: Sheet, matrix: Matrix) -> Table:
+    table = Table(box=box.SIMPLE_HEAD)
+    names = [_lines(column.name) for column in columns]
+    height = max(map(len, names))
+    table.add_column(Text("\n" * height + "learner"), overflow="fold")
+    for column, name in zip(columns, names, strict=True):
+        head = [column.group, *[""] * (height - len(name)), *name]
+        table.add_column(Text("\n".join(head)), justify="right", no_wrap=True)
     same = matrix.self_play
     for row, learner in enumerate(matrix.learners):
         cells = []
@@ -141,8 +144,7 @@ def _table(title: str, columns: Sequence[Column], sheet: Sheet, matrix: Matrix) 
 def _group_table(matrix: Matrix, sheets: Sequence[Sheet]) -> Table:
     """Means over the learners of an algorithm and the partners of a group."""
     groups = groups_of(matrix)
-    table = Table(box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")
-    table.title = Text("means over learners, partners and episodes, all three resampled")
+    table = Table(box=box.SIMPLE_HEAD)
     table.add_column("", no_wrap=True)
     table.add_column("learners", overflow="fold")
     for group in groups:

@@ -37,7 +37,7 @@ class Sheet:
         episodes are resampled.
 
     Means over partners leave out self-play, which is a group of its own. Where there is one learner or one
-    partner, it stays as it is, and the interval says nothing of others.
+    partner, it stays as it is, and the interval says nothing of others; that of a single cell is the cell's.
     """
 
     name: str
@@ -83,21 +83,17 @@ def groups_of(matrix: Matrix) -> list[str]:
     return [*groups, SELF_PLAY] if matrix.self_play.any() else groups
 
 
-def crossed(values: Float64[np.ndarray, "L P E"], counted: Bool[np.ndarray, "L P"]) -> Interval | None:
+def crossed(values: Float64[np.ndarray, "L P E"], counted: Bool[np.ndarray, "L P"]) -> Interval:
     """The mean of the counted cells, with a percentile bootstrap over learners, partners and episodes.
 
     The three are drawn with replacement independently of one another, each as often as there are: as all
     cells have the same episode seeds, a drawn episode is drawn in all of them. A draw of which no cell counts
-    says nothing, and is left out. None where no cell counts at all.
+    says nothing, and is left out. Where all values are alike the interval has no width.
     """
-    if not counted.any():
-        return None
     rows, columns = counted.any(1), counted.any(0)
     values, counted = values[rows][:, columns], counted[rows][:, columns]
     n_learners, n_partners, n_episodes = values.shape
     mean = float(values[counted].mean())
-    if values.size == 1:
-        return Interval(mean, -math.inf, math.inf)
     draw = np.random.default_rng(0)
     learners, partners, episodes = (
         draw.multinomial(n, np.full(n, 1 / n), DRAWS) for n in (n_learners, n_partners, n_episodes)
@@ -126,13 +122,18 @@ def _sheet(
     of_partner = np.array([partner.group for partner in matrix.partners])
     of_learner = np.array([learner.group for learner in matrix.learners])
 
+    def mean(its: Float64[np.ndarray, "L P E"], counted: Bool[np.ndarray, "L P"]) -> Interval | None:
+        cells = its[counted]
+        if len(cells) < 2:
+            return interval(cells[0]) if len(cells) else None
+        return crossed(its, counted)
+
     def means(learners: npt.NDArray[np.int64]) -> dict[str, Interval | None]:
         its, own = values[learners], same[learners]
-        found = {group: crossed(its, (of_partner == group) & defined & ~own) for group in groups}
+        found = {group: mean(its, (of_partner == group) & defined & ~own) for group in groups}
         if SELF_PLAY in groups:  # a learner and its partner are drawn as one
-            there = own.any(1)
-            diagonal = its[there, own[there].argmax(1)][:, None]
-            found[SELF_PLAY] = crossed(diagonal, (own & defined).any(1)[there][:, None])
+            diagonal = its[own & defined][:, None]
+            found[SELF_PLAY] = mean(diagonal, np.ones(diagonal.shape[:2], dtype=np.bool_))
         return found
 
     each = tuple(means(np.array([row])) for row in range(len(values)))
