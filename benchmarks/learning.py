@@ -24,21 +24,20 @@ SPREAD = "--env mpe2.simple_spread_v3 --steps 300000 --eval-every 25000"
 VDN_SMAX = (
     "--env-arg max_steps=119 --n-envs 32 --episodes-per-update 2 --replay-frames 150000 --eval-every 50000"
 )
-MAPPO_SMAX = (
-    "--env-arg max_steps=119 --n-envs 32 --batch-size 64 --critic-lr 1e-3 --entropy-coef 0 --hidden-size 128 "
-    "--eval-every 100000"
-)
+MAPPO_SMAX = "--env-arg max_steps=119 --n-envs 32 --eval-every 100000 --critic-lr 1e-3"
+FEW = f"{MAPPO_SMAX} --batch-size 32 --gamma 0.97 --actor-lr 1e-3"
+MANY = f"{MAPPO_SMAX} --batch-size 64 --entropy-coef 0 --hidden-size 128"
 RUNS = {
     **{f"lbf-{name}": f"{name} {FORAGING}" for name in ("ippo", "mappo", "ia2c", "maa2c")},
     "cart-ippo": "ippo --env CartPole-v1 --steps 300000 --minibatches 4 --epochs 10 --eval-every 25000",
     "coop-qmix": f"qmix {COOPERATIVE} --normalise-reward scale",
     "coop-vdn": f"vdn {COOPERATIVE} --normalise-reward standardise --lr 1e-3",
     "smax-vdn-3m": f"vdn --env smax:3m --steps 1200000 {VDN_SMAX}",
-    "smax-mappo-3m": f"mappo --env smax:3m --steps 1000000 {MAPPO_SMAX}",
+    "smax-mappo-3m": f"mappo --env smax:3m --steps 1500000 {FEW}",
     "smax-vdn-8m": f"vdn --env smax:8m --steps 1000000 {VDN_SMAX}",
-    "smax-mappo-8m": f"mappo --env smax:8m --steps 1500000 {MAPPO_SMAX}",
+    "smax-mappo-8m": f"mappo --env smax:8m --steps 1500000 {MANY}",
     "smax-vdn-2s3z": f"vdn --env smax:2s3z --steps 1000000 {VDN_SMAX}",
-    "smax-mappo-2s3z": f"mappo --env smax:2s3z --steps 1500000 {MAPPO_SMAX}",
+    "smax-mappo-2s3z": f"mappo --env smax:2s3z --steps 1500000 {MANY}",
     **{f"spread-{name}": f"{name} {SPREAD}" for name in ("qmix", "ippo", "mappo", "ia2c", "maa2c")},
 }
 """From a run's name to the arguments of `endmark train`."""

@@ -5,6 +5,7 @@
 
 from endmark.algorithms.a2c import A2CLearner, IA2CConfig, MAA2CConfig
 from endmark.algorithms.learner import AlgorithmConfig, Learner
+from endmark.algorithms.omg import OMGConfig, OMGLearner
 from endmark.algorithms.ppo import IPPOConfig, MAPPOConfig, PPOLearner
 from endmark.algorithms.qlearning import IQLConfig, QLearner, QLearningConfig, QMIXConfig, VDNConfig
 
@@ -16,6 +17,7 @@ ALGORITHMS: dict[str, type[AlgorithmConfig]] = {
     "maa2c": MAA2CConfig,
     "ippo": IPPOConfig,
     "mappo": MAPPOConfig,
+    "omg": OMGConfig,
 }
 
 __all__ = [
@@ -28,6 +30,8 @@ __all__ = [
     "Learner",
     "MAA2CConfig",
     "MAPPOConfig",
+    "OMGConfig",
+    "OMGLearner",
     "PPOLearner",
     "QLearner",
     "QLearningConfig",

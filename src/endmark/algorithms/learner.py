@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from endmark.episodes import EpisodeBatch, EpisodeSpec, SampleBuffer, Store
-from endmark.nets import Actor
 from endmark.policies import Policy
 
 
@@ -32,8 +31,8 @@ class Learner(Protocol):
         ...
 
     @property
-    def actor(self) -> Actor:
-        """What acts."""
+    def actor(self) -> nn.Module:
+        """What acts: an `Actor`, or a module of another shape that `policy` takes."""
         ...
 
     def loss(self, batch: EpisodeBatch) -> dict[str, Tensor]:
@@ -44,7 +43,7 @@ class Learner(Protocol):
         """Learn from the batch, on the networks' device; scalars for the log, without gradient."""
         ...
 
-    def policy(self, actor: Actor, n_envs: int, generator: torch.Generator) -> Policy:
+    def policy(self, actor: Any, n_envs: int, generator: torch.Generator) -> Policy:
         """How to act while training, by this actor: the learner's own, or a copy of it."""
         ...
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import cached_property
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 from torch import Tensor
 
 
@@ -46,6 +46,31 @@ def frames_from(starts: Int[Tensor, " E"], lengths: Int[Tensor, " E"]) -> Int[Te
     """The frames of episodes that start at these frames, episode by episode."""
     frames = lengths + 1
     return (starts - frame_starts(lengths)).repeat_interleave(frames) + torch.arange(int(frames.sum()))
+
+
+def windows(
+    lengths: Int[Tensor, " E"], horizon: int, present: Bool[Tensor, " F"] | None = None
+) -> tuple[Int[Tensor, "S H"], Bool[Tensor, "S H"]]:
+    """The next `horizon` frames of each step, and which of them are real.
+
+    A step t of an episode with L steps has the frames t+1 .. min(t + horizon, L): the final frame is one, and
+    no window goes beyond it. In place of the others stands the final frame, so that all can be indexed.
+
+    present: whether an agent takes part at each frame; a window stops before the first at which it does not,
+    and so may be empty. On its device, if it is given.
+    """
+    steps = step_frames(lengths)
+    finals = final_frames(lengths).repeat_interleave(lengths)
+    if present is not None:
+        steps, finals = steps.to(present.device), finals.to(present.device)
+    frames = steps[:, None] + torch.arange(1, horizon + 1, device=steps.device)
+    last = finals
+    if present is not None:
+        numbers = torch.arange(len(present), device=present.device)
+        absent = torch.where(present, len(present), numbers)
+        next_absent = absent.flip(0).cummin(0).values.flip(0)
+        last = torch.minimum(finals, next_absent[steps] - 1)
+    return torch.minimum(frames, finals[:, None]), frames <= last[:, None]
 
 
 class TimeMajor:

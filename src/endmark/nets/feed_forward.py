@@ -28,7 +28,13 @@ class FeedForwardAgent(nn.Module):
         self, seen: Seen, last_actions: Int[Tensor, "K N"], memory: Memory
     ) -> tuple[Float[Tensor, "K N H"], Memory]:
         """Features at one frame of K episodes."""
-        return self._features(seen.obs, last_actions), memory
+        return self.advance(seen.obs, last_actions, memory)
+
+    def advance(
+        self, obs: Real[Tensor, "K N ..."], last_actions: Int[Tensor, "K N"], memory: Memory
+    ) -> tuple[Float[Tensor, "K N H"], Memory]:
+        """`step` from these observations."""
+        return self._features(obs, last_actions), memory
 
     def features(self, batch: EpisodeBatch) -> Float[Tensor, "F N H"]:
         """Features at every frame."""

@@ -31,8 +31,14 @@ class RecurrentAgent(nn.Module):
         self, seen: Seen, last_actions: Int[Tensor, "K N"], memory: Memory
     ) -> tuple[Float[Tensor, "K N H"], Memory]:
         """Hidden states after one frame of K episodes, which are features and memory in one."""
-        obs, one_hot = self.inputs(seen.obs, last_actions)
-        x = linear(self.encoder, obs, one_hot=one_hot, relu=True)
+        return self.advance(seen.obs, last_actions, memory)
+
+    def advance(
+        self, obs: Real[Tensor, "K N ..."], last_actions: Int[Tensor, "K N"], memory: Memory
+    ) -> tuple[Float[Tensor, "K N H"], Memory]:
+        """`step` from these observations."""
+        flat, one_hot = self.inputs(obs, last_actions)
+        x = linear(self.encoder, flat, one_hot=one_hot, relu=True)
         before = memory["hidden"]
         hidden: Tensor = self.recurrence(x.flatten(0, 1), before.flatten(0, 1))
         hidden = hidden.view_as(before)

@@ -31,7 +31,7 @@ class Seating:
     learner_agents: those that it may act for; None: any.
     together: how many of the others follow one member; each of the rest follows one of its own. None: all.
 
-    Members that sit in one episode differ, while there are others. ValueError where these do not fit together.
+    Members that sit in one episode differ, while there are others. ValueError where these do not fit.
     """
 
     def __init__(

@@ -11,6 +11,7 @@ import torch
 
 from endmark.algorithms import Learner
 from endmark.envs import Environment, close_all, make_drawn
+from endmark.nets import Actor
 from endmark.policies import Policy, SoftmaxPolicy
 from endmark.rollout import EpisodeSeeds, Scene, scenes
 from endmark.training.config import TrainConfig
@@ -36,10 +37,11 @@ def played(
     Raises as `scenes` does.
     """
     policy: Policy = learner.greedy_policy(1)
+    actor = learner.actor if isinstance(learner.actor, Actor) else None
     if (partners := load_partners(config, env.spec)) is not None:
         policy = partners.seat(policy, 1, torch.Generator().manual_seed(0))
     for episode_seed in itertools.islice(EpisodeSeeds(FINAL, seed), episodes):
-        yield from scenes(env, policy, episode_seed, learner.actor)
+        yield from scenes(env, policy, episode_seed, actor)
 
 
 def gives_logits(learner: Learner) -> bool:

@@ -23,7 +23,8 @@ class InTurn:
     """
 
     def __init__(self, learner: Learner) -> None:
-        self.learner, self.actor, self.begun = learner, learner.actor, learner.updates
+        self.learner, self.begun = learner, learner.updates
+        self.actor: Any = learner.actor
         self.device = next(learner.actor.parameters()).device
         self._metrics: list[Metrics] = []
 
@@ -58,7 +59,8 @@ class Overlapped:
     """
 
     def __init__(self, learner: Learner, threads: int) -> None:
-        self.learner, self.actor, self.begun = learner, copy.deepcopy(learner.actor), learner.updates
+        self.learner, self.begun = learner, learner.updates
+        self.actor: Any = copy.deepcopy(learner.actor)
         self.device = next(learner.actor.parameters()).device
         self._thread = ThreadPoolExecutor(1, "update", torch.set_num_threads, (threads,))
         self._pending: list[Future[dict[str, Tensor]]] = []

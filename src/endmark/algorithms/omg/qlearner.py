@@ -1,0 +1,359 @@
+"""Q-learning beside partners, with a model of them: OMG (Yu et al. 2024) and what it is compared with.
+
+    g(t)      the model's code of the partners; for OMG the inferred subgoal, at times the selected one (8)
+    target(t) = r(t) + γ Q⁻(s(t+1), g(t), a*)   a* greedy by Q(s(t+1), g(t), ·): the subgoal is held (4)
+    loss      = mean over steps at which the learner takes part of (target(t) - Q(s(t), g(t), a(t)))²
+                + the model's own loss (5), on weights of its own: g has no gradient
+
+One agent of each episode learns, the others follow partners. The subgoal of a step is the frame, of the next
+H of its episode, whose code the learner values most (6) or least (7).
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from endmark.algorithms.learner import check_positive, check_ranges
+from endmark.algorithms.omg.making import make_model
+from endmark.algorithms.omg.models import Goal, Lesson, ModelKind
+from endmark.algorithms.omg.network import ModellingActor
+from endmark.algorithms.omg.policy import ModellingPolicy
+from endmark.algorithms.omg.prior import sample
+from endmark.algorithms.omg.selecting import Over, Selector, choose, mix_share, mixed, state_value
+from endmark.algorithms.omg.subgoals import History, Reconstruct
+from endmark.algorithms.omg.view import GoalOf, View, check_spec, of_batch, sizes
+from endmark.algorithms.values import agent_reward, clip_, mean
+from endmark.episodes import EpisodeBatch, EpisodeSpec, Replay, SampleBuffer, ragged
+from endmark.nets import AgentKind
+from endmark.policies import linear_decay
+from endmark.targets import lambda_return
+
+MAX_HORIZON = 10
+
+
+@dataclass(frozen=True)
+class OMGConfig:
+    """Opponent modelling by subgoal inference, on double, duelling Q-learning, and the models beside it."""
+
+    model: ModelKind = "omg"
+    """What the learner knows of its partners: nothing (none), an oracle (index, actions), predicted actions
+    (naive), an embedding (liam), a subgoal, regressed (supervised) or inferred (omg)."""
+    prior: str | None = None
+    """Where `endmark fit-prior` put the space of subgoals; for omg and supervised."""
+    goal_of: GoalOf = "obs"
+    """What a subgoal is a frame of: the learner's observation, or the state."""
+    horizon: int = 5
+    """A subgoal is one of so many next frames."""
+    selector: Selector = "optimistic"
+    """Which: of the highest value, of the lowest (conservative), a random one, or always the next one."""
+    value_over: Over = "mean"
+    """How the values of the legal actions make that of a candidate."""
+    mix: Literal["input", "target"] = "input"
+    """Where eq. (8) acts: in the code that values read, or on what the model is told to infer."""
+    mix_start: float = 0.5
+    """Share of steps for which the selected subgoal takes the inferred one's place, at first."""
+    mix_updates: int = 50_000
+    """Updates until that share is 0."""
+    kl_weight: float = 1e-3
+    """Weight of the KL divergence in the model's loss."""
+    reconstruct: Reconstruct = "state"
+    """What is decoded from the inferred code: the frame itself, or the selected one."""
+    held: bool = True
+    """Read the successor's value under the step's own code, as in (4), rather than under its own."""
+    sample_codes: bool = True
+    """Draw codes from their Gaussians while learning, rather than take the means."""
+    code_size: int = 20
+    """Numbers in LIAM's embedding; a subgoal has as many as its prior."""
+    model_hidden_size: int = 64
+    """Units of the model's layers."""
+    model_lr: float = 1e-3
+    """Adam's learning rate for the model."""
+    max_partners: int = 32
+    """For the oracle of the index: members of the largest pool that it can be shown."""
+    gamma: float = 0.99
+    """Discount of a step's future."""
+    td_lambda: float = 0.0
+    """Mix of n-step returns in the target. Above 0 it mixes values under several codes."""
+    lr: float = 5e-4
+    """Adam's learning rate."""
+    batch_size: int = 32
+    """Episodes an update."""
+    episodes_per_update: int = 1
+    """New episodes between two updates."""
+    replay_frames: int = 100_000
+    """Frames that the replay holds; the oldest episodes make way."""
+    epsilon_start: float = 1.0
+    """Share of random actions at the first step."""
+    epsilon_end: float = 0.05
+    """Share of random actions from `epsilon_steps` on; before that it falls in a straight line."""
+    epsilon_steps: int = 50_000
+    """Environment steps until `epsilon_end` is reached."""
+    duelling: bool = True
+    """Values as a state's value and advantages (Wang et al. 2016)."""
+    target_tau: float = 0.01
+    """The share of the way that the target network goes at every update."""
+    max_grad_norm: float = 10.0
+    """The values' gradient, and the model's, are scaled down to this norm where theirs is larger."""
+    agent: AgentKind = "gru"
+    """The learner's network: with a memory (gru), or without (feedforward)."""
+    hidden_size: int = 64
+    """Units of its layers."""
+    last_action: bool = True
+    """Let the learner see what it did at the step before."""
+
+    METRICS: ClassVar[Mapping[str, str]] = {
+        "loss": "mean squared TD error over steps at which the learner takes part, and the model's loss",
+        "q_taken": "mean value of the actions taken",
+        "target": "mean return that these values should have",
+        "td_error_abs": "mean absolute difference of the two",
+        "grad_norm": "norm of the values' gradient before it is clipped",
+        "model_loss": "the model's own loss",
+        "model_grad_norm": "norm of the model's gradient before it is clipped",
+        "reconstruction": "the model's mean squared error: of what it decodes, or of a regressed code",
+        "action_loss": "cross-entropy of the others' actions (naive, liam)",
+        "kl": "KL of the inferred subgoal from the selected one, in nats (omg)",
+        "told": "share of steps whose code was the selected subgoal, eq. (8)",
+        "same_goal": "share of steps whose subgoal is that of the step before",
+        "goal_error": "mean squared error of the frame that the inferred code decodes to, by the selected",
+        "stay_error": "the same error, if all stayed as they are",
+        **{f"chosen_{k}": f"share of steps whose subgoal is {k} ahead" for k in range(1, MAX_HORIZON + 1)},
+    }
+
+    def __post_init__(self) -> None:
+        inf = float("inf")
+        check_ranges(self, gamma=(0, 1), td_lambda=(0, 1), target_tau=(0, 1), mix_start=(0, 1))
+        check_ranges(self, epsilon_start=(0, 1), epsilon_end=(0, 1), epsilon_steps=(0, inf))
+        check_ranges(self, batch_size=(1, inf), episodes_per_update=(1, inf), replay_frames=(1, inf))
+        check_ranges(self, horizon=(1, MAX_HORIZON), mix_updates=(0, inf), kl_weight=(0, inf))
+        check_positive(self, "lr", "model_lr", "max_grad_norm", "hidden_size", "model_hidden_size")
+        check_positive(self, "code_size", "max_partners")
+        if self.model in ("omg", "supervised") and self.prior is None:
+            raise ValueError(f"prior: given none, want one for model {self.model!r}: `endmark fit-prior`")
+
+    def learner(self, spec: EpisodeSpec, device: torch.device) -> OMGLearner:
+        """The learner, untrained."""
+        return OMGLearner(spec, self, device)
+
+    def store(self, spec: EpisodeSpec, generator: torch.Generator, buffer: SampleBuffer | None) -> Replay:
+        """A replay that gives a sample for every `episodes_per_update` new episodes."""
+        return Replay(
+            spec,
+            self.replay_frames,
+            batch_size=self.batch_size,
+            every=self.episodes_per_update,
+            generator=generator,
+            buffer=buffer,
+        )
+
+
+class Selected(NamedTuple):
+    """The subgoal of each step. chosen: which of the next frames, from 0. frames [S]: of the batch."""
+
+    goal: Goal
+    chosen: Int[Tensor, " S"]
+    frames: Int[Tensor, " S"]
+
+
+class OMGLearner:
+    """Learns values beside partners, and a model of them. A `Learner`."""
+
+    def __init__(self, spec: EpisodeSpec, config: OMGConfig, device: torch.device | str = "cpu") -> None:
+        check_spec(spec, config.goal_of)
+        self.spec, self.config, self.updates = spec, config, 0
+        obs_size, _ = sizes(spec, config.goal_of)
+        actor = ModellingActor(
+            make_model(
+                config.model,
+                spec,
+                prior=config.prior,
+                goal_of=config.goal_of,
+                hidden_size=config.model_hidden_size,
+                code_size=config.code_size,
+                max_partners=config.max_partners,
+                kl_weight=config.kl_weight,
+                reconstruct=config.reconstruct,
+            ),
+            kind=config.agent,
+            obs_size=obs_size,
+            n_actions=spec.n_actions,
+            n_outputs=spec.n_actions,
+            hidden_size=config.hidden_size,
+            last_action=config.last_action,
+            duelling=config.duelling,
+        )
+        target = copy.deepcopy(actor).requires_grad_(False)
+        target.model = nn.Module()  # type: ignore[assignment] # codes come from the online one
+        self._actor, self._target = actor, target
+        self.networks = nn.ModuleDict({"actor": actor, "target": target}).to(device)
+        self._values: list[Tensor] = [*actor.agent.parameters(), *actor.head.parameters()]
+        self._model: list[Tensor] = [p for p in actor.model.parameters() if p.requires_grad]
+        groups = [{"params": self._values, "lr": config.lr}, {"params": self._model, "lr": config.model_lr}]
+        self.optimiser = torch.optim.Adam(groups[: 1 + bool(self._model)], fused=True)
+        self._seed = int(torch.randint(2**62, ()))
+
+    @property
+    def actor(self) -> ModellingActor:
+        """What acts."""
+        return self._actor
+
+    def loss(self, batch: EpisodeBatch) -> dict[str, Tensor]:
+        """`loss` to minimise, and for the log, without gradient, scalars of `OMGConfig.METRICS`.
+
+        Codes are drawn by a generator whose seed is the number of updates: the same call gives the same loss.
+        """
+        config, actor, target = self.config, self._actor, self._target
+        draws = torch.Generator().manual_seed((self._seed + self.updates) % 2**63)
+        view = of_batch(batch, config.goal_of)
+        steps, successors = batch.step_frames, batch.step_frames + 1
+        seat = batch.steps("learns").int().argmax(1, keepdim=True)
+        counted = view.alive[steps]
+
+        features = actor.unroll(view, batch.time_major)
+        belief = actor.model(view, batch.time_major)
+        with torch.no_grad():
+            target_features = target.unroll(view, batch.time_major)
+            codes = belief.code
+            if belief.log_var is not None and config.sample_codes:
+                codes = sample(codes, belief.log_var, draws)
+            code, goal = codes[steps], None
+            metrics: dict[str, Tensor] = {}
+            if isinstance(actor.model, History):
+                selected = self._select(batch, view, features, draws)
+                share = mix_share(config.mix_start, config.mix_updates, self.updates)
+                code, goal, metrics = self._told(selected, code, share, draws)
+                metrics |= self._diagnostics(batch, view, selected, belief.code[steps])
+            next_code = code if config.held else codes[successors]
+
+        q = actor.head(features[steps], code)
+        q_taken = q.gather(1, batch.steps("actions").gather(1, seat))[:, 0]
+        with torch.no_grad():
+            next_q = actor.head(features[successors], next_code)
+            best = torch.where(view.avail_actions[successors], next_q, -torch.inf).argmax(1, keepdim=True)
+            next_value = target.head(target_features[successors], next_code).gather(1, best)[:, 0]
+            reward = agent_reward(batch).gather(1, seat)[:, 0]
+            discount = batch.agent_discount(config.gamma).gather(1, seat)[:, 0]
+            value = lambda_return(reward, discount, next_value, batch.lengths, config.td_lambda)
+        td_error = torch.where(counted, value - q_taken, 0.0)
+        model = actor.model.loss(belief, Lesson(view, steps, goal, draws if config.sample_codes else None))
+        return {
+            "loss": mean(td_error.square(), counted) + model["model_loss"],
+            "q_taken": mean(q_taken.detach(), counted),
+            "target": mean(value, counted),
+            "td_error_abs": mean(td_error.detach().abs(), counted),
+            **model,
+            "model_loss": model["model_loss"].detach(),
+            **metrics,
+        }
+
+    def update(self, batch: EpisodeBatch) -> dict[str, Tensor]:
+        """One optimiser step of the values and of the model."""
+        metrics = self.loss(batch)
+        parameters = [*self._values, *self._model]
+        gradients = torch.autograd.grad(metrics["loss"], parameters)
+        metrics["loss"] = metrics["loss"].detach()
+        n_values = len(self._values)
+        metrics["grad_norm"] = clip_(gradients[:n_values], self.config.max_grad_norm)
+        if self._model:
+            metrics["model_grad_norm"] = clip_(gradients[n_values:], self.config.max_grad_norm)
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.grad = gradient
+        self.optimiser.step()
+        self.updates += 1
+        with torch.no_grad():
+            slow: list[Tensor] = [*self._target.agent.parameters(), *self._target.head.parameters()]
+            torch._foreach_lerp_(slow, self._values, self.config.target_tau)
+        return metrics
+
+    def policy(self, actor: Any, n_envs: int, generator: torch.Generator) -> ModellingPolicy:
+        """ε-greedy, with ε falling over time."""
+        config = self.config
+        epsilon_at = linear_decay(config.epsilon_start, config.epsilon_end, config.epsilon_steps)
+        return ModellingPolicy(
+            actor, n_envs, config.goal_of, generator, epsilon_at, exploring=config.sample_codes
+        )
+
+    def greedy_policy(self, n_envs: int) -> ModellingPolicy:
+        """Greedy, by the mean of the belief."""
+        return ModellingPolicy(self._actor, n_envs, self.config.goal_of, torch.Generator())
+
+    def state_dict(self) -> dict[str, Any]:
+        """Networks, optimiser, the number of updates and the seed of draws."""
+        return {
+            "networks": self.networks.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "updates": self.updates,
+            "seed": self._seed,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a `state_dict`."""
+        self.networks.load_state_dict(state["networks"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.updates, self._seed = int(state["updates"]), int(state["seed"])
+
+    def _select(
+        self, batch: EpisodeBatch, view: View, features: Float[Tensor, "F H"], draws: torch.Generator
+    ) -> Selected:
+        """The subgoal of each step: (6), (7)."""
+        config, model = self.config, self._actor.model
+        assert isinstance(model, History)
+        # An observation says nothing once its owner has left; the state does.
+        present = view.alive if config.goal_of == "obs" else None
+        frames, real = ragged.windows(batch.lengths, config.horizon, present)
+        frames, real = frames.to(batch.device), real.to(batch.device)
+        steps = batch.step_frames
+        mean_code, log_var = model.prior.encode(view.goal_obs)
+        here = features[steps][:, None].expand(-1, config.horizon, -1)
+        q = self._actor.head(here, mean_code[frames])  # [S, H, A]
+        legal = view.avail_actions[steps][:, None].expand_as(q)
+        values = state_value(q, legal, config.value_over)
+        noise = torch.rand(real.shape, generator=draws).to(batch.device)
+        chosen = choose(values, real, config.selector, noise)
+        chosen_frames = frames.gather(1, chosen[:, None])[:, 0]
+        has_one = real.any(1) & view.alive[steps]
+        seen = model.prior.standardised(view.goal_obs[chosen_frames])
+        goal = Goal(mean_code[chosen_frames], log_var[chosen_frames], seen, has_one)
+        return Selected(goal, chosen, chosen_frames)
+
+    def _told(
+        self, selected: Selected, code: Float[Tensor, "S D"], share: float, draws: torch.Generator
+    ) -> tuple[Float[Tensor, "S D"], Goal, dict[str, Tensor]]:
+        """(8), where it acts on the values' input, or on what the model is to infer; and for the log."""
+        goal, config = selected.goal, self.config
+        if config.mix == "target":
+            # As in the authors' code: now and then the model is told to infer what it infers, so nothing.
+            if float(torch.rand((), generator=draws)) < share:
+                goal = goal._replace(has_one=torch.zeros_like(goal.has_one))
+            return code, goal, {"told": mean((~goal.has_one).float())}
+        drawn = sample(goal.mean, goal.log_var, draws) if config.sample_codes else goal.mean
+        uniform = torch.rand(len(code), generator=draws).to(code.device)
+        code, told = mixed(code, drawn, goal.has_one, share, uniform)
+        return code, goal, {"told": told.float().mean()}
+
+    def _diagnostics(
+        self, batch: EpisodeBatch, view: View, selected: Selected, code: Float[Tensor, "S D"]
+    ) -> dict[str, Tensor]:
+        """Of the selected frames and of what the inferred code decodes to."""
+        model = self._actor.model
+        assert isinstance(model, History)
+        goal = selected.goal
+        same = torch.zeros_like(goal.has_one)
+        same[1:] = selected.frames[1:] == selected.frames[:-1]
+        decoded: Tensor = model.prior.decoder(code)
+        stay = model.prior.standardised(view.goal_obs[batch.step_frames])
+        return {
+            "same_goal": mean(same.float(), goal.has_one),
+            "goal_error": mean((decoded - goal.features).square().mean(1), goal.has_one),
+            "stay_error": mean((stay - goal.features).square().mean(1), goal.has_one),
+            **{
+                f"chosen_{k + 1}": mean((selected.chosen == k).float(), goal.has_one)
+                for k in range(self.config.horizon)
+            },
+        }
