@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from endmark.algorithms import IQLConfig
+from endmark.algorithms import IQLConfig, OMGConfig
 from endmark.policies import Member, Partners, Scripted, Seating
 from endmark.policies.scripted import nearest_food, random
 from endmark.rollout import EpisodeSeeds, episode_returns
@@ -24,7 +24,7 @@ from endmark.training import CrossplaySettings, Matrix, TrainConfig, crossplay, 
 from endmark.training.build import make_envs
 from endmark.training.evaluation import FINAL, played_with
 from endmark.training.partners import load_partners
-from endmark.training.player_names import short_names
+from endmark.training.player_names import algorithm_groups, short_names
 from support import pool
 from support.pool import ENV, FORAGER, IQL, RANDOM, make_pool, trained
 from support.scripted import outcomes_of
@@ -270,3 +270,15 @@ def test_members_and_seats_by_hand() -> None:
         batch = played_with(partners, policy, envs, seeds)
     assert matrix.returns[0, 0].tolist() == episode_returns(batch)
     assert matrix.self_play.all()
+
+
+def test_learners_with_a_prior_each_are_seeds_of_one_algorithm() -> None:
+    configs = {
+        name: TrainConfig[Any](
+            algorithm=OMGConfig(model="omg", prior=f"priors/{name}", horizon=horizon), env=ENV
+        )
+        for name, horizon in [("a", 3), ("b", 3), ("c", 5)]
+    }
+    groups = algorithm_groups(configs, {name: name for name in configs})
+    name = configs["a"].name
+    assert groups == {"a": f"{name} horizon=3", "b": f"{name} horizon=3", "c": f"{name} horizon=5"}

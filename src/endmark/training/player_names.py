@@ -11,6 +11,9 @@ from typing import Any
 from endmark.training.config import TrainConfig
 from endmark.training.partners import PIN
 
+OF_ONE_RUN = {"prior"}
+"""Settings of an algorithm in which learners of one group may differ: files that each run has for itself."""
+
 
 def short_names(sources: Sequence[str]) -> dict[str, str]:
     """Of each source, a pinned one, the last part of its path; more parts where two would be called alike.
@@ -44,7 +47,7 @@ def algorithm_groups(
             continue
         alike = [other for other in configs.values() if other is not None and other.name == config.name]
         settings = [asdict(other.algorithm) for other in alike]
-        own = asdict(config.algorithm)
+        own = {name: value for name, value in asdict(config.algorithm).items() if name not in OF_ONE_RUN}
         words = [f"{name}={value}" for name, value in own.items() if any(s[name] != value for s in settings)]
         groups[source] = " ".join([config.name, *words])
     return groups
