@@ -83,7 +83,7 @@ def test_what_it_refuses(run: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
         ([*who, "--json", "no/m.json"], "--json no/m.json: cannot be written: No such file or directory"),
         ([*who, "--html", "empty"], "--html empty: cannot be written: Is a directory"),
         ([*who, "--png", "m.txt"], "m.txt: given a picture '.txt', want one of"),
-        ([*who, "--held-out", "support.pool:fails"], "support.pool:fails: KeyError: 'no such thing'"),
+        ([*who, "--held-out", "support.pool:fails"], "partner support.pool:fails: KeyError: 'no such thing'"),
     ]
     for args, message in cases:
         assert message in refusal(capsys, *args)

@@ -240,8 +240,8 @@ def test_what_cannot_be_played(runs: Path, tmp_path: Path) -> None:
         ([a], ["support.pool:nobody"], [], "partner support.pool:nobody: the module 'support.pool' has no"),
         (["no_such_module:f"], [a], [], "learner no_such_module:f: cannot import"),
         ([RANDOM], [RANDOM], [], "env: given no run, which would say it, want an environment's id"),
-        ([a], ["support.pool:fails"], [], "support.pool:fails: KeyError: 'no such thing'"),
-        ([a], ["support.pool:gives_floats"], [], "gives_floats: given torch.float32 of shape"),
+        ([a], ["support.pool:fails"], [], "partner support.pool:fails: KeyError: 'no such thing'"),
+        ([a], ["support.pool:gives_floats"], [], "gives_floats: given torch.float32"),
     ]
     for learners, partners, held_out, message in cases:
         with pytest.raises(ValueError) as refused:

@@ -170,6 +170,6 @@ def _script(source: Source) -> Member:
         raise RunError(f"{role} {name}: the module '{module_name}' has no function '{function_name}'")
 
     def policy(n_envs: int, generator: torch.Generator) -> Policy:  # noqa: ARG001 - it remembers nothing
-        return Scripted(script, generator)
+        return Scripted(script, generator, name)
 
     return Member(name, policy)
