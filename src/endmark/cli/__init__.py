@@ -24,6 +24,7 @@ COMMANDS = {
     "resume": ("endmark.cli.resume", "Go on with a run that was stopped or killed, bit for bit."),
     "eval": ("endmark.cli.eval", "Play a run's checkpoint greedily, and say how it does."),
     "play": ("endmark.cli.play", "Play a run's checkpoint greedily, and film it."),
+    "crossplay": ("endmark.cli.crossplay", "Play every learner with every partner, and show the matrix."),
     "fit-prior": ("endmark.cli.fit_prior", "Fit the space of subgoals that opponent modelling infers."),
     "plot": ("endmark.cli.plot", "Draw the curves of runs, also of runs that go on or were killed."),
     "envs": ("endmark.cli.envs", "Show which environments are installed, and how to install the others."),

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import html
 import json
 import math
-import re
 from collections.abc import Mapping
 from importlib.resources import files
 from typing import Any
+
+from endmark.report.pages import made_page
 
 _SCRIPTS = ("masks.js", "tiles.js", "picture.js", "numbers.js", "playground.js", "page.js")
 
@@ -23,19 +21,13 @@ def html_page(data: Mapping[str, Any]) -> str:
 
     The result is ASCII, so it can be written in any encoding, whatever the file's name.
     """
-    style = _asset("page.css")
-    script = "\n".join(_asset(name) for name in _SCRIPTS)
-    parts = {
-        "title": html.escape(f"{data['source']} - endmark"),
-        "style": style,
-        "style_hash": _hash(style),
-        "script": script,
-        "script_hash": _hash(script),
-        "data": _json(data),
-    }
-    # One pass over the template: placeholders inside inserted text stay as they are.
-    page = re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], _asset("page.html"))
-    return page.encode("ascii", "xmlcharrefreplace").decode("ascii")
+    return made_page(
+        _asset("page.html"),
+        title=f"{data['source']} - endmark",
+        style=_asset("page.css"),
+        script="\n".join(_asset(name) for name in _SCRIPTS),
+        parts={"data": _json(data)},
+    )
 
 
 def _json(data: Mapping[str, Any]) -> str:
@@ -54,11 +46,6 @@ def _finite(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_finite(item) for item in value]
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _hash(text: str) -> str:
-    digest = hashlib.sha256(text.encode()).digest()
-    return f"sha256-{base64.b64encode(digest).decode()}"
 
 
 def _asset(name: str) -> str:

@@ -1,13 +1,18 @@
 """Pictures and tables for people."""
 
-from endmark.report.console import ProbeDisplay, TrainingDisplay, summary_table
+from endmark.report.console import CellsDisplay, ProbeDisplay, TrainingDisplay, summary_table
+from endmark.report.crossplay import crossplay_json, crossplay_tables
+from endmark.report.crossplay_page import crossplay_page
+from endmark.report.crossplay_picture import draw_crossplay
 from endmark.report.curve import Curve, learning_curve
 from endmark.report.film import Film, filmed
+from endmark.report.outputs import writable
 from endmark.report.plot import draw_runs, points_table
 from endmark.report.run_curves import RunCurve, best_of, grouped, points_of, read_run
 from endmark.report.values import ValuesBeside
 
 __all__ = [
+    "CellsDisplay",
     "Curve",
     "Film",
     "ProbeDisplay",
@@ -15,6 +20,10 @@ __all__ = [
     "TrainingDisplay",
     "ValuesBeside",
     "best_of",
+    "crossplay_json",
+    "crossplay_page",
+    "crossplay_tables",
+    "draw_crossplay",
     "draw_runs",
     "filmed",
     "grouped",
@@ -23,4 +32,5 @@ __all__ = [
     "points_table",
     "read_run",
     "summary_table",
+    "writable",
 ]

@@ -12,7 +12,7 @@ from types import TracebackType
 from rich import box
 from rich.console import Console, RenderableType
 from rich.live import Live
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -148,6 +148,41 @@ class ProbeDisplay:
         self._progress.update(self._task, completed=done, total=total, probe=probe)
 
     def __enter__(self) -> ProbeDisplay:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+
+class CellsDisplay:
+    """A progress bar over the cells of a matrix; plain lines now and then where the output is no terminal.
+
+    plain_every: seconds between two plain lines.
+    """
+
+    def __init__(self, console: Console, *, plain_every: float = 5.0) -> None:
+        columns = (TextColumn("[bold]cells"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        self._console, self._plain_every = console, plain_every
+        self._progress = Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
+        self._task = self._progress.add_task("cells", total=None)
+        self._begin = time.monotonic()
+        self._next_line = self._begin + plain_every
+
+    def __call__(self, done: int, total: int) -> None:
+        """Show how many cells are done, and how long the others will take."""
+        self._progress.update(self._task, completed=done, total=total)
+        now = time.monotonic()
+        if done == 0:
+            self._begin, self._next_line = now, now + self._plain_every
+        elif not self._console.is_terminal and now >= self._next_line:
+            self._next_line = now + self._plain_every
+            left = (now - self._begin) / done * (total - done)
+            self._console.print(f"{done}/{total} cells  {left:.0f} s left", highlight=False, soft_wrap=True)
+
+    def __enter__(self) -> CellsDisplay:
         self._progress.start()
         return self
 

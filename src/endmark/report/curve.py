@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import textwrap
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from endmark.report.picture import check_suffix, plain, save
 
 Curve = Sequence[tuple[float, float]]
 """(environment steps, greedy return) at each evaluation."""
@@ -50,10 +51,7 @@ def learning_curve(
     lines_below = 0 if inside else sum(-(-len(label) // _LINE) for label in runs) / (2 if short else 1)
     height = 4.2 + 2.4 * len(below) + 0.21 * lines_below
     figure = Figure(figsize=(7.2, height), layout="constrained")
-    known = figure.canvas.get_supported_filetypes()
-    if path.suffix.removeprefix(".").lower() not in known:
-        wanted = ", ".join(f".{suffix}" for suffix in sorted(known))
-        raise ValueError(f"{path}: given a picture '{path.suffix}', want one of {wanted}")
+    check_suffix(path)
     panels = (Panel(y_label, runs, levels or {}), *below)
     ratios = [4.2, *(2.4 for _ in below)]
     axes = figure.subplots(len(panels), sharex=True, squeeze=False, height_ratios=ratios)[:, 0]
@@ -63,16 +61,14 @@ def learning_curve(
     }
     for each, panel in zip(axes, panels, strict=True):
         _draw_panel(each, panel, looks)
-    axes[0].set_title(_plain(title), wrap=True)
+    axes[0].set_title(plain(title), wrap=True)
     axes[-1].set(xlabel="environment steps")
     if inside:
         axes[0].legend(frameon=False, loc="best")
     else:
         labels = axes[0].get_legend_handles_labels()
         figure.legend(*labels, frameon=False, loc="outside lower center", ncols=2 if short else 1, fontsize=9)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph", UserWarning)  # a box stands for a letter that no font has
-        figure.savefig(path, dpi=160)
+    save(figure, path)
 
 
 def _draw_panel(axes: Any, panel: Panel, looks: Mapping[str, tuple[str, str]]) -> None:
@@ -89,13 +85,13 @@ def _draw_panel(axes: Any, panel: Panel, looks: Mapping[str, tuple[str, str]]) -
             means = [tuple(sum(axis) / len(point) for axis in zip(*point, strict=True)) for point in points]
             _draw(axes, means, color=colour, linestyle=line, linewidth=2.2)
         axes.plot(
-            [], [], color=colour, linestyle=line, linewidth=2.2, label=_plain(textwrap.fill(name, _LINE))
+            [], [], color=colour, linestyle=line, linewidth=2.2, label=plain(textwrap.fill(name, _LINE))
         )
     for label, level in panel.levels.items():
         axes.axhline(level, color="#777777", linewidth=1.0, linestyle="--")
-        axes.annotate(_plain(label), (1.0, level), xycoords=("axes fraction", "data"), xytext=(-4, 3),
+        axes.annotate(plain(label), (1.0, level), xycoords=("axes fraction", "data"), xytext=(-4, 3),
                       textcoords="offset points", ha="right", color="#555555", fontsize=9)  # fmt: skip
-    axes.set(ylabel=_plain(panel.y_label))
+    axes.set(ylabel=plain(panel.y_label))
     axes.xaxis.set_major_formatter(lambda x, _: _steps(x))
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
@@ -113,8 +109,3 @@ def _steps(x: float) -> str:
         if abs(x) >= size:
             return f"{x / size:g}{unit}"
     return f"{x:g}"
-
-
-def _plain(text: str) -> str:
-    """Without formulas: matplotlib takes what stands between two dollars for one."""
-    return text.replace("$", r"\$")

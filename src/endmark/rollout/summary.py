@@ -10,8 +10,6 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from endmark.episodes import EpisodeBatch
 
@@ -45,11 +43,14 @@ class Summary:
     outcomes: Mapping[str, Interval] = field(default_factory=dict)
 
 
-def episode_returns(batch: EpisodeBatch) -> list[float]:
-    """The team's undiscounted return of each episode; with partners, that of the learner's agents."""
+def episode_returns(batch: EpisodeBatch, *, of_all: bool = False) -> list[float]:
+    """The team's undiscounted return of each episode; with partners, that of the learner's agents.
+
+    of_all: that of all agents, also of partners.
+    """
     reward = batch.steps("reward")
     if batch.spec.reward_per_agent:
-        if "learns" in batch.fields:
+        if "learns" in batch.fields and not of_all:
             reward = torch.where(batch.steps("learns"), reward, 0.0)
         reward = reward.sum(-1)
     return [float(episode.sum()) for episode in torch.split(reward.double(), batch.lengths.tolist())]
@@ -67,7 +68,9 @@ def summarise(batch: EpisodeBatch) -> Summary:
         length_mean=float(batch.lengths.double().mean()),
         terminated=terminated,
         truncated=1 - terminated,
-        outcomes={name: _interval(batch.outcome(name)) for name in batch.spec.outcomes},
+        outcomes={
+            name: outcome_interval(batch.outcome(name).double().cpu().numpy()) for name in batch.spec.outcomes
+        },
     )
 
 
@@ -93,7 +96,8 @@ def share(successes: int, n: int) -> Interval:
     return Interval(p, max(0.0, (middle - half) / (1 + zz / n)), min(1.0, (middle + half) / (1 + zz / n)))
 
 
-def _interval(outcome: Float[Tensor, " E"]) -> Interval:
-    if ((outcome == 0) | (outcome == 1)).all():
-        return share(int(outcome.sum()), len(outcome))
-    return bootstrapped(outcome.double().cpu().numpy())
+def outcome_interval(values: npt.NDArray[np.float64]) -> Interval:
+    """The mean of an outcome's values [E]: a `share` where all are 0 or 1, and else `bootstrapped`."""
+    if ((values == 0) | (values == 1)).all():
+        return share(int(values.sum()), len(values))
+    return bootstrapped(values)

@@ -1,13 +1,20 @@
 """Training: the loop and its parts, evaluation, and runs taken up again."""
 
 from endmark.training.config import TrainConfig
+from endmark.training.crossplay import CrossplaySettings, crossplay
 from endmark.training.evaluation import evaluate, random_policy
 from endmark.training.load import load, load_config
 from endmark.training.loop import train
+from endmark.training.matrix import Matrix
 from endmark.training.playing import drawn_env, gives_logits, played
+from endmark.training.sheets import Sheet, sheets
 
 __all__ = [
+    "CrossplaySettings",
+    "Matrix",
+    "Sheet",
     "TrainConfig",
+    "crossplay",
     "drawn_env",
     "evaluate",
     "gives_logits",
@@ -15,5 +22,6 @@ __all__ = [
     "load_config",
     "played",
     "random_policy",
+    "sheets",
     "train",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,12 +24,16 @@ PIN = "@sha256:"
 
 
 class Source(NamedTuple):
-    """Where a member comes from: the directory and checkpoint of a run, or `module:function`."""
+    """Where a member comes from: the directory and checkpoint of a run, or `module:function`.
+
+    role: what an error calls it.
+    """
 
     name: str
     directory: Path | None
     checkpoint: str
     sha256: str | None
+    role: str = "partner"
 
 
 def pinned(config: TrainConfig[Any]) -> TrainConfig[Any]:
@@ -36,15 +41,19 @@ def pinned(config: TrainConfig[Any]) -> TrainConfig[Any]:
 
     RunError for one that is none, or that has other weights than its hash says.
     """
-    partners = []
-    for source in _sources(config.partners):
-        if source.directory is None:
-            partners.append(source.name)
-            continue
-        path = source.directory.resolve()
-        path = path if source.checkpoint == WEIGHTS else path / source.checkpoint
-        partners.append(f"{path}{PIN}{_hash(source)}")
-    return replace(config, partners=tuple(partners))
+    return replace(config, partners=tuple(map(pin, sources(config.partners))))
+
+
+def pin(source: Source) -> str:
+    """The source by its absolute path and the hash of its weights; `module:function` as it is.
+
+    RunError where there are no weights, or others than its hash says.
+    """
+    if source.directory is None:
+        return source.name
+    path = source.directory.resolve()
+    path = path if source.checkpoint == WEIGHTS else path / source.checkpoint
+    return f"{path}{PIN}{_hash(source)}"
 
 
 def load_partners(config: TrainConfig[Any], spec: EpisodeSpec) -> Partners | None:
@@ -55,7 +64,7 @@ def load_partners(config: TrainConfig[Any], spec: EpisodeSpec) -> Partners | Non
     """
     if not config.partners:
         return None
-    members = [_member(source, config, spec) for source in _sources(config.partners)]
+    members = [load_member(source, config, spec)[0] for source in sources(config.partners)]
     try:
         seating = Seating(
             spec.n_agents,
@@ -71,14 +80,18 @@ def load_partners(config: TrainConfig[Any], spec: EpisodeSpec) -> Partners | Non
 
 def sources_of(partners: tuple[str, ...]) -> list[str]:
     """The names of the members, one by one."""
-    return [source.name for source in _sources(partners)]
+    return [source.name for source in sources(partners)]
 
 
-def _sources(partners: tuple[str, ...]) -> list[Source]:
-    return [source for given in partners for source in _expanded(given)]
+def sources(given: Iterable[str], role: str = "partner") -> list[Source]:
+    """The members that these words of the command line name, one by one.
+
+    RunError for a word that names none.
+    """
+    return [source._replace(role=role) for word in given for source in _expanded(word, role)]
 
 
-def _expanded(given: str) -> list[Source]:
+def _expanded(given: str, role: str) -> list[Source]:
     """The members that one word of the command line names: a script, a run, or a folder of runs."""
     name, _, sha256 = given.partition(PIN)
     path = Path(name)
@@ -90,10 +103,10 @@ def _expanded(given: str) -> list[Source]:
     if (path / CONFIG).exists():
         return [Source(name, path, checkpoint, sha256 or None)]
     if not path.is_dir():
-        raise RunError(f"partner {name}: no such directory, want a run, a folder of runs, or module:function")
+        raise RunError(f"{role} {name}: no such directory, want a run, a folder of runs, or module:function")
     runs = sorted(run for run in path.iterdir() if (run / CONFIG).exists())
     if not runs:
-        raise RunError(f"partner {name}: neither a run directory nor a folder with runs in it")
+        raise RunError(f"{role} {name}: neither a run directory nor a folder with runs in it")
     return [Source(str(run), run, WEIGHTS, None) for run in runs]
 
 
@@ -102,52 +115,61 @@ def _hash(source: Source) -> str:
     try:
         content = (source.directory / source.checkpoint).read_bytes()
     except OSError as error:
-        raise RunError(f"partner {source.name}: no weights in it: {joined(error)}") from None
+        raise RunError(f"{source.role} {source.name}: no weights in it: {joined(error)}") from None
     sha256 = hashlib.sha256(content).hexdigest()
     if source.sha256 not in (None, sha256):
-        raise RunError(f"partner {source.name}: its weights are not those that this run began with")
+        raise RunError(f"{source.role} {source.name}: its weights are not those that this run began with")
     return sha256
 
 
-def _member(source: Source, config: TrainConfig[Any], spec: EpisodeSpec) -> Member:
+def load_member(
+    source: Source, config: TrainConfig[Any], spec: EpisodeSpec
+) -> tuple[Member, TrainConfig[Any] | None]:
+    """The member for `config`'s environments, which have this spec, and the configuration of its run.
+
+    RunError for one that is none, or that was trained on another environment or with other shapes. The
+    networks are on `config`'s device; torch's seed and threads are set as loading a run sets them.
+    """
     if source.directory is None:
-        return _script(source.name)
+        return _script(source), None
     _hash(source)
     theirs = load_config(source.directory)
     if theirs.env != config.env:
-        raise RunError(f"partner {source.name}: trained on {theirs.env}, want {config.env}")
+        raise RunError(f"{source.role} {source.name}: trained on {theirs.env}, want {config.env}")
     try:
         its_config, learner = load(source.directory, source.checkpoint, device=config.device)
     except (RunError, EnvError) as error:
-        raise RunError(f"partner {source.name}: {joined(error)}") from None
+        raise RunError(f"{source.role} {source.name}: {joined(error)}") from None
     for name, field in spec.fields.items():
         if (given := learner.spec.fields.get(name)) != field:
             what = "nothing" if given is None else f"shape {given.shape}"
-            raise RunError(f"partner {source.name}: field '{name}': given {what}, want shape {field.shape}")
+            raise RunError(
+                f"{source.role} {source.name}: field '{name}': given {what}, want shape {field.shape}"
+            )
     if learner.spec.n_actions != spec.n_actions:
         given_actions = learner.spec.n_actions
-        raise RunError(f"partner {source.name}: given {given_actions} actions, want {spec.n_actions}")
+        raise RunError(f"{source.role} {source.name}: given {given_actions} actions, want {spec.n_actions}")
     learner.networks.requires_grad_(False)
-    del its_config
 
     def policy(n_envs: int, generator: torch.Generator) -> Policy:  # noqa: ARG001 - it is greedy
         return learner.greedy_policy(n_envs)
 
-    return Member(source.name, policy)
+    return Member(source.name, policy), its_config
 
 
-def _script(name: str) -> Member:
+def _script(source: Source) -> Member:
+    role, name = source.role, source.name
     module_name, _, function_name = name.partition(":")
     try:
         module = importlib.import_module(module_name)
     except (Exception, SystemExit) as error:  # a foreign module may raise anything
         said = one_line(error) if isinstance(error, SystemExit) else joined(error) or type(error).__name__
-        raise RunError(f"partner {name}: cannot import '{module_name}': {said}") from error
+        raise RunError(f"{role} {name}: cannot import '{module_name}': {said}") from error
     script = getattr(module, function_name, None)
     if not callable(script):
-        raise RunError(f"partner {name}: the module '{module_name}' has no function '{function_name}'")
+        raise RunError(f"{role} {name}: the module '{module_name}' has no function '{function_name}'")
 
     def policy(n_envs: int, generator: torch.Generator) -> Policy:  # noqa: ARG001 - it remembers nothing
-        return Scripted(script, generator)
+        return Scripted(script, generator, name)
 
     return Member(name, policy)
