@@ -50,10 +50,7 @@ def learning_curve(
     lines_below = 0 if inside else sum(-(-len(label) // _LINE) for label in runs) / (2 if short else 1)
     height = 4.2 + 2.4 * len(below) + 0.21 * lines_below
     figure = Figure(figsize=(7.2, height), layout="constrained")
-    known = figure.canvas.get_supported_filetypes()
-    if path.suffix.removeprefix(".").lower() not in known:
-        wanted = ", ".join(f".{suffix}" for suffix in sorted(known))
-        raise ValueError(f"{path}: given a picture '{path.suffix}', want one of {wanted}")
+    check_suffix(path)
     panels = (Panel(y_label, runs, levels or {}), *below)
     ratios = [4.2, *(2.4 for _ in below)]
     axes = figure.subplots(len(panels), sharex=True, squeeze=False, height_ratios=ratios)[:, 0]
@@ -73,6 +70,16 @@ def learning_curve(
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph", UserWarning)  # a box stands for a letter that no font has
         figure.savefig(path, dpi=160)
+
+
+def check_suffix(path: Path) -> None:
+    """ValueError if matplotlib draws no such file; ImportError without matplotlib."""
+    from matplotlib.backend_bases import FigureCanvasBase
+
+    known = FigureCanvasBase.get_supported_filetypes()
+    if path.suffix.removeprefix(".").lower() not in known:
+        wanted = ", ".join(f".{suffix}" for suffix in sorted(known))
+        raise ValueError(f"{path}: given a picture '{path.suffix}', want one of {wanted}")
 
 
 def _draw_panel(axes: Any, panel: Panel, looks: Mapping[str, tuple[str, str]]) -> None:
@@ -96,7 +103,7 @@ def _draw_panel(axes: Any, panel: Panel, looks: Mapping[str, tuple[str, str]]) -
         axes.annotate(_plain(label), (1.0, level), xycoords=("axes fraction", "data"), xytext=(-4, 3),
                       textcoords="offset points", ha="right", color="#555555", fontsize=9)  # fmt: skip
     axes.set(ylabel=_plain(panel.y_label))
-    axes.xaxis.set_major_formatter(lambda x, _: _steps(x))
+    axes.xaxis.set_major_formatter(lambda x, _: steps_text(x))
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     axes.set_xlim(left=0)
@@ -108,7 +115,8 @@ def _draw(axes: Any, curve: Sequence[tuple[float, ...]], **how: Any) -> None:
     axes.plot(*zip(*curve, strict=True), **how, **dot)
 
 
-def _steps(x: float) -> str:
+def steps_text(x: float) -> str:
+    """Environment steps in few characters, such as 250k."""
     for size, unit in ((1e6, "M"), (1e3, "k")):
         if abs(x) >= size:
             return f"{x / size:g}{unit}"
