@@ -19,7 +19,7 @@ THOUGHT = "#d6006c"
 
 
 def draw_episode(title: str, subgoals: Subgoals, places: Places, episode: int, path: Path) -> None:
-    """Draw boards of an episode's frames, at most `MOST`, from its first to its final one.
+    """Draw boards of an episode, at most `MOST`, evenly from its first step to its last.
 
     places: with a layout. Every board shows foods and agents, the others' way through the next H frames, and
     as circles what the inferred subgoal decodes to: the others, and foods that it holds to be there.
