@@ -82,7 +82,7 @@ class GoalsCommand:
             _draw(console, self.png, lambda path: draw_goals(name, measured, curves, path))
         if self.episode_png is not None:
             assert places is not None
-            beside = ", ".join(subgoals.beside[self.episode - 1])
+            beside = ", ".join(Path(who).name for who in subgoals.beside[self.episode - 1])
             title = f"{name}, episode {self.episode}, beside {beside}"
             _draw(
                 console,
