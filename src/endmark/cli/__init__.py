@@ -26,6 +26,7 @@ COMMANDS = {
     "play": ("endmark.cli.play", "Play a run's checkpoint greedily, and film it."),
     "crossplay": ("endmark.cli.crossplay", "Play every learner with every partner, and show the matrix."),
     "fit-prior": ("endmark.cli.fit_prior", "Fit the space of subgoals that opponent modelling infers."),
+    "goals": ("endmark.cli.goals", "Compare the subgoals that a run infers with what its partners do."),
     "plot": ("endmark.cli.plot", "Draw the curves of runs, also of runs that go on or were killed."),
     "envs": ("endmark.cli.envs", "Show which environments are installed, and how to install the others."),
     "check": ("endmark.cli.check", "Play an environment, and say whether it keeps to the contract."),

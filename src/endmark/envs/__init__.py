@@ -7,6 +7,7 @@ from endmark.envs.errors import ContractError, EnvError, EnvWarning
 from endmark.envs.guarded import Guarded, close_all
 from endmark.envs.gym_adapter import GymAdapter
 from endmark.envs.known import Family, installed
+from endmark.envs.layouts import Layout
 from endmark.envs.make import make, make_batched, make_drawn
 from endmark.envs.pettingzoo_adapter import PettingZooAdapter
 from endmark.envs.pictures import picture_of
@@ -27,6 +28,7 @@ __all__ = [
     "Frame",
     "Guarded",
     "GymAdapter",
+    "Layout",
     "PettingZooAdapter",
     "Picture",
     "PyMARLAdapter",

@@ -57,6 +57,7 @@ class GymAdapter:
         self._drawing = Drawing(env, family.picture if family else None)
         self.render_fps = self._drawing.fps
         self.action_names = family.action_names if family else ()
+        self.layout = family.layout(self._unwrapped) if family and family.layout else None
         self._limit = shortest(
             episode_limit,
             env.spec.max_episode_steps if env.spec else None,

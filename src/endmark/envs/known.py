@@ -8,7 +8,9 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from typing import Any
 
+from endmark.envs import layouts
 from endmark.envs.boards import foraging, warehouse
+from endmark.envs.layouts import Layout
 from endmark.envs.protocol import Picture
 
 
@@ -40,6 +42,7 @@ class Family:
     clear: called before every reset, to remove what the last episode left behind and the next one would
         depend on.
     picture: draws the environment. For those whose own pictures need a screen.
+    layout: what the numbers of an observation mean; None for one that it does not know.
     action_names: a word for each action.
     """
 
@@ -59,6 +62,7 @@ class Family:
     mdp_ended: Callable[[Any], bool] | None = None
     clear: Callable[[Any], None] | None = None
     picture: Callable[[Any], Picture] | None = None
+    layout: Callable[[Any], Layout | None] | None = None
     action_names: tuple[str, ...] = ()
 
     @property
@@ -117,6 +121,7 @@ FAMILIES = (
         mdp_ended=lambda env: not env.field.any(),  # no food is left
         clear=_remove_players,
         picture=foraging,
+        layout=layouts.foraging,
         action_names=("stay", "north", "south", "west", "east", "load"),
     ),
     Family(

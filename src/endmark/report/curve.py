@@ -92,7 +92,7 @@ def _draw_panel(axes: Any, panel: Panel, looks: Mapping[str, tuple[str, str]]) -
         axes.annotate(plain(label), (1.0, level), xycoords=("axes fraction", "data"), xytext=(-4, 3),
                       textcoords="offset points", ha="right", color="#555555", fontsize=9)  # fmt: skip
     axes.set(ylabel=plain(panel.y_label))
-    axes.xaxis.set_major_formatter(lambda x, _: _steps(x))
+    axes.xaxis.set_major_formatter(lambda x, _: steps_text(x))
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     axes.set_xlim(left=0)
@@ -104,7 +104,8 @@ def _draw(axes: Any, curve: Sequence[tuple[float, ...]], **how: Any) -> None:
     axes.plot(*zip(*curve, strict=True), **how, **dot)
 
 
-def _steps(x: float) -> str:
+def steps_text(x: float) -> str:
+    """Environment steps in few characters, such as 250k."""
     for size, unit in ((1e6, "M"), (1e3, "k")):
         if abs(x) >= size:
             return f"{x / size:g}{unit}"
