@@ -398,10 +398,10 @@ def test_what_acts_stores_the_log_probability_of_what_it_did(model: Any, tmp_pat
         seen = seen_at(batch, torch.tensor([f]))
         given = policy.act(seen)
         assert given["actions"].shape == given["log_prob"].shape == (1, batch.spec.n_agents)
-        (action,), (likeliest,) = given["actions"].unique().tolist(), greedy.act(seen)["actions"].unique()
+        (action,), (likeliest,) = {*given["actions"][0].tolist()}, {*greedy.act(seen)["actions"][0].tolist()}
         if view.alive[f]:
             assert bool(view.avail_actions[f, action])
-            assert int(likeliest) == int(log_probs[f].argmax())
+            assert likeliest == int(log_probs[f].argmax())
         torch.testing.assert_close(given["log_prob"][0, 0], log_probs[f, action], rtol=1e-10, atol=1e-10)
 
 
@@ -419,12 +419,10 @@ def test_a_policy_goes_on_from_its_state(tmp_path: Path) -> None:
     """Codes are drawn, too."""
     batch = seated_batch(33, n_episodes=4)
     learner = make_omg_ppo(tmp_path, batch.spec)
-    make_policy = lambda seed: ModellingSoftmax(  # noqa: E731
-        learner.actor, 2, "obs", torch.Generator().manual_seed(seed), draw_codes=True
-    )
-    one, other = make_policy(0), make_policy(1)
+    generators = [torch.Generator().manual_seed(seed) for seed in (0, 1)]
+    one, other = (ModellingSoftmax(learner.actor, 2, "obs", g, draw_codes=True) for g in generators)
     frames = torch.arange(batch.n_frames // 2 * 2).view(2, -1)
-    for t, pair in enumerate(frames.T):
+    for t, pair in enumerate(frames.unbind(1)):
         seen = seen_at(batch, pair)
         given = one.act(seen)
         if t >= 3:

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from endmark.algorithms import actor_critic, proximal
@@ -36,7 +36,16 @@ from endmark.algorithms.omg.policy import ModellingPolicy, ModellingSoftmax
 from endmark.algorithms.omg.selecting import mix_share
 from endmark.algorithms.omg.settings import ModelSettings
 from endmark.algorithms.omg.subgoals import History
-from endmark.algorithms.omg.view import GoalOf, View, check_spec, of_batch, sizes
+from endmark.algorithms.omg.view import (
+    GoalOf,
+    View,
+    check_spec,
+    learning_at,
+    of_batch,
+    seat_at,
+    sizes,
+    taken_at,
+)
 from endmark.algorithms.proximal import PPOSettings, descend, moved, parts_of, surrogate, value_loss
 from endmark.algorithms.values import agent_reward, backward_, mean
 from endmark.episodes import EpisodeBatch, EpisodeSpec, Field
@@ -293,18 +302,3 @@ class OMGPPOLearner:
         if self.config.critic_of == "state":
             seen = torch.cat([batch.state, view.obs[:, -batch.spec.n_agents :]], 1)  # and its seat
         return self.networks.critic.unroll(seen, view.own_last, batch.time_major)
-
-
-def seat_at(batch: EpisodeBatch) -> Int[Tensor, "S 1"]:
-    """Which agent is the learner's, at each step."""
-    return batch.steps("learns").int().argmax(1, keepdim=True)
-
-
-def taken_at(batch: EpisodeBatch) -> Int[Tensor, " S"]:
-    """What the learner did at each step."""
-    return batch.steps("actions").gather(1, seat_at(batch))[:, 0]
-
-
-def learning_at(batch: EpisodeBatch) -> Bool[Tensor, " S"]:
-    """Whether the learner takes part in each step."""
-    return batch.learning[batch.step_frames].any(1)

@@ -30,7 +30,7 @@ from endmark.algorithms.omg.policy import ModellingPolicy
 from endmark.algorithms.omg.selecting import Over, mix_share, state_value
 from endmark.algorithms.omg.settings import ModelSettings
 from endmark.algorithms.omg.subgoals import History
-from endmark.algorithms.omg.view import View, check_spec, of_batch
+from endmark.algorithms.omg.view import View, check_spec, of_batch, seat_at, taken_at
 from endmark.algorithms.values import agent_reward, backward_, mean
 from endmark.episodes import EpisodeBatch, EpisodeSpec, Replay, SampleBuffer
 from endmark.nets import AgentKind
@@ -148,7 +148,7 @@ class OMGLearner:
         draws = torch.Generator().manual_seed((self._seed + self.updates) % 2**63)
         view = of_batch(batch, config.goal_of)
         steps, successors = batch.step_frames, batch.step_frames + 1
-        seat = batch.steps("learns").int().argmax(1, keepdim=True)
+        seat = seat_at(batch)
         counted = view.alive[steps]
 
         features = actor.unroll(view, batch.time_major)
@@ -167,7 +167,7 @@ class OMGLearner:
             next_code = code if config.held else codes[successors]
 
         q = actor.head(features[steps], code)
-        q_taken = q.gather(1, batch.steps("actions").gather(1, seat))[:, 0]
+        q_taken = q.gather(1, taken_at(batch)[:, None])[:, 0]
         with torch.no_grad():
             next_q = actor.head(features[successors], next_code)
             best = torch.where(view.avail_actions[successors], next_q, -torch.inf).argmax(1, keepdim=True)
