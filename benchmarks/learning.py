@@ -33,11 +33,11 @@ RUNS = {
     "coop-qmix": f"qmix {COOPERATIVE} --normalise-reward scale",
     "coop-vdn": f"vdn {COOPERATIVE} --normalise-reward standardise --lr 1e-3",
     "smax-vdn-3m": f"vdn --env smax:3m --steps 1200000 {VDN_SMAX}",
-    "smax-mappo-3m": f"mappo --env smax:3m --steps 1500000 {FEW}",
+    "smax-mappo-3m": f"mappo --env smax:3m --steps 1500000 {FEW} --critic central",
     "smax-vdn-8m": f"vdn --env smax:8m --steps 1000000 {VDN_SMAX}",
-    "smax-mappo-8m": f"mappo --env smax:8m --steps 1500000 {MANY}",
-    "smax-vdn-2s3z": f"vdn --env smax:2s3z --steps 1000000 {VDN_SMAX}",
-    "smax-mappo-2s3z": f"mappo --env smax:2s3z --steps 1500000 {MANY}",
+    "smax-mappo-8m": f"mappo --env smax:8m --steps 800000 {MANY}",
+    "smax-vdn-2s3z": f"vdn --env smax:2s3z --steps 600000 {VDN_SMAX}",
+    "smax-mappo-2s3z": f"mappo --env smax:2s3z --steps 600000 {MANY}",
     **{f"spread-{name}": f"{name} {SPREAD}" for name in ("qmix", "ippo", "mappo", "ia2c", "maa2c")},
 }
 """From a run's name to the arguments of `endmark train`."""

@@ -45,8 +45,8 @@ METHODS = {
 }
 """From a method's name to its options. What none of them can beat, "none" included, needs no model."""
 COMMON = (
-    "--steps 100000 --gamma 0.95 --lr 1e-3 --epsilon-steps 30000 --mix-updates 3000 --eval-every 20000 "
-    "--final-episodes 1 --no-store-replay"
+    "--steps 60000 --gamma 0.95 --lr 1e-3 --episodes-per-update 2 --epsilon-steps 20000 --mix-updates 1000 "
+    "--eval-every 20000 --final-episodes 1 --no-store-replay"
 )
 EPISODES = 50
 

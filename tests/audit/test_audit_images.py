@@ -18,7 +18,7 @@ SPEC = EpisodeSpec.of(n_agents=3, n_actions=4, episode_limit=7, obs_shape=(9, 8,
 @pytest.mark.parametrize("layout", ["ragged", "padded"])
 @pytest.mark.parametrize("name", ["iql", "qmix", "mappo"])
 def test_no_leak(name: str, layout: str) -> None:
-    settings: dict[str, Any] = {"normalise_advantage": False} if name == "mappo" else {}
+    settings: dict[str, Any] = {"normalise_advantage": False, "critic": "central"} if name == "mappo" else {}
     torch.manual_seed(0)
     config: Any = ALGORITHMS[name]
     learner: Learner = config(hidden_size=8, **settings).learner(SPEC, torch.device("cpu"))

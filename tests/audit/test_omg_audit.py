@@ -50,6 +50,6 @@ def test_no_leak_and_no_coupling(algorithm: str, model: Any, layout: str, tmp_pa
     report = audit(case)
     # The final frame of an episode that terminated is a subgoal like any other, so what is seen there counts.
     meant: list[tuple[str, str | None]] = [("bootstrap", "obs")] if model in ("omg", "supervised") else []
-    # A model's mean is over pairs of step and other agent, or steps with a subgoal; others are over steps.
+    # The model's mean is over pairs of step and other, or steps with a subgoal; the values' is over steps.
     meant += [("company", None)] if model in ("naive", "liam", "omg", "supervised") else []
     assert [(f.probe, f.field) for f in report.findings if (f.probe, f.field) not in meant] == []

@@ -16,6 +16,8 @@ from endmark.policies import with_seats
 from support.helpers import garbage, make_spec, random_batch
 from support.padded_oracle import perturb
 
+BESIDE_PARTNERS = "omg", "omg-ppo"
+"""Algorithms that learn beside partners alone."""
 MODELS = ("none", "index", "actions", "naive", "liam", "supervised", "omg")
 
 

@@ -114,7 +114,7 @@ OnFit = Callable[[str, int, int], None]
 """Called with what is done, how much of it, and how much there is."""
 
 
-def collect(config: PriorConfig, on_progress: OnFit) -> list[Float[Tensor, "F S"]]:
+def collect(config: PriorConfig, on_progress: OnFit) -> list[Float[Tensor, "_ S"]]:
     """What the learner sees in each episode while it takes part. RunError for a partner that is none."""
     run = pinned(config.run)
     with closing(make_envs(run, config.n_envs)) as envs:
@@ -150,7 +150,7 @@ def _play(partners: Partners, policy: Policy, envs: Envs, seeds: list[int]) -> E
     return played_with(partners, policy, envs, seeds)
 
 
-def fit(config: PriorConfig, episodes: list[Float[Tensor, "F S"]], on_progress: OnFit) -> Fitted:
+def fit(config: PriorConfig, episodes: list[Float[Tensor, "_ S"]], on_progress: OnFit) -> Fitted:
     """The prior, fitted to seven eighths of the episodes and tested on the rest.
 
     ValueError if the code has collapsed: no number of it says anything, and a subgoal would be noise.

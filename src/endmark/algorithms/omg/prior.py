@@ -126,8 +126,9 @@ def load_prior(directory: str | Path, n_features: int, goal_of: GoalOf) -> Prior
     try:
         with safetensors.safe_open(path, "pt") as file:
             shape = json.loads((file.metadata() or {})["shape"])
-        prior = Prior(**{**shape, "n_features": int(shape["n_features"])})
-        prior.load_state_dict(load_file(path))
+        with torch.device("meta"):  # so that a size in the file takes no memory before the weights confirm it
+            prior = Prior(**shape)
+        prior.load_state_dict(load_file(path), assign=True)
     except FileNotFoundError:
         raise ValueError(f"{where}: no such file; `endmark fit-prior` makes one") from None
     except Exception as error:  # a file from outside may hold anything
