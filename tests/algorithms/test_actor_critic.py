@@ -14,7 +14,7 @@ from torch import Tensor
 
 from endmark.algorithms import ALGORITHMS, A2CLearner, PPOLearner
 from endmark.algorithms.actor_critic import targets_of
-from endmark.algorithms.ppo import balanced
+from endmark.algorithms.proximal import balanced
 from endmark.episodes import EpisodeBatch, EpisodeSpec, Field
 from endmark.ops.categorical import log_prob, log_softmax
 from support.helpers import final_frames, make_spec, random_batch, with_garbage

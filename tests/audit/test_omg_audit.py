@@ -9,9 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from endmark.algorithms import Learner
 from endmark.audit import Case, audit, hard_batch
 from endmark.episodes import EpisodeBatch
-from support.seated import MODELS, make_omg, small_spec
+from support.seated import MODELS, make_omg, make_omg_ppo, small_spec
 
 
 def seated(padded: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -25,10 +26,16 @@ def seated(padded: dict[str, Tensor]) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize("layout", ["ragged", "padded"])
 @pytest.mark.parametrize("model", MODELS)
-def test_no_leak_and_no_coupling(model: Any, layout: str, tmp_path: Path) -> None:
-    """Without draws, whose number depends on the batch's shape."""
-    spec = small_spec()
-    learner = make_omg(tmp_path, spec, model=model, sample_codes=False, mix_start=0.0)
+@pytest.mark.parametrize("algorithm", ["omg", "omg-ppo"])
+def test_no_leak_and_no_coupling(algorithm: str, model: Any, layout: str, tmp_path: Path) -> None:
+    """Without draws, whose number depends on the batch's shape, and without advantages normalised over it."""
+    learner: Learner
+    settings = {"model": model, "sample_codes": False, "mix_start": 0.0}
+    if algorithm == "omg":
+        learner = make_omg(tmp_path, small_spec(), **settings)
+    else:
+        learner = make_omg_ppo(tmp_path, small_spec(), normalise_advantage=False, **settings)
+    spec = learner.spec
     batch: Any = seated(hard_batch(spec, 0))
 
     def loss(given: Any) -> dict[str, Tensor]:

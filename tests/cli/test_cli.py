@@ -132,8 +132,9 @@ def test_help_is_no_failure(command: str, capsys: pytest.CaptureFixture[str]) ->
 def test_train_help_lists_every_algorithm_with_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     main(["train", "--help"])
     lines = capsys.readouterr().out.splitlines()
+    width = max(map(len, ALGORITHMS))
     for name, config in ALGORITHMS.items():
-        assert f"  {name:5}  {str(config.__doc__).splitlines()[0]}" in lines
+        assert f"  {name:{width}}  {str(config.__doc__).splitlines()[0]}" in lines
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
-from endmark.algorithms import OMGConfig, OMGLearner
+from endmark.algorithms import Learner, OMGConfig, OMGLearner, OMGPPOConfig, OMGPPOLearner
 from endmark.algorithms.omg.prior import Prior, save_prior
 from endmark.algorithms.omg.view import GoalOf, sizes
 from endmark.episodes import NO_ACTION, EpisodeBatch, EpisodeSpec, Seats, Seen
@@ -49,15 +49,34 @@ def write_prior(directory: Path, spec: EpisodeSpec, goal_of: GoalOf, code_size: 
 
 def make_omg(directory: Path, spec: EpisodeSpec, *, seed: int = 0, **settings: Any) -> OMGLearner:
     """A small learner whose target network is not its online one."""
-    goal_of: GoalOf = settings.get("goal_of", "obs")
-    prior = write_prior(directory, spec, goal_of)
+    config = OMGConfig(**_small(directory, spec, settings))
     torch.manual_seed(seed)
-    small: dict[str, Any] = {"hidden_size": 8, "model_hidden_size": 6, "code_size": 3, "prior": prior}
-    learner = OMGLearner(spec, OMGConfig(**(small | settings)))
+    return moved(OMGLearner(spec, config), seed + 1)
+
+
+def make_omg_ppo(directory: Path, spec: EpisodeSpec, *, seed: int = 0, **settings: Any) -> OMGPPOLearner:
+    """A small learner that has seen values before."""
+    config = OMGPPOConfig(**_small(directory, spec, settings))
+    torch.manual_seed(seed)
+    learner = moved(OMGPPOLearner(spec, config), seed + 1)
+    learner.networks.value_moments.add(1 + 3 * torch.randn(50, generator=torch.Generator().manual_seed(seed)))
+    return learner
+
+
+L = TypeVar("L", bound=Learner)
+
+
+def moved(learner: L, seed: int) -> L:
+    """The learner with other weights, those of the prior apart."""
     kept = {name: tensor.clone() for name, tensor in learner.networks.state_dict().items() if "prior" in name}
-    perturb(learner.networks, torch.Generator().manual_seed(seed + 1))
+    perturb(learner.networks, torch.Generator().manual_seed(seed))
     learner.networks.load_state_dict({**learner.networks.state_dict(), **kept})
     return learner
+
+
+def _small(directory: Path, spec: EpisodeSpec, settings: dict[str, Any]) -> dict[str, Any]:
+    prior = write_prior(directory, spec, settings.get("goal_of", "obs"))
+    return {"hidden_size": 8, "model_hidden_size": 6, "code_size": 3, "prior": prior} | settings
 
 
 def seen_at(batch: EpisodeBatch, frames: torch.Tensor) -> Seen:

@@ -5,7 +5,7 @@
 
 from endmark.algorithms.a2c import A2CLearner, IA2CConfig, MAA2CConfig
 from endmark.algorithms.learner import AlgorithmConfig, Learner
-from endmark.algorithms.omg import OMGConfig, OMGLearner
+from endmark.algorithms.omg import OMGConfig, OMGLearner, OMGPPOConfig, OMGPPOLearner
 from endmark.algorithms.ppo import IPPOConfig, MAPPOConfig, PPOLearner
 from endmark.algorithms.qlearning import IQLConfig, QLearner, QLearningConfig, QMIXConfig, VDNConfig
 
@@ -18,6 +18,7 @@ ALGORITHMS: dict[str, type[AlgorithmConfig]] = {
     "ippo": IPPOConfig,
     "mappo": MAPPOConfig,
     "omg": OMGConfig,
+    "omg-ppo": OMGPPOConfig,
 }
 
 __all__ = [
@@ -32,6 +33,8 @@ __all__ = [
     "MAPPOConfig",
     "OMGConfig",
     "OMGLearner",
+    "OMGPPOConfig",
+    "OMGPPOLearner",
     "PPOLearner",
     "QLearner",
     "QLearningConfig",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
@@ -12,7 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from endmark.algorithms.learner import check_positive, check_ranges
-from endmark.algorithms.values import agent_reward, clip_, team_reward
+from endmark.algorithms.values import agent_reward, backward_, team_reward
 from endmark.episodes import EpisodeBatch, EpisodeSpec, Field, Fresh, SampleBuffer
 from endmark.nets import Actor, AgentKind, CentralCritic, OwnCritic, RunningMoments
 from endmark.ops.categorical import entropy, log_prob, log_softmax
@@ -21,7 +20,7 @@ from endmark.targets import gae
 
 
 @dataclass(frozen=True)
-class ActorCriticConfig:
+class ActorCriticSettings:
     """The settings that actor-critic algorithms have in common."""
 
     gamma: float = 0.99
@@ -38,11 +37,6 @@ class ActorCriticConfig:
     """Weight of the policy's entropy in the loss."""
     max_grad_norm: float = 10.0
     """The actor's gradient, and the critic's, are scaled down to this norm where theirs is larger."""
-    critic: Literal["own", "central", "team"] = "own"
-    """A value for each agent from its own observations, for each agent from the state, or for the team. A
-    value for the team goes on when an agent leaves; an agent's own ends there, and so it fears to."""
-    reward: Literal["agent", "team"] = "agent"
-    """Whose rewards an agent's return adds up: its own, or the team's (the sum of all agents')."""
     normalise_advantage: bool = True
     """Subtract the advantages' mean over the batch's real steps and alive agents, and divide by their std."""
     normalise_value: bool = True
@@ -51,22 +45,13 @@ class ActorCriticConfig:
     """The network of agents and critic: with a memory (gru), or without (feedforward)."""
     hidden_size: int = 64
     """Units of the networks' layers."""
-    share_parameters: bool = True
-    """One network for all agents, rather than one each."""
     last_action: bool = True
     """Let an agent see what it did at the step before."""
-    agent_id: bool = True
-    """Let an agent see which agent it is, where all share one network."""
 
     def __post_init__(self) -> None:
         inf = float("inf")
         check_ranges(self, gamma=(0, 1), gae_lambda=(0, 1), entropy_coef=(0, inf), batch_size=(1, inf))
         check_positive(self, "actor_lr", "critic_lr", "max_grad_norm", "hidden_size")
-        for name, wants in [("critic", ("own", "central", "team")), ("reward", ("agent", "team"))]:
-            if (given := getattr(self, name)) not in wants:
-                raise ValueError(f"{name}: given {given!r}, want one of {', '.join(wants)}")
-        if self.critic == "team" and self.reward == "agent":
-            raise ValueError("reward: given 'agent', want 'team', or critic 'own' or 'central': one an agent")
 
     def store(
         self,
@@ -76,6 +61,29 @@ class ActorCriticConfig:
     ) -> Fresh:
         """Every episode once, `batch_size` at a time."""
         return Fresh(spec, self.batch_size)
+
+
+@dataclass(frozen=True)
+class ActorCriticConfig(ActorCriticSettings):
+    """The settings of those that learn for a whole team."""
+
+    critic: Literal["own", "central", "team"] = "own"
+    """A value for each agent from its own observations, for each agent from the state, or for the team. A
+    value for the team goes on when an agent leaves; an agent's own ends there, and so it fears to."""
+    reward: Literal["agent", "team"] = "agent"
+    """Whose rewards an agent's return adds up: its own, or the team's (the sum of all agents')."""
+    share_parameters: bool = True
+    """One network for all agents, rather than one each."""
+    agent_id: bool = True
+    """Let an agent see which agent it is, where all share one network."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, wants in [("critic", ("own", "central", "team")), ("reward", ("agent", "team"))]:
+            if (given := getattr(self, name)) not in wants:
+                raise ValueError(f"{name}: given {given!r}, want one of {', '.join(wants)}")
+        if self.critic == "team" and self.reward == "agent":
+            raise ValueError("reward: given 'agent', want 'team', or critic 'own' or 'central': one an agent")
 
 
 METRICS: Mapping[str, str] = {
@@ -149,7 +157,7 @@ def targets_of(batch: EpisodeBatch, networks: Networks, config: ActorCriticConfi
     return Targets(value[steps], advantage, advantage + value[steps], counted)
 
 
-def normalised(advantage: Float[Tensor, "S V"], counted: Bool[Tensor, "S V"]) -> Float[Tensor, "S V"]:
+def normalised(advantage: Float[Tensor, "S *V"], counted: Bool[Tensor, "S *V"]) -> Float[Tensor, "S *V"]:
     """The advantages less their mean, over their standard deviation; of those that count."""
     std, mean = torch.std_mean(advantage[counted], correction=0)
     return (advantage - mean) / (std + 1e-8)
@@ -186,17 +194,9 @@ class ActorCritic:
 
     def step(self, loss: Float[Tensor, ""]) -> dict[str, Tensor]:
         """One optimiser step down this loss; the norms of both gradients before they are clipped."""
-        parameters = list(itertools.chain.from_iterable(self._parameters))
-        gradients = torch.autograd.grad(loss, parameters)
-        n_actor = len(self._parameters[0])
-        norms = {
-            "grad_norm": clip_(gradients[:n_actor], self._max_grad_norm),
-            "critic_grad_norm": clip_(gradients[n_actor:], self._max_grad_norm),
-        }
-        for parameter, gradient in zip(parameters, gradients, strict=True):
-            parameter.grad = gradient
+        actor, critic = backward_(loss, self._parameters, self._max_grad_norm)
         self.optimiser.step()
-        return norms
+        return {"grad_norm": actor, "critic_grad_norm": critic}
 
     def policy(self, actor: Actor, n_envs: int, generator: torch.Generator) -> SoftmaxPolicy:
         """Draw from the policy."""

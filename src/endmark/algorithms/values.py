@@ -1,4 +1,4 @@
-"""What several losses share: rewards of the team and of each agent, means, clipping."""
+"""What several losses share: rewards of the team and of each agent, means, gradients."""
 
 from __future__ import annotations
 
@@ -26,8 +26,10 @@ def agent_reward(batch: EpisodeBatch) -> Float[Tensor, "S N"]:
 
 
 def mean(values: Float[Tensor, "S *N"], counted: Bool[Tensor, "S *N"] | None = None) -> Float[Tensor, ""]:
-    """The mean of the values that count; None: of all."""
-    return values.mean() if counted is None else torch.where(counted, values, 0.0).sum() / counted.sum()
+    """The mean of the values that count, 0 where none does; None: of all."""
+    if counted is None:
+        return values.mean()
+    return torch.where(counted, values, 0.0).sum() / counted.sum().clamp(min=1)
 
 
 @torch.no_grad()
@@ -37,3 +39,21 @@ def clip_(gradients: Sequence[Tensor], max_norm: float) -> Float[Tensor, ""]:
     norm: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
     torch._foreach_mul_(gradients, (max_norm / (norm + 1e-6)).clamp(max=1.0))
     return norm
+
+
+def backward_(
+    loss: Float[Tensor, ""], groups: Sequence[Sequence[Tensor]], max_norm: float
+) -> list[Float[Tensor, ""]]:
+    """Give each parameter its gradient of the loss, each group's scaled down to `max_norm`; the norms before.
+
+    Parameters of no group are left as they are.
+    """
+    parameters = [parameter for group in groups for parameter in group]
+    gradients = iter(torch.autograd.grad(loss, parameters))
+    norms = []
+    for group in groups:
+        own = [next(gradients) for _ in group]
+        norms.append(clip_(own, max_norm))
+        for parameter, gradient in zip(group, own, strict=True):
+            parameter.grad = gradient
+    return norms

@@ -1,9 +1,9 @@
-"""The network of a learner that models its partners: a memory, a model, values that read its code."""
+"""The networks of a learner that models its partners: what acts, a critic, and heads that read a code."""
 
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from endmark.algorithms.omg.models import Belief, Model
@@ -77,3 +77,33 @@ class ModellingActor(nn.Module):
 def _joined(agent: Memory, model: Memory) -> dict[str, Tensor]:
     own = {f"agent.{name}": tensor for name, tensor in agent.items()}
     return own | {f"model.{name}": tensor for name, tensor in model.items()}
+
+
+class ModellingCritic(nn.Module):
+    """The value of what has been seen so far, under a code of the partners: V(s, g)."""
+
+    def __init__(
+        self,
+        code_size: int,
+        *,
+        kind: AgentKind,
+        n_inputs: int,
+        n_actions: int,
+        hidden_size: int,
+        last_action: bool,
+    ) -> None:
+        inputs = Inputs((n_inputs,), 1, n_actions, last_action=last_action, agent_id=False)
+        super().__init__()
+        self.trunk = AGENTS[kind](inputs, hidden_size)
+        self.head = GoalHead(self.trunk.n_features, code_size, 1, duelling=False)
+
+    def unroll(
+        self, seen: Float[Tensor, "F I"], own_last: Int[Tensor, " F"], packing: TimeMajor
+    ) -> Float[Tensor, "F H"]:
+        """The features at all frames of whole episodes."""
+        return self.trunk.unroll(seen[:, None], own_last[:, None], packing)[:, 0]
+
+    def value(self, features: Float[Tensor, "*R H"], code: Float[Tensor, "*R D"]) -> Float[Tensor, "*R"]:
+        """The values of frames under these codes."""
+        out: Tensor = self.head(features, code)
+        return out[..., 0]

@@ -1,4 +1,7 @@
-"""How a learner that models its partners acts: for one agent of each episode, in its seat."""
+"""How a learner that models its partners acts: for one agent of each episode, in its seat.
+
+Where the learner has no seat, the actions of these policies mean nothing.
+"""
 
 from __future__ import annotations
 
@@ -9,20 +12,53 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from endmark.algorithms.omg.models import Belief
 from endmark.algorithms.omg.network import ModellingActor
 from endmark.algorithms.omg.prior import sample
 from endmark.algorithms.omg.view import GoalOf, View, of_seen
 from endmark.episodes import Seen
+from endmark.ops import categorical
 from endmark.policies.memory import renewed
 from endmark.policies.random import random_legal
 
 
+class ActorInSeats:
+    """The actor in K environments: its outputs frame by frame, and what it remembers.
+
+    generator: draws the codes from the belief; None: a code is its mean, and nothing is drawn.
+    """
+
+    def __init__(
+        self, actor: ModellingActor, n_envs: int, goal_of: GoalOf, generator: torch.Generator | None
+    ) -> None:
+        self.actor, self.goal_of, self.generator = actor, goal_of, generator
+        self._start = self._memory = actor.start(n_envs)
+        self._device = next(actor.parameters()).device
+
+    def outputs(self, seen: Seen) -> tuple[View, Float[Tensor, "K A"]]:
+        """What the learner sees, and an output for each action; the memory goes on."""
+        seen = seen.to(self._device)
+        view = of_seen(seen, self.goal_of)
+        memory = renewed(self._memory, self._start, seen.first)
+        features, belief, self._memory = self.actor.advance(view, memory)
+        code = belief.code
+        if self.generator is not None and belief.log_var is not None:
+            code = sample(code, belief.log_var, self.generator)
+        return view, self.actor.head(features, code)
+
+    def state_dict(self) -> dict[str, Any]:
+        """A copy of the memory; the generator is its owner's."""
+        return {name: tensor.clone() for name, tensor in self._memory.items()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a `state_dict`."""
+        self._memory = {name: state[name].to(self._device) for name in self._start}
+
+
 class ModellingPolicy:
-    """ε-greedy by values that read a code of the partners. A `Policy`, to be seated beside partners.
+    """ε-greedy by outputs that read a code of the partners. A `Policy`, to be seated beside partners.
 
     exploring: draw the code from the belief, and actions with probability ε; else the code is its mean, and
-    nothing is drawn. Where the learner has no seat, actions mean nothing.
+    nothing is drawn.
     """
 
     def __init__(
@@ -35,33 +71,19 @@ class ModellingPolicy:
         *,
         exploring: bool = False,
     ) -> None:
-        self.actor, self.generator, self.goal_of = actor, generator, goal_of
-        self.epsilon_at, self.epsilon, self.exploring = epsilon_at, 0.0, exploring
-        self._start = self._memory = actor.start(n_envs)
-        self._device = next(actor.parameters()).device
+        self.seats = ActorInSeats(actor, n_envs, goal_of, generator if exploring else None)
+        self.generator, self.epsilon_at, self.epsilon = generator, epsilon_at, 0.0
 
     def act(self, seen: Seen) -> dict[str, Tensor]:
         """An action for each agent, by the one that the learner acts for."""
         with torch.inference_mode():
-            view, outputs = self.outputs(seen.to(self._device))
+            view, outputs = self.seats.outputs(seen)
             actions = torch.where(view.avail_actions, outputs, -torch.inf).argmax(1)
             if self.epsilon > 0:
                 explores = torch.rand(actions.shape, generator=self.generator) < self.epsilon
                 drawn = random_legal(view.avail_actions.cpu(), self.generator)
                 actions = torch.where(explores.to(actions.device), drawn.to(actions.device), actions)
-        return {"actions": actions[:, None].expand(-1, seen.alive.shape[1]).clone()}
-
-    def outputs(self, seen: Seen) -> tuple[View, Float[Tensor, "K A"]]:
-        """What the learner sees, and its values; the memory goes on."""
-        view = of_seen(seen, self.goal_of)
-        memory = renewed(self._memory, self._start, seen.first)
-        features, belief, self._memory = self.actor.advance(view, memory)
-        return view, self.actor.head(features, self._code(belief))
-
-    def _code(self, belief: Belief) -> Float[Tensor, "K D"]:
-        if not self.exploring or belief.log_var is None:
-            return belief.code
-        return sample(belief.code, belief.log_var, self.generator)
+        return {"actions": for_all(actions, seen)}
 
     def schedule(self, env_steps: int) -> dict[str, float]:
         """Set ε."""
@@ -72,11 +94,59 @@ class ModellingPolicy:
 
     def state_dict(self) -> dict[str, Any]:
         """Memory, generator and ε."""
-        memory = {name: tensor.clone() for name, tensor in self._memory.items()}
+        memory = self.seats.state_dict()
         return {"memory": memory, "generator": self.generator.get_state(), "epsilon": self.epsilon}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a `state_dict`."""
-        self._memory = {name: state["memory"][name].to(self._device) for name in self._start}
+        self.seats.load_state_dict(state["memory"])
         self.generator.set_state(state["generator"])
         self.epsilon = float(state["epsilon"])
+
+
+class ModellingSoftmax:
+    """Draws from the softmax of outputs that read a code of the partners. A `Policy`, to be seated.
+
+    Also gives `log_prob` [K, N], the log-probability of the learner's action in every agent's place.
+
+    draw_codes: draw the code from the belief, rather than take its mean.
+    """
+
+    def __init__(
+        self,
+        actor: ModellingActor,
+        n_envs: int,
+        goal_of: GoalOf,
+        generator: torch.Generator,
+        *,
+        draw_codes: bool,
+    ) -> None:
+        self.seats = ActorInSeats(actor, n_envs, goal_of, generator if draw_codes else None)
+        self.generator = generator
+
+    def act(self, seen: Seen) -> dict[str, Tensor]:
+        """An action for each agent, by the one that the learner acts for, and its log-probability."""
+        with torch.inference_mode():
+            view, logits = self.seats.outputs(seen)
+            log_probs = categorical.log_softmax(logits, view.avail_actions)
+            actions = categorical.sample(log_probs, self.generator)
+            taken = categorical.log_prob(log_probs, actions)
+        return {"actions": for_all(actions, seen), "log_prob": for_all(taken, seen)}
+
+    def schedule(self, env_steps: int) -> dict[str, float]:  # noqa: ARG002
+        """Nothing changes over time."""
+        return {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Memory and generator."""
+        return {"memory": self.seats.state_dict(), "generator": self.generator.get_state()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a `state_dict`."""
+        self.seats.load_state_dict(state["memory"])
+        self.generator.set_state(state["generator"])
+
+
+def for_all(values: Tensor, seen: Seen) -> Tensor:
+    """What is given for the learner, [K], in the place of every agent, [K, N]: its seat is one of them."""
+    return values[:, None].expand(-1, seen.alive.shape[1]).clone()

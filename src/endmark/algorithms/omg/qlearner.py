@@ -14,69 +14,38 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from endmark.algorithms.learner import check_positive, check_ranges
-from endmark.algorithms.omg.making import make_model
-from endmark.algorithms.omg.models import Goal, Lesson, ModelKind
+from endmark.algorithms.omg import settings
+from endmark.algorithms.omg.goals import Selected, codes_of, diagnostics, select, told
+from endmark.algorithms.omg.making import make_actor
+from endmark.algorithms.omg.models import Lesson
 from endmark.algorithms.omg.network import ModellingActor
 from endmark.algorithms.omg.policy import ModellingPolicy
-from endmark.algorithms.omg.prior import sample
-from endmark.algorithms.omg.selecting import Over, Selector, choose, mix_share, mixed, state_value
-from endmark.algorithms.omg.subgoals import History, Reconstruct
-from endmark.algorithms.omg.view import GoalOf, View, check_spec, of_batch, sizes
-from endmark.algorithms.values import agent_reward, clip_, mean
-from endmark.episodes import EpisodeBatch, EpisodeSpec, Replay, SampleBuffer, ragged
+from endmark.algorithms.omg.selecting import Over, mix_share, state_value
+from endmark.algorithms.omg.settings import ModelSettings
+from endmark.algorithms.omg.subgoals import History
+from endmark.algorithms.omg.view import View, check_spec, of_batch, seat_at, taken_at
+from endmark.algorithms.values import agent_reward, backward_, mean
+from endmark.episodes import EpisodeBatch, EpisodeSpec, Replay, SampleBuffer
 from endmark.nets import AgentKind
 from endmark.policies import linear_decay
 from endmark.targets import lambda_return
 
-MAX_HORIZON = 10
-
 
 @dataclass(frozen=True)
-class OMGConfig:
+class OMGConfig(ModelSettings):
     """Opponent modelling by subgoal inference, on double, duelling Q-learning, and the models beside it."""
 
-    model: ModelKind = "omg"
-    """What the learner knows of its partners: nothing (none), an oracle (index, actions), predicted actions
-    (naive), an embedding (liam), a subgoal, regressed (supervised) or inferred (omg)."""
-    prior: str | None = None
-    """Where `endmark fit-prior` put the space of subgoals; for omg and supervised."""
-    goal_of: GoalOf = "obs"
-    """What a subgoal is a frame of: the learner's observation, or the state."""
-    horizon: int = 5
-    """A subgoal is one of so many next frames."""
-    selector: Selector = "optimistic"
-    """Which: of the highest value, of the lowest (conservative), a random one, or always the next one."""
     value_over: Over = "mean"
     """How the values of the legal actions make that of a candidate."""
-    mix: Literal["input", "target"] = "input"
-    """Where eq. (8) acts: in the code that values read, or on what the model is told to infer."""
-    mix_start: float = 0.5
-    """Share of steps for which the selected subgoal takes the inferred one's place, at first."""
-    mix_updates: int = 50_000
-    """Updates until that share is 0."""
-    kl_weight: float = 1e-3
-    """Weight of the KL divergence in the model's loss."""
-    reconstruct: Reconstruct = "state"
-    """What is decoded from the inferred code: the frame itself, or the selected one."""
     held: bool = True
     """Read the successor's value under the step's own code, as in (4), rather than under its own."""
-    sample_codes: bool = True
-    """Draw codes from their Gaussians while learning, rather than take the means."""
-    code_size: int = 20
-    """Numbers in LIAM's embedding; a subgoal has as many as its prior."""
-    model_hidden_size: int = 64
-    """Units of the model's layers."""
-    model_lr: float = 1e-3
-    """Adam's learning rate for the model."""
-    max_partners: int = 32
-    """For the oracle of the index: members of the largest pool that it can be shown."""
     gamma: float = 0.99
     """Discount of a step's future."""
     td_lambda: float = 0.0
@@ -114,28 +83,16 @@ class OMGConfig:
         "target": "mean return that these values should have",
         "td_error_abs": "mean absolute difference of the two",
         "grad_norm": "norm of the values' gradient before it is clipped",
-        "model_loss": "the model's own loss",
-        "model_grad_norm": "norm of the model's gradient before it is clipped",
-        "reconstruction": "the model's mean squared error: of what it decodes, or of a regressed code",
-        "action_loss": "cross-entropy of the others' actions (naive, liam)",
-        "kl": "KL of the inferred subgoal from the selected one, in nats (omg)",
-        "told": "share of steps whose code was the selected subgoal, eq. (8)",
-        "same_goal": "share of steps whose subgoal is that of the step before",
-        "goal_error": "mean squared error of the frame that the inferred code decodes to, by the selected",
-        "stay_error": "the same error, if all stayed as they are",
-        **{f"chosen_{k}": f"share of steps whose subgoal is {k} ahead" for k in range(1, MAX_HORIZON + 1)},
+        **settings.METRICS,
     }
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         inf = float("inf")
-        check_ranges(self, gamma=(0, 1), td_lambda=(0, 1), target_tau=(0, 1), mix_start=(0, 1))
+        check_ranges(self, gamma=(0, 1), td_lambda=(0, 1), target_tau=(0, 1))
         check_ranges(self, epsilon_start=(0, 1), epsilon_end=(0, 1), epsilon_steps=(0, inf))
         check_ranges(self, batch_size=(1, inf), episodes_per_update=(1, inf), replay_frames=(1, inf))
-        check_ranges(self, horizon=(1, MAX_HORIZON), mix_updates=(0, inf), kl_weight=(0, inf))
-        check_positive(self, "lr", "model_lr", "max_grad_norm", "hidden_size", "model_hidden_size")
-        check_positive(self, "code_size", "max_partners")
-        if self.model in ("omg", "supervised") and self.prior is None:
-            raise ValueError(f"prior: given none, want one for model {self.model!r}: `endmark fit-prior`")
+        check_positive(self, "lr", "max_grad_norm", "hidden_size")
 
     def learner(self, spec: EpisodeSpec, device: torch.device) -> OMGLearner:
         """The learner, untrained."""
@@ -153,37 +110,16 @@ class OMGConfig:
         )
 
 
-class Selected(NamedTuple):
-    """The subgoal of each step. chosen: which of the next frames, from 0. frames [S]: of the batch."""
-
-    goal: Goal
-    chosen: Int[Tensor, " S"]
-    frames: Int[Tensor, " S"]
-
-
 class OMGLearner:
     """Learns values beside partners, and a model of them. A `Learner`."""
 
     def __init__(self, spec: EpisodeSpec, config: OMGConfig, device: torch.device | str = "cpu") -> None:
         check_spec(spec, config.goal_of)
         self.spec, self.config, self.updates = spec, config, 0
-        obs_size, _ = sizes(spec, config.goal_of)
-        actor = ModellingActor(
-            make_model(
-                config.model,
-                spec,
-                prior=config.prior,
-                goal_of=config.goal_of,
-                hidden_size=config.model_hidden_size,
-                code_size=config.code_size,
-                max_partners=config.max_partners,
-                kl_weight=config.kl_weight,
-                reconstruct=config.reconstruct,
-            ),
+        actor = make_actor(
+            spec,
+            config,
             kind=config.agent,
-            obs_size=obs_size,
-            n_actions=spec.n_actions,
-            n_outputs=spec.n_actions,
             hidden_size=config.hidden_size,
             last_action=config.last_action,
             duelling=config.duelling,
@@ -212,27 +148,26 @@ class OMGLearner:
         draws = torch.Generator().manual_seed((self._seed + self.updates) % 2**63)
         view = of_batch(batch, config.goal_of)
         steps, successors = batch.step_frames, batch.step_frames + 1
-        seat = batch.steps("learns").int().argmax(1, keepdim=True)
+        seat = seat_at(batch)
         counted = view.alive[steps]
 
         features = actor.unroll(view, batch.time_major)
         belief = actor.model(view, batch.time_major)
         with torch.no_grad():
             target_features = target.unroll(view, batch.time_major)
-            codes = belief.code
-            if belief.log_var is not None and config.sample_codes:
-                codes = sample(codes, belief.log_var, draws)
+            codes = codes_of(belief, config, draws)
             code, goal = codes[steps], None
             metrics: dict[str, Tensor] = {}
             if isinstance(actor.model, History):
                 selected = self._select(batch, view, features, draws)
                 share = mix_share(config.mix_start, config.mix_updates, self.updates)
-                code, goal, metrics = self._told(selected, code, share, draws)
-                metrics |= self._diagnostics(batch, view, selected, belief.code[steps])
+                code, goal, metrics = told(selected, code, share, config, draws)
+                inferred = belief.code[steps]
+                metrics |= diagnostics(batch, view, actor.model, selected, inferred, config.horizon)
             next_code = code if config.held else codes[successors]
 
         q = actor.head(features[steps], code)
-        q_taken = q.gather(1, batch.steps("actions").gather(1, seat))[:, 0]
+        q_taken = q.gather(1, taken_at(batch)[:, None])[:, 0]
         with torch.no_grad():
             next_q = actor.head(features[successors], next_code)
             best = torch.where(view.avail_actions[successors], next_q, -torch.inf).argmax(1, keepdim=True)
@@ -255,15 +190,10 @@ class OMGLearner:
     def update(self, batch: EpisodeBatch) -> dict[str, Tensor]:
         """One optimiser step of the values and of the model."""
         metrics = self.loss(batch)
-        parameters = [*self._values, *self._model]
-        gradients = torch.autograd.grad(metrics["loss"], parameters)
+        groups = [self._values, self._model][: 1 + bool(self._model)]
+        norms = backward_(metrics["loss"], groups, self.config.max_grad_norm)
         metrics["loss"] = metrics["loss"].detach()
-        n_values = len(self._values)
-        metrics["grad_norm"] = clip_(gradients[:n_values], self.config.max_grad_norm)
-        if self._model:
-            metrics["model_grad_norm"] = clip_(gradients[n_values:], self.config.max_grad_norm)
-        for parameter, gradient in zip(parameters, gradients, strict=True):
-            parameter.grad = gradient
+        metrics |= dict(zip(("grad_norm", "model_grad_norm"), norms, strict=False))
         self.optimiser.step()
         self.updates += 1
         with torch.no_grad():
@@ -301,59 +231,12 @@ class OMGLearner:
     def _select(
         self, batch: EpisodeBatch, view: View, features: Float[Tensor, "F H"], draws: torch.Generator
     ) -> Selected:
-        """The subgoal of each step: (6), (7)."""
-        config, model = self.config, self._actor.model
-        assert isinstance(model, History)
-        # An observation says nothing once its owner has left; the state does.
-        present = view.alive if config.goal_of == "obs" else None
-        frames, real = ragged.windows(batch.lengths, config.horizon, present)
-        frames, real = frames.to(batch.device), real.to(batch.device)
-        steps = batch.step_frames
-        mean_code, log_var = model.prior.encode(view.goal_obs)
-        here = features[steps][:, None].expand(-1, config.horizon, -1)
-        q = self._actor.head(here, mean_code[frames])  # [S, H, A]
-        legal = view.avail_actions[steps][:, None].expand_as(q)
-        values = state_value(q, legal, config.value_over)
-        noise = torch.rand(real.shape, generator=draws).to(batch.device)
-        chosen = choose(values, real, config.selector, noise)
-        chosen_frames = frames.gather(1, chosen[:, None])[:, 0]
-        has_one = real.any(1) & view.alive[steps]
-        seen = model.prior.standardised(view.goal_obs[chosen_frames])
-        goal = Goal(mean_code[chosen_frames], log_var[chosen_frames], seen, has_one)
-        return Selected(goal, chosen, chosen_frames)
+        """The subgoal of each step, by the values of its candidates."""
+        config, actor, steps = self.config, self._actor, batch.step_frames
+        assert isinstance(actor.model, History)
 
-    def _told(
-        self, selected: Selected, code: Float[Tensor, "S D"], share: float, draws: torch.Generator
-    ) -> tuple[Float[Tensor, "S D"], Goal, dict[str, Tensor]]:
-        """(8), where it acts on the values' input, or on what the model is to infer; and for the log."""
-        goal, config = selected.goal, self.config
-        if config.mix == "target":
-            # As in the authors' code: now and then the model is told to infer what it infers, so nothing.
-            if float(torch.rand((), generator=draws)) < share:
-                goal = goal._replace(has_one=torch.zeros_like(goal.has_one))
-            return code, goal, {"told": mean((~goal.has_one).float())}
-        drawn = sample(goal.mean, goal.log_var, draws) if config.sample_codes else goal.mean
-        uniform = torch.rand(len(code), generator=draws).to(code.device)
-        code, told = mixed(code, drawn, goal.has_one, share, uniform)
-        return code, goal, {"told": told.float().mean()}
+        def value_of(codes: Float[Tensor, "S H D"]) -> Float[Tensor, "S H"]:
+            q = actor.head(features[steps][:, None].expand(-1, config.horizon, -1), codes)
+            return state_value(q, view.avail_actions[steps][:, None].expand_as(q), config.value_over)
 
-    def _diagnostics(
-        self, batch: EpisodeBatch, view: View, selected: Selected, code: Float[Tensor, "S D"]
-    ) -> dict[str, Tensor]:
-        """Of the selected frames and of what the inferred code decodes to."""
-        model = self._actor.model
-        assert isinstance(model, History)
-        goal = selected.goal
-        same = torch.zeros_like(goal.has_one)
-        same[1:] = selected.frames[1:] == selected.frames[:-1]
-        decoded: Tensor = model.prior.decoder(code)
-        stay = model.prior.standardised(view.goal_obs[batch.step_frames])
-        return {
-            "same_goal": mean(same.float(), goal.has_one),
-            "goal_error": mean((decoded - goal.features).square().mean(1), goal.has_one),
-            "stay_error": mean((stay - goal.features).square().mean(1), goal.has_one),
-            **{
-                f"chosen_{k + 1}": mean((selected.chosen == k).float(), goal.has_one)
-                for k in range(self.config.horizon)
-            },
-        }
+        return select(batch, view, actor.model, config, value_of, draws)

@@ -97,6 +97,21 @@ def of_seen(seen: Seen, goal_of: GoalOf) -> View:
     return _view(learns, partner, seen.obs, state, seen.alive, seen.avail_actions, seen.last_actions, now)
 
 
+def seat_at(batch: EpisodeBatch) -> Int[Tensor, "S 1"]:
+    """Which agent is the learner's, at each step."""
+    return batch.steps("learns").int().argmax(1, keepdim=True)
+
+
+def taken_at(batch: EpisodeBatch) -> Int[Tensor, " S"]:
+    """What the learner did at each step."""
+    return batch.steps("actions").gather(1, seat_at(batch))[:, 0]
+
+
+def learning_at(batch: EpisodeBatch) -> Bool[Tensor, " S"]:
+    """Whether the learner takes part in each step."""
+    return batch.learning[batch.step_frames].any(1)
+
+
 def _view(
     learns: Bool[Tensor, "R N"],
     partner: Int[Tensor, "R N"],
