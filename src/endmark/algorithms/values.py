@@ -26,8 +26,10 @@ def agent_reward(batch: EpisodeBatch) -> Float[Tensor, "S N"]:
 
 
 def mean(values: Float[Tensor, "S *N"], counted: Bool[Tensor, "S *N"] | None = None) -> Float[Tensor, ""]:
-    """The mean of the values that count; None: of all."""
-    return values.mean() if counted is None else torch.where(counted, values, 0.0).sum() / counted.sum()
+    """The mean of the values that count; None: of all. Where none counts it is 0."""
+    if counted is None:
+        return values.mean()
+    return torch.where(counted, values, 0.0).sum() / counted.sum().clamp(min=1)
 
 
 @torch.no_grad()

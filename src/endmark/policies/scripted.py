@@ -11,20 +11,32 @@ from torch import Tensor
 
 from endmark.episodes import Seen
 from endmark.policies.random import random_legal
+from endmark.wording import joined, one_line, shown
 
 Script = Callable[[Seen, torch.Generator], Int[Tensor, "K N"]]
 """From a frame and a generator of random numbers to an action for each agent. It remembers nothing."""
 
 
 class Scripted:
-    """Acts by a function. A `Policy`. The function's draws come from the generator."""
+    """Acts by a function. A `Policy`. The function's draws come from the generator. name: in errors."""
 
-    def __init__(self, script: Script, generator: torch.Generator) -> None:
+    def __init__(self, script: Script, generator: torch.Generator, name: str | None = None) -> None:
         self.script, self.generator = script, generator
+        self.name = getattr(script, "__name__", "script") if name is None else name
 
     def act(self, seen: Seen) -> dict[str, Tensor]:
-        """An action for each agent."""
-        return {"actions": self.script(seen, self.generator)}
+        """An action for each agent.
+
+        ValueError, which names the script, if it raises anything, gives no integers [K, N], or gives an agent
+        that it acts for an action that is not legal.
+        """
+        try:
+            actions = self.script(seen, self.generator)
+        except (Exception, SystemExit) as error:  # foreign code may raise anything
+            said = joined(error) if isinstance(error, ValueError) else one_line(error)
+            raise ValueError(f"partner {self.name}: {said}") from error
+        self._check(actions, seen)
+        return {"actions": actions.to(torch.int64)}
 
     def schedule(self, env_steps: int) -> dict[str, float]:  # noqa: ARG002
         """Nothing changes over time."""
@@ -38,6 +50,29 @@ class Scripted:
         """Go on from a `state_dict`."""
         self.generator.set_state(state["generator"])
 
+    def _check(self, actions: Any, seen: Seen) -> None:
+        legal = seen.avail_actions
+        want, n_actions = legal.shape[:2], legal.shape[2]
+        if not isinstance(actions, Tensor) or actions.shape != want:
+            given = f"shape {tuple(actions.shape)}" if isinstance(actions, Tensor) else shown(actions)
+            raise ValueError(f"partner {self.name}: given {given}, want actions of shape {tuple(want)}")
+        if actions.dtype == torch.bool or actions.is_floating_point() or actions.is_complex():
+            raise ValueError(f"partner {self.name}: given {actions.dtype}, want integers: actions")
+        # An agent that has left, or whose episode is over, has no legal action, and may be given any.
+        acts = seen.alive & legal.any(-1)
+        if seen.seats is not None:
+            acts = acts & seen.seats.learns
+        chosen = actions.to(legal.device, torch.int64)
+        exists = (chosen >= 0) & (chosen < n_actions)
+        is_legal = legal.gather(2, chosen.clamp(0, n_actions - 1)[..., None])[..., 0]
+        if (wrong := acts & ~(exists & is_legal)).any():
+            k, n = wrong.nonzero()[0].tolist()
+            wants = ", ".join(map(str, legal[k, n].nonzero()[:, 0].tolist()))
+            where = f"environment {k}, agent {n}"
+            raise ValueError(
+                f"partner {self.name}: {where}: given action {int(chosen[k, n])}, want one of {wants}"
+            )
+
 
 def random(seen: Seen, generator: torch.Generator) -> Int[Tensor, "K N"]:
     """Every legal action is equally likely."""
@@ -45,7 +80,10 @@ def random(seen: Seen, generator: torch.Generator) -> Int[Tensor, "K N"]:
 
 
 def nearest_food(seen: Seen, generator: torch.Generator) -> Int[Tensor, "K N"]:
-    """Level-Based Foraging: walk to the nearest food and load it. Of two steps there one is drawn."""
+    """Level-Based Foraging: walk to the nearest food and load it. Of two steps there one is drawn.
+
+    Reads the environment's own observations, with agents' levels in them. ValueError for another's.
+    """
     return _forage(seen, generator, nearest=True)
 
 
@@ -62,6 +100,9 @@ STEPS = torch.tensor([[0, 0], [-1, 0], [1, 0], [0, -1], [0, 1]])
 def _forage(seen: Seen, generator: torch.Generator, *, nearest: bool) -> Int[Tensor, "K N"]:
     obs, legal = seen.obs.cpu(), seen.avail_actions.cpu()
     n_agents = obs.shape[1]
+    if obs.ndim != 3 or obs.shape[2] % 3 or obs.shape[2] < 3 * n_agents or legal.shape[2] != LOAD + 1:
+        given = f"observations of shape {tuple(obs.shape[2:])} and {legal.shape[2]} actions"
+        raise ValueError(f"given {given}, want those of Level-Based Foraging: threes of numbers, 6 actions")
     things = obs.view(*obs.shape[:2], -1, 3)  # foods, itself, the others: row, column, level
     foods, own = things[:, :, :-n_agents], things[:, :, -n_agents, None]
     is_there = foods[..., 2] > 0

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 import torch
 
-from endmark.envs import EnvError
 from endmark.episodes import EpisodeSpec
 from endmark.policies import Member, Partners, Policy, Scripted, Seating
 from endmark.run import CONFIG, WEIGHTS, RunError
@@ -51,21 +50,25 @@ def load_partners(config: TrainConfig[Any], spec: EpisodeSpec) -> Partners | Non
     """The run's partners, for environments of this spec; None without.
 
     RunError for a partner that is none, or that was trained on another environment or with other shapes.
-    Loading sets torch's seed and threads, as loading a run does.
+    Loading sets torch's seed, as loading a run does.
     """
     if not config.partners:
         return None
-    members = [_member(source, config, spec) for source in _sources(config.partners)]
+    if spec.n_agents == 1:
+        raise RunError(f"partners: given some, want none: {config.env} has a single agent")
+    sources = _sources(config.partners)
     try:
         seating = Seating(
             spec.n_agents,
-            len(members),
+            len(sources),
             learners=config.learners,
             learner_agents=config.learner_agents,
             together=config.together,
         )
     except ValueError as error:
         raise RunError(str(error)) from None
+    members = [_member(source, config, spec) for source in sources]
+    torch.set_num_threads(config.threads)  # rather than those of the last member's run
     return Partners(members, seating)
 
 
@@ -91,6 +94,8 @@ def _expanded(given: str) -> list[Source]:
         return [Source(name, path, checkpoint, sha256 or None)]
     if not path.is_dir():
         raise RunError(f"partner {name}: no such directory, want a run, a folder of runs, or module:function")
+    if checkpoint != WEIGHTS or sha256:
+        raise RunError(f"partner {name}: no run directory, as it holds no {CONFIG}")
     runs = sorted(run for run in path.iterdir() if (run / CONFIG).exists())
     if not runs:
         raise RunError(f"partner {name}: neither a run directory nor a folder with runs in it")
@@ -117,8 +122,8 @@ def _member(source: Source, config: TrainConfig[Any], spec: EpisodeSpec) -> Memb
     if theirs.env != config.env:
         raise RunError(f"partner {source.name}: trained on {theirs.env}, want {config.env}")
     try:
-        its_config, learner = load(source.directory, source.checkpoint, device=config.device)
-    except (RunError, EnvError) as error:
+        _, learner = load(source.directory, source.checkpoint, device=config.device)
+    except ValueError as error:  # of the run, its environment or its algorithm
         raise RunError(f"partner {source.name}: {joined(error)}") from None
     for name, field in spec.fields.items():
         if (given := learner.spec.fields.get(name)) != field:
@@ -128,7 +133,6 @@ def _member(source: Source, config: TrainConfig[Any], spec: EpisodeSpec) -> Memb
         given_actions = learner.spec.n_actions
         raise RunError(f"partner {source.name}: given {given_actions} actions, want {spec.n_actions}")
     learner.networks.requires_grad_(False)
-    del its_config
 
     def policy(n_envs: int, generator: torch.Generator) -> Policy:  # noqa: ARG001 - it is greedy
         return learner.greedy_policy(n_envs)
@@ -148,6 +152,6 @@ def _script(name: str) -> Member:
         raise RunError(f"partner {name}: the module '{module_name}' has no function '{function_name}'")
 
     def policy(n_envs: int, generator: torch.Generator) -> Policy:  # noqa: ARG001 - it remembers nothing
-        return Scripted(script, generator)
+        return Scripted(script, generator, name)
 
     return Member(name, policy)
