@@ -282,7 +282,7 @@ def test_an_update_changes_what_it_must_and_nothing_else(model: Any, tmp_path: P
 
 
 def test_every_metric_is_that_of_some_model(tmp_path: Path) -> None:
-    logged = set()
+    logged = set[str]()
     for model in MODELS:
         learner = make_omg_ppo(tmp_path, small_spec(), model=model, horizon=10)
         logged |= learner.update(played(25)).keys()

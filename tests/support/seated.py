@@ -21,14 +21,16 @@ BESIDE_PARTNERS = "omg", "omg-ppo"
 MODELS = ("none", "index", "actions", "naive", "liam", "supervised", "omg")
 
 
-def seated_batch(seed: int, *, n_episodes: int = 6, n_members: int = 4, **options: Any) -> EpisodeBatch:
-    """Any agent may be the learner; every other one follows a member. Garbage where seats are undefined."""
+def seated_batch(
+    seed: int, *, n_episodes: int = 6, n_members: int = 4, learners: int = 1, **options: Any
+) -> EpisodeBatch:
+    """Any agents may be the learner's; the others follow members. Garbage where seats are undefined."""
     batch = random_batch(seed, n_episodes=n_episodes, **options)
     draws = torch.Generator().manual_seed(seed)
     spec = batch.spec
-    seat = torch.randint(0, spec.n_agents, (batch.n_episodes,), generator=draws)
+    seat = torch.rand(batch.n_episodes, spec.n_agents, generator=draws).argsort(1)[:, :learners]
     partner = torch.randint(0, n_members, (batch.n_episodes, spec.n_agents), generator=draws)
-    partner[torch.arange(batch.n_episodes), seat] = -1
+    partner.scatter_(1, seat, -1)
     partner = partner.repeat_interleave(batch.lengths + 1, 0)
     learns = partner < 0
     partner[batch.final_frames] = garbage(partner[batch.final_frames], draws)

@@ -159,7 +159,10 @@ def targets_of(batch: EpisodeBatch, networks: Networks, config: ActorCriticConfi
 
 def normalised(advantage: Float[Tensor, "S *V"], counted: Bool[Tensor, "S *V"]) -> Float[Tensor, "S *V"]:
     """The advantages less their mean, over their standard deviation; of those that count."""
-    std, mean = torch.std_mean(advantage[counted], correction=0)
+    counts = advantage[counted]
+    if len(counts) == 0:  # nothing has no mean
+        return advantage
+    std, mean = torch.std_mean(counts, correction=0)
     return (advantage - mean) / (std + 1e-8)
 
 

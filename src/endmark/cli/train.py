@@ -23,7 +23,7 @@ from endmark.cli.parse import parse
 from endmark.cli.terminal import Terminal
 from endmark.report import TrainingDisplay, draw_runs, read_run, summary_table
 from endmark.rollout import Summary
-from endmark.training import TrainConfig, evaluate, load_config, random_policy, train
+from endmark.training import TrainConfig, evaluate, load_config, pinned, random_policy, train
 from endmark.training.config import A
 
 STOPPED = 3
@@ -77,6 +77,7 @@ def train_and_report(
 
     It is `STOPPED` for a run that a signal stopped.
     """
+    config = pinned(config)  # so that the evaluation at the end has the partners of the training
     with TrainingDisplay(console, config.steps) as display:
         learner, counters, stopped = train(
             config, directory, display, resume=resume, preparing=display.preparing

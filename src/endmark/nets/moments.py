@@ -20,7 +20,9 @@ class RunningMoments(nn.Module):
 
     @torch.no_grad()
     def add(self, values: Tensor) -> None:
-        """Take in all of `values`, of any shape."""
+        """Take in all of `values`, of any shape; also none."""
+        if values.numel() == 0:
+            return
         values = values.double()
         n, mean = values.numel(), values.mean()
         total = self.count + n

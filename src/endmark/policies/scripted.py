@@ -88,7 +88,11 @@ def nearest_food(seen: Seen, generator: torch.Generator) -> Int[Tensor, "K N"]:
 
 
 def farthest_food(seen: Seen, generator: torch.Generator) -> Int[Tensor, "K N"]:
-    """Level-Based Foraging: walk to the farthest food and load it, or any that lies beside the way."""
+    """Level-Based Foraging: walk to the farthest food and load it, or any that lies beside the way.
+
+    Once on its way it keeps to foods that its last step brought nearer. Without that it would turn round as
+    soon as another one is farther, and get to none.
+    """
     return _forage(seen, generator, nearest=False)
 
 
@@ -107,8 +111,15 @@ def _forage(seen: Seen, generator: torch.Generator, *, nearest: bool) -> Int[Ten
     foods, own = things[:, :, :-n_agents], things[:, :, -n_agents, None]
     is_there = foods[..., 2] > 0
     distance = (foods[..., :2] - own[..., :2]).abs().sum(-1)  # [K, N, foods]
-    sought = distance if nearest else -distance
-    goal = torch.where(is_there, sought, torch.inf).argmin(-1, keepdim=True)
+    if nearest:
+        sought = torch.where(is_there, distance, torch.inf)
+    else:
+        last = seen.last_actions.cpu()
+        step = STEPS[torch.where((last > 0) & (last < LOAD), last, 0)][:, :, None]  # [K, N, 1, 2]
+        before = (foods[..., :2] - own[..., :2] + step).abs().sum(-1)
+        ahead = is_there & (distance < before)
+        sought = torch.where(torch.where(ahead.any(-1, keepdim=True), ahead, is_there), -distance, torch.inf)
+    goal = sought.argmin(-1, keepdim=True)
     away = (foods[..., :2] - own[..., :2]).gather(2, goal[..., None].expand(-1, -1, -1, 2))  # [K, N, 1, 2]
     after = (away - STEPS).abs().sum(-1)  # [K, N, 5], the distance after each step
     helps = legal[..., :LOAD] & (after < after[..., :1]) & is_there.any(-1, keepdim=True)

@@ -31,7 +31,8 @@ class Seating:
     learner_agents: those that it may act for; None: any.
     together: how many of the others follow one member; each of the rest follows one of its own. None: all.
 
-    Members that sit in one episode differ, while there are others. ValueError where these do not fit.
+    Those that do not follow one member together follow others, all different, while the pool has so many.
+    ValueError where these do not fit.
     """
 
     def __init__(
@@ -116,7 +117,7 @@ class Seated:
     def state_dict(self) -> dict[str, Any]:
         """Who sits where, and the memories of all."""
         members = [member.state_dict() for member in self.members]
-        return {"partner": self._partner, "learner": self.learner.state_dict(), "members": members}
+        return {"partner": self._partner.clone(), "learner": self.learner.state_dict(), "members": members}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a `state_dict`."""

@@ -26,7 +26,8 @@ class Scene(NamedTuple):
     and their legal actions.
     actions: [N], what was done there; None at the final frame.
     outputs: [N, A], what the actor's head gives there; None at the final frame, or without an actor.
-    total: the team's reward so far. end: how the episode ended; None before its final frame.
+    total: the team's reward so far; with partners, that of the learner's agents. end: how the episode ended;
+    None before its final frame.
     """
 
     t: int
@@ -60,7 +61,8 @@ def scenes(env: Environment, policy: Policy, seed: int, actor: Actor | None = No
             return
         check_legal(frame, where)
         seen = _seen(frame, actions, seed, first=t == 0)
-        actions = policy.act(seen)["actions"].cpu()
+        given = policy.act(seen)
+        actions = given["actions"].cpu()
         outputs = None
         if memory is not None:
             with torch.inference_mode():
@@ -69,6 +71,8 @@ def scenes(env: Environment, policy: Policy, seed: int, actor: Actor | None = No
         chosen = actions[0].numpy()
         yield Scene(t, picture, alive, avail_actions, chosen, outputs, total, None)
         frame, reward, end, _ = env_here.step(chosen)
+        if np.ndim(reward) and "learns" in given:  # as `episode_returns` has it
+            reward = np.where(given["learns"][0].cpu().numpy(), reward, 0)
         total += float(np.sum(reward))
         t += 1
 

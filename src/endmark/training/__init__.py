@@ -6,6 +6,7 @@ from endmark.training.evaluation import evaluate, random_policy
 from endmark.training.load import load, load_config
 from endmark.training.loop import train
 from endmark.training.matrix import Matrix
+from endmark.training.partners import pinned
 from endmark.training.playing import drawn_env, gives_logits, played
 from endmark.training.sheets import Sheet, sheets
 
@@ -20,6 +21,7 @@ __all__ = [
     "gives_logits",
     "load",
     "load_config",
+    "pinned",
     "played",
     "random_policy",
     "sheets",

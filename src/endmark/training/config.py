@@ -91,6 +91,14 @@ class TrainConfig(Generic[A]):
             raise ValueError(f"n_envs: given {self.n_envs}, want a multiple of {self.workers}, the workers")
         if not 0 <= self.seed < 2**63:
             raise ValueError(f"seed: given {self.seed}, want 0 <= seed < 2**63")
+        if not self.partners:
+            for name, given, alone in [
+                ("learners", self.learners, 1),
+                ("learner_agents", self.learner_agents, None),
+                ("together", self.together, None),
+            ]:
+                if given != alone:
+                    raise ValueError(f"{name}: given {given} without partners, want partners beside it")
         _ = self.env_args
 
     @property

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 import torch
 
-from endmark.envs import EnvError
 from endmark.episodes import EpisodeSpec
 from endmark.policies import Member, Partners, Policy, Scripted, Seating
 from endmark.run import CONFIG, WEIGHTS, RunError
@@ -60,21 +59,25 @@ def load_partners(config: TrainConfig[Any], spec: EpisodeSpec) -> Partners | Non
     """The run's partners, for environments of this spec; None without.
 
     RunError for a partner that is none, or that was trained on another environment or with other shapes.
-    Loading sets torch's seed and threads, as loading a run does.
+    Loading sets torch's seed, as loading a run does.
     """
     if not config.partners:
         return None
-    members = [load_member(source, config, spec)[0] for source in sources(config.partners)]
+    if spec.n_agents == 1:
+        raise RunError(f"partners: given some, want none: {config.env} has a single agent")
+    named = sources(config.partners)
     try:
         seating = Seating(
             spec.n_agents,
-            len(members),
+            len(named),
             learners=config.learners,
             learner_agents=config.learner_agents,
             together=config.together,
         )
     except ValueError as error:
         raise RunError(str(error)) from None
+    members = [load_member(source, config, spec)[0] for source in named]
+    torch.set_num_threads(config.threads)  # rather than those of the last member's run
     return Partners(members, seating)
 
 
@@ -104,6 +107,8 @@ def _expanded(given: str, role: str) -> list[Source]:
         return [Source(name, path, checkpoint, sha256 or None)]
     if not path.is_dir():
         raise RunError(f"{role} {name}: no such directory, want a run, a folder of runs, or module:function")
+    if checkpoint != WEIGHTS or sha256:
+        raise RunError(f"{role} {name}: no run directory, as it holds no {CONFIG}")
     runs = sorted(run for run in path.iterdir() if (run / CONFIG).exists())
     if not runs:
         raise RunError(f"{role} {name}: neither a run directory nor a folder with runs in it")
@@ -138,7 +143,7 @@ def load_member(
         raise RunError(f"{source.role} {source.name}: trained on {theirs.env}, want {config.env}")
     try:
         its_config, learner = load(source.directory, source.checkpoint, device=config.device)
-    except (RunError, EnvError) as error:
+    except ValueError as error:  # of the run, its environment or its algorithm
         raise RunError(f"{source.role} {source.name}: {joined(error)}") from None
     for name, field in spec.fields.items():
         if (given := learner.spec.fields.get(name)) != field:
