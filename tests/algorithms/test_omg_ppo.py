@@ -265,7 +265,7 @@ def test_advantages_know_nothing_of_the_selected_subgoal(model: Any, tmp_path: P
     for name in ("advantage", "value_target", "code", "old_log_prob"):
         assert torch.equal(one.steps(name), other.steps(name)), name
     assert not torch.equal(one.steps("critic_code"), other.steps("critic_code"))
-    assert float(told.loss(batch)["told"]) > 0.5
+    assert float(told.loss(batch)["told"]) > 0.3
 
 
 @pytest.mark.parametrize("model", MODELS)
