@@ -146,7 +146,8 @@ def test_values_that_a_central_critic_gives_partners_count_nothing(name: str) ->
     batch = replace(batch, fields={**batch.fields, "learns": learns}, checked=True)
     learner = make_learner(name, batch.spec, critic="central")
     want = outcome(learner, batch)
-    head: Any = learner.networks.critic.head  # type: ignore[union-attr]
+    assert isinstance(learner, ActorCritic)
+    head: Any = learner.networks.critic.head
     with torch.no_grad():
         head.weight[1:] += 3.0
         head.bias[1:] -= 5.0
@@ -197,7 +198,8 @@ def test_iql_by_a_loop_in_double(td_lambda: float, reward_per_agent: bool) -> No
     with torch.no_grad():
         for episode in batch.split():
             q, target_q = learner.online["actor"](episode), learner.target["actor"](episode)
-            length, returns = int(episode.lengths[0]), dict[tuple[int, int], Any]()
+            length = int(episode.lengths[0])
+            returns: dict[tuple[int, int], float] = {}
             for n in range(episode.spec.n_agents):
                 for t in reversed(range(length)):
                     reward = float(episode["reward"][t, n] if reward_per_agent else episode["reward"][t])

@@ -8,8 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,9 +17,9 @@ import pytest
 from endmark.algorithms import MAPPOConfig, QMIXConfig
 from endmark.episodes import EpisodeBatch
 from endmark.rollout import Summary, summarise
-from endmark.run import BEST, METRICS, REPLAY, WEIGHTS, read_checkpoint, read_metrics
-from endmark.training import TrainConfig, train
-from endmark.training.state_file import STATE
+from endmark.run import BEST, METRICS, WEIGHTS, read_checkpoint, read_metrics
+from endmark.training import TrainConfig
+from support.stopping import StopAfter, assert_same_run, lines_of, run
 
 LBF = "lbforaging:Foraging-5x5-2p-1f-v3"
 SMALL: dict[str, Any] = {
@@ -40,32 +38,6 @@ CONFIGS: dict[str, TrainConfig[Any]] = {
 }
 
 
-class StopAfter:
-    """Says to stop when it is asked for the nth time."""
-
-    def __init__(self, n: int) -> None:
-        self.left = n
-
-    def is_set(self) -> bool:
-        self.left -= 1
-        return self.left < 0
-
-
-def run(config: TrainConfig[Any], directory: Path, stop: StopAfter, monkeypatch: pytest.MonkeyPatch) -> bool:
-    """Train, or go on, until the stop; whether it came before the end."""
-
-    @contextmanager
-    def stop_on_signal() -> Iterator[StopAfter]:
-        yield stop
-
-    monkeypatch.setattr("endmark.training.loop.stop_on_signal", stop_on_signal)
-    return train(config, directory, lambda *_: None, resume=(directory / STATE).exists()).stopped
-
-
-def lines_of(directory: Path) -> list[dict[str, float | None]]:
-    return [{k: v for k, v in line.items() if k != "seconds"} for line in read_metrics(directory)]
-
-
 @pytest.mark.parametrize("name", CONFIGS)
 def test_a_run_that_is_stopped_anywhere_goes_on_there(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -78,11 +50,7 @@ def test_a_run_that_is_stopped_anywhere_goes_on_there(
     while run(config, tmp_path / "stopped", StopAfter(moments.randrange(asked // 3)), monkeypatch):
         stops += 1
     assert stops >= 2
-    assert lines_of(tmp_path / "stopped") == lines_of(tmp_path / "whole")
-    for file in (WEIGHTS, BEST, REPLAY):
-        paths = [tmp_path / directory / file for directory in ("stopped", "whole")]
-        assert paths[0].exists() == paths[1].exists()
-        assert not paths[0].exists() or paths[0].read_bytes() == paths[1].read_bytes(), file
+    assert_same_run(tmp_path / "stopped", tmp_path / "whole")
 
 
 def test_a_stop_before_the_last_evaluation_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

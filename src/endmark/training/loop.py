@@ -113,4 +113,6 @@ def train(
         run.checkpoint(counters, learner.networks.state_dict())
         if config.store_replay and (held := store.episodes()) is not None:
             save_episodes(held, directory / REPLAY)
+        else:
+            (directory / REPLAY).unlink(missing_ok=True)  # of a stop, at which some were held
     return Trained(learner, counters, stopped)
