@@ -27,8 +27,14 @@ VDN_SMAX = (
 MAPPO_SMAX = "--env-arg max_steps=119 --n-envs 32 --eval-every 100000 --critic-lr 1e-3"
 FEW = f"{MAPPO_SMAX} --batch-size 32 --gamma 0.97 --actor-lr 1e-3"
 MANY = f"{MAPPO_SMAX} --batch-size 64 --entropy-coef 0 --hidden-size 128"
+ACTOR_CRITIC = {
+    "ippo": "ippo",
+    "mappo": "mappo --critic central",
+    "ia2c": "ia2c",
+    "maa2c": "maa2c --critic central",
+}
 RUNS = {
-    **{f"lbf-{name}": f"{name} {FORAGING}" for name in ("ippo", "mappo", "ia2c", "maa2c")},
+    **{f"lbf-{name}": f"{words} {FORAGING}" for name, words in ACTOR_CRITIC.items()},
     "cart-ippo": "ippo --env CartPole-v1 --steps 300000 --minibatches 4 --epochs 10 --eval-every 25000",
     "coop-qmix": f"qmix {COOPERATIVE} --normalise-reward scale",
     "coop-vdn": f"vdn {COOPERATIVE} --normalise-reward standardise --lr 1e-3",
@@ -38,7 +44,8 @@ RUNS = {
     "smax-mappo-8m": f"mappo --env smax:8m --steps 800000 {MANY}",
     "smax-vdn-2s3z": f"vdn --env smax:2s3z --steps 600000 {VDN_SMAX}",
     "smax-mappo-2s3z": f"mappo --env smax:2s3z --steps 600000 {MANY}",
-    **{f"spread-{name}": f"{name} {SPREAD}" for name in ("qmix", "ippo", "mappo", "ia2c", "maa2c")},
+    "spread-qmix": f"qmix {SPREAD}",
+    **{f"spread-{name}": f"{words} {SPREAD}" for name, words in ACTOR_CRITIC.items()},
 }
 """From a run's name to the arguments of `endmark train`."""
 SEEDS = 0, 1, 2
