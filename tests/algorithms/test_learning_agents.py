@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from endmark.algorithms import ALGORITHMS, Learner, PPOLearner, QLearner
+from endmark.algorithms import ALGORITHMS, A2CLearner, Learner, PPOLearner, QLearner
 from endmark.algorithms.actor_critic import ActorCritic
 from endmark.episodes import EpisodeBatch, EpisodeSpec, Field
 from support.helpers import garbage, make_spec
@@ -221,15 +221,15 @@ def test_iql_by_a_loop_in_double(td_lambda: float, reward_per_agent: bool) -> No
 
 
 @pytest.mark.parametrize("normalise", [True, False])
-@pytest.mark.parametrize("name", ["ippo", "mappo"])
-def test_ppos_policy_term_by_a_loop_in_double(name: str, normalise: bool) -> None:
+@pytest.mark.parametrize("name", ["ippo", "mappo", "ia2c", "maa2c"])
+def test_the_policy_term_by_a_loop_in_double(name: str, normalise: bool) -> None:
     batch = in_double(batch_of(name, 12, learners=2, reward_per_agent=True))
     learner = make_learner(name, batch.spec, normalise_advantage=normalise, normalise_value=False)
-    assert isinstance(learner, PPOLearner)
+    assert isinstance(learner, PPOLearner | A2CLearner)
     learner.networks.double()
-    config, team = learner.config, name == "mappo"
+    config, team = learner.config, name in ("mappo", "maa2c")
     advantages: list[float] = []
-    terms: list[tuple[float, int]] = []
+    terms: list[tuple[float, float, int]] = []
     with torch.no_grad():
         for episode in batch.split():
             value, logits = learner.networks.critic(episode), learner.actor(episode)
@@ -252,15 +252,22 @@ def test_ppos_policy_term_by_a_loop_in_double(name: str, normalise: bool) -> Non
             for t, n in counted:
                 legal = episode.avail_actions[t, n]
                 log_p = torch.where(legal, logits[t, n], -torch.inf).log_softmax(0)
-                ratio = float((log_p[episode["actions"][t, n]] - episode["log_prob"][t, n]).exp())
-                terms.append((ratio, place[t, 0 if team else n]))
+                taken = log_p[episode["actions"][t, n]]
+                ratio = (taken - episode["log_prob"][t, n]).exp()
+                terms.append((float(taken), float(ratio), place[t, 0 if team else n]))
     advantage = torch.tensor(advantages, dtype=torch.float64)
+    clip: float = learner.config.clip if isinstance(learner, PPOLearner) else 0.0
     if normalise:
         advantage = (advantage - advantage.mean()) / (advantage.std(correction=0) + 1e-8)
     policy_loss = 0.0
-    for ratio, at in terms:
-        clipped = min(max(ratio, 1 - config.clip), 1 + config.clip)
-        policy_loss -= min(ratio * float(advantage[at]), clipped * float(advantage[at])) / len(terms)
+    for log_prob, ratio, at in terms:
+        a = float(advantage[at])
+        if name.endswith("ppo"):
+            bounded: float = min(max(ratio, 1.0 - clip), 1.0 + clip)
+            gain: float = min(ratio * a, bounded * a)
+        else:
+            gain = log_prob * min(ratio, 1.0) * a
+        policy_loss -= gain / len(terms)
     assert float(learner.loss(batch)["policy_loss"]) == pytest.approx(policy_loss, rel=1e-5)
 
 

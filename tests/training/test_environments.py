@@ -95,9 +95,9 @@ def test_environments_that_were_made_are_closed_if_another_cannot_be(
 def test_evaluation_uses_the_workers(notes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     used: list[VectorEnv] = []
 
-    def noted(envs: VectorEnv, *args: Any) -> Any:
+    def noted(envs: VectorEnv, *args: Any, **options: Any) -> Any:
         used.append(envs)
-        return play(envs, *args)
+        return play(envs, *args, **options)
 
     monkeypatch.setattr(endmark.training.evaluation, "play", noted)
     with_workers = evaluate(config_of(notes, workers=2), random_policy(), 5)
