@@ -260,13 +260,13 @@ def test_the_policy_term_by_a_loop_in_double(name: str, normalise: bool) -> None
     if normalise:
         advantage = (advantage - advantage.mean()) / (advantage.std(correction=0) + 1e-8)
     policy_loss = 0.0
-    for log_prob, ratio, at in terms:
+    for log_prob, rho, at in terms:
         a = float(advantage[at])
         if name.endswith("ppo"):
-            bounded: float = min(max(ratio, 1.0 - clip), 1.0 + clip)
-            gain: float = min(ratio * a, bounded * a)
+            bounded: float = min(max(rho, 1.0 - clip), 1.0 + clip)
+            gain: float = min(rho * a, bounded * a)
         else:
-            gain = log_prob * min(ratio, 1.0) * a
+            gain = log_prob * min(rho, 1.0) * a
         policy_loss -= gain / len(terms)
     assert float(learner.loss(batch)["policy_loss"]) == pytest.approx(policy_loss, rel=1e-5)
 
