@@ -342,8 +342,8 @@ def test_arguments_go_to_the_constructor_but_the_options_to_the_adapter() -> Non
             {},
             "^unknown environment 'pymarl:support.pymarl': want pymarl:module:Class$",
         ),
-        ("pymarl:support.pymarl:Skirmsh", {}, r"did you mean pymarl:support.pymarl:Skirmish\?"),
-        ("pymarl:support.pymrl:Skirmish", {}, r"did you mean pymarl:support.pymarl:Skirmish\?"),
+        ("pymarl:support.pymarl:Skirmsh", {}, r"did you mean pymarl:support.pymarl:Skirmish"),
+        ("pymarl:support.pymrl:Skirmish", {}, r"did you mean pymarl:support.pymarl:Skirmish"),
         (
             "pymarl:support.pymarl:NOT_CALLABLE",
             {},
