@@ -237,7 +237,7 @@ def naive_loss(learner: OMGLearner, batch: EpisodeBatch, share: float, horizon: 
                 inference += float((decoded - seen).square().mean()) + config.kl_weight * float(kl)
                 n_model += 1
             q = actor.head(features[t], code)[one["actions"][t, seat]]
-            next_code = code if config.held else belief.code[t + 1]
+            next_code = belief.code[t + 1] if config.held is False else code
             reward = one["reward"][t, seat] if batch.spec.reward_per_agent else one["reward"][t]
             is_last = (t == length - 1 and bool(one.terminated[0])) or not own.alive[t + 1]
             value = float(reward)
@@ -274,6 +274,18 @@ def test_the_loss_is_that_of_a_loop(settings: dict[str, Any], seed: int, tmp_pat
         td, inference = naive_loss(learner, batch, settings.get("mix_start", 0.0), settings.get("horizon", 5))
     assert float(given["model_loss"]) == pytest.approx(inference, rel=1e-6)
     assert float(given["loss"] - given["model_loss"]) == pytest.approx(td, rel=1e-5)
+
+
+@pytest.mark.parametrize("model", ["actions", "naive", "liam", "supervised", "omg"])
+def test_a_subgoal_is_held_and_nothing_else_is(model: Any, tmp_path: Path) -> None:
+    """What the others do at a step says nothing of the next one, whose value is read under its own code."""
+    batch = seated_batch(19)
+    losses = {
+        held: float(make_omg(tmp_path, batch.spec, model=model, held=held, **CERTAIN).loss(batch)["loss"])
+        for held in (None, True, False)
+    }
+    assert losses[True] != losses[False]
+    assert losses[None] == losses[model in ("supervised", "omg")]
 
 
 @pytest.mark.parametrize("model", MODELS)

@@ -44,8 +44,9 @@ class OMGConfig(ModelSettings):
 
     value_over: Over = "mean"
     """How the values of the legal actions make that of a candidate."""
-    held: bool = True
-    """Read the successor's value under the step's own code, as in (4), rather than under its own."""
+    held: bool | None = None
+    """Read the successor's value under the step's own code, as in (4), rather than under its own. None: where
+    the code is a subgoal."""
     gamma: float = 0.99
     """Discount of a step's future."""
     td_lambda: float = 0.0
@@ -164,7 +165,8 @@ class OMGLearner:
                 code, goal, metrics = told(selected, code, share, config, draws)
                 inferred = belief.code[steps]
                 metrics |= diagnostics(batch, view, actor.model, selected, inferred, config.horizon)
-            next_code = code if config.held else codes[successors]
+            held = config.held if config.held is not None else isinstance(actor.model, History)
+            next_code = code if held else codes[successors]
 
         q = actor.head(features[steps], code)
         q_taken = q.gather(1, taken_at(batch)[:, None])[:, 0]
