@@ -281,7 +281,7 @@ def test_a_subgoal_is_held_and_nothing_else_is(model: Any, tmp_path: Path) -> No
     """What the others do at a step says nothing of the next one, whose value is read under its own code."""
     batch = seated_batch(19)
     losses = {
-        held: float(make_omg(tmp_path, batch.spec, model=model, held=held, **CERTAIN).loss(batch)["loss"])
+        held: make_omg(tmp_path, batch.spec, model=model, held=held, **CERTAIN).loss(batch)["loss"].item()
         for held in (None, True, False)
     }
     assert losses[True] != losses[False]
