@@ -20,6 +20,8 @@ from torch import Tensor
 
 from benchmarks import fuzz_damage as damage
 from endmark.algorithms import QMIXConfig
+from endmark.algorithms.omg.prior import FILE as PRIOR
+from endmark.algorithms.omg.prior import Prior, load_prior, save_prior
 from endmark.disk import owned
 from endmark.episodes import EpisodeBatch, EpisodeSpec
 from endmark.episodes.files import FileError, load_episodes, save_episodes
@@ -139,6 +141,8 @@ def readers(directory: Path) -> Iterator[list[Reader]]:
     for name, content in made.items():
         (directory / name).write_bytes(content)
     state = load_state(directory)
+    save_prior(Prior(3, 2, 4, "obs"), directory)
+    prior = (directory / PRIOR).read_bytes()
 
     def torch_structure(draw: random.Random, _: bytes) -> bytes:
         return damage.torch_damaged(draw, padded)
@@ -176,6 +180,7 @@ def readers(directory: Path) -> Iterator[list[Reader]]:
             ),
             Reader("checkpoint", WEIGHTS, made[WEIGHTS], lambda path: read_checkpoint(path.parent), safe),
             Reader("load", WEIGHTS, made[WEIGHTS], lambda path: _load(path, made[CONFIG]), safe),
+            Reader("prior", PRIOR, prior, lambda path: load_prior(path.parent, 3, "obs"), safe),
             Reader("state", STATE, made[STATE], lambda path: load_state(path.parent), state_structure),
             Reader(
                 "restore",

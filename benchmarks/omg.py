@@ -13,15 +13,14 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from benchmarks.pool import ENV, ENV_ARGS
-from endmark.training import evaluate, load
-from endmark.training.partners import sources_of
+from endmark.training.crossplay import CrossplaySettings, crossplay
+from endmark.training.matrix import TRAINING
 
 SCRIPTED = {
     "training": "endmark.policies.scripted:nearest_food",
@@ -92,14 +91,12 @@ def played(out: Path, pool: Path) -> dict[str, list[tuple[float, float]]]:
     """Return and length beside each partner of each group; worked out once, and kept beside the run."""
     kept = out / "crossplay.json"
     if not kept.exists():
-        config, learner = load(out)
-        cells: dict[str, list[tuple[float, float]]] = {}
-        for group in SCRIPTED:
-            cells[group] = []
-            for name in sources_of(partners(pool, group)):
-                alone = replace(config, partners=(name,))
-                summary = evaluate(alone, learner.greedy_policy(config.n_envs), EPISODES)
-                cells[group].append((summary.return_mean, summary.length_mean))
+        seen, unseen = (partners(pool, group) for group in SCRIPTED)
+        matrix = crossplay([str(out)], seen, unseen, CrossplaySettings(episodes=EPISODES))
+        means = zip(matrix.returns.mean(-1)[0].tolist(), matrix.lengths.mean(-1)[0].tolist(), strict=True)
+        cells: dict[str, list[tuple[float, float]]] = {group: [] for group in SCRIPTED}
+        for player, mean in zip(matrix.partners, means, strict=True):
+            cells["training" if player.group == TRAINING else "heldout"].append(mean)
         kept.write_text(json.dumps(cells))
     found: dict[str, list[tuple[float, float]]] = json.loads(kept.read_text())
     return found
@@ -145,6 +142,8 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--only", nargs="+", choices=METHODS, default=list(METHODS))
     options = parser.parse_args()
+    if "none" not in options.only:
+        parser.error("--only: want none among them, which the others are compared with")
     for seed, method in itertools.product(range(options.seeds), options.only):
         train(method, seed, options.directory, options.pool)
     cells = {

@@ -16,7 +16,7 @@ from endmark.algorithms.actor_critic import ActorCritic
 from endmark.episodes import EpisodeBatch, EpisodeSpec, Field
 from support.helpers import garbage, make_spec
 from support.padded_oracle import perturb
-from support.seated import BESIDE_PARTNERS, make_omg, seated_batch
+from support.seated import BESIDE_PARTNERS, in_double, make_omg, seated_batch
 
 SIZES: dict[str, dict[str, int]] = {"qmix": {"mixer_embed_size": 5, "mixer_hyper_size": 7}}
 PLAIN = [name for name in ALGORITHMS if name not in BESIDE_PARTNERS]
@@ -269,11 +269,6 @@ def test_the_policy_term_by_a_loop_in_double(name: str, normalise: bool) -> None
             gain = log_prob * min(rho, 1.0) * a
         policy_loss -= gain / len(terms)
     assert float(learner.loss(batch)["policy_loss"]) == pytest.approx(policy_loss, rel=1e-5)
-
-
-def in_double(batch: EpisodeBatch) -> EpisodeBatch:
-    fields = {n: t.double() if t.is_floating_point() else t for n, t in batch.fields.items()}
-    return replace(batch, fields=fields, checked=True)
 
 
 @pytest.mark.parametrize("name", PLAIN)

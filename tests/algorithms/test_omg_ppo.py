@@ -24,7 +24,16 @@ from endmark.policies import with_seats
 from endmark.run import read_metrics
 from endmark.training import TrainConfig, load, train
 from support.helpers import garbage, make_spec
-from support.seated import MODELS, make_omg_ppo, moved, seated_batch, seen_at, small_spec, write_prior
+from support.seated import (
+    MODELS,
+    in_double,
+    make_omg_ppo,
+    moved,
+    seated_batch,
+    seen_at,
+    small_spec,
+    write_prior,
+)
 
 CERTAIN: dict[str, Any] = {"sample_codes": False, "mix_start": 0.0}
 """Nothing is drawn."""
@@ -39,11 +48,6 @@ def played(seed: int, **options: Any) -> EpisodeBatch:
     taken = torch.nn.functional.one_hot(batch.steps("actions"), batch.spec.n_actions).bool()
     legal[steps] |= taken & batch.alive[steps][..., None]
     return replace(batch, fields={**batch.fields, "avail_actions": legal}, checked=True)
-
-
-def in_double(batch: EpisodeBatch) -> EpisodeBatch:
-    fields = {n: t.double() if t.is_floating_point() else t for n, t in batch.fields.items()}
-    return replace(batch, fields=fields, checked=True)
 
 
 def in_doubles(learner: OMGPPOLearner) -> OMGPPOLearner:

@@ -45,7 +45,7 @@ def write_prior(directory: Path, spec: EpisodeSpec, goal_of: GoalOf, code_size: 
     prior = Prior(sizes(spec, goal_of)[1], code_size, 8, goal_of)
     perturb(prior, torch.Generator().manual_seed(6))
     prior.scale.fill_(1.5)
-    save_prior(prior, directory, {})
+    save_prior(prior, directory)
     return str(directory)
 
 
@@ -102,3 +102,13 @@ def seen_at(batch: EpisodeBatch, frames: torch.Tensor) -> Seen:
 def small_spec(**options: Any) -> EpisodeSpec:
     """The spec of `seated_batch` with the same options."""
     return with_seats(make_spec(**options))
+
+
+def double(learner: OMGLearner) -> OMGLearner:
+    learner.networks.double()
+    return learner
+
+
+def in_double(batch: EpisodeBatch) -> EpisodeBatch:
+    fields = {n: t.double() if t.is_floating_point() else t for n, t in batch.fields.items()}
+    return replace(batch, fields=fields, checked=True)

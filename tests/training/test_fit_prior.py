@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from endmark.algorithms.omg.prior import FILE, Prior, active_units, load_prior, save_prior
+from endmark.algorithms.omg.prior import FILE, FORMAT, Prior, active_units, load_prior, save_prior
 from endmark.cli import main
 from endmark.run import RunError
 from endmark.training.fit_prior import PriorConfig, collect, fit, save
@@ -95,16 +95,21 @@ def test_a_prior_that_does_not_fit(tmp_path: Path) -> None:
     prior = Prior(3, 2, 8, "obs")
     with pytest.raises(ValueError, match="no such file; `endmark fit-prior` makes one"):
         load_prior(tmp_path, 3, "obs")
-    save_prior(prior, tmp_path, {})
+    save_prior(prior, tmp_path)
     with pytest.raises(ValueError, match="fitted to 3 features, want 4: another environment"):
         load_prior(tmp_path, 4, "obs")
     with pytest.raises(ValueError, match="fitted to goal_of 'obs', want 'state'"):
         load_prior(tmp_path, 3, "state")
     tensors = load_file(tmp_path / FILE)
-    save_file({**tensors, "mean": tensors["mean"] * torch.nan}, tmp_path / FILE, {"shape": _shape()})
+    save_file({**tensors, "mean": tensors["mean"] * torch.nan}, tmp_path / FILE, {FORMAT: _shape()})
     with pytest.raises(ValueError, match="not finite"):
         load_prior(tmp_path, 3, "obs")
-    save_file({"other": tensors["mean"]}, tmp_path / FILE, {"shape": _shape()})
+    save_file(
+        {name: tensor.double() for name, tensor in tensors.items()}, tmp_path / FILE, {FORMAT: _shape()}
+    )
+    with pytest.raises(ValueError, match=r"given torch\.float64 or not finite, want finite float32"):
+        load_prior(tmp_path, 3, "obs")
+    save_file({"other": tensors["mean"]}, tmp_path / FILE, {FORMAT: _shape()})
     with pytest.raises(ValueError, match="not a prior"):
         load_prior(tmp_path, 3, "obs")
     for content in (b"", b"{}", (8).to_bytes(8, "little") + b"        "):
@@ -118,7 +123,7 @@ def _shape(**other: Any) -> str:
 
 
 def test_a_prior_that_asks_for_too_much(tmp_path: Path) -> None:
-    save_file({"mean": torch.zeros(3)}, tmp_path / FILE, {"shape": _shape(hidden_size=10**9)})
+    save_file({"mean": torch.zeros(3)}, tmp_path / FILE, {FORMAT: _shape(hidden_size=10**9)})
     with pytest.raises(ValueError, match="not a prior"):
         load_prior(tmp_path, 3, "obs")
 

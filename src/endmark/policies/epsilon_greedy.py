@@ -11,7 +11,7 @@ from torch import Tensor
 from endmark.episodes import Seen
 from endmark.nets import Actor
 from endmark.policies.memory import ActorMemory
-from endmark.policies.random import random_legal
+from endmark.policies.random import explored
 
 
 def linear_decay(start: float, end: float, steps: int) -> Callable[[int], float]:
@@ -47,11 +47,7 @@ class EpsilonGreedy:
             on_device = seen.to(self.memory.device)
             features = self.memory.features(on_device)
             actions = self.memory.actor.head.greedy(features, on_device.avail_actions)
-            if self.epsilon > 0:
-                # Random numbers come from the CPU, so that a seed means the same on every device.
-                explores = torch.rand(actions.shape, generator=self.generator) < self.epsilon
-                random_actions = random_legal(seen.avail_actions.cpu(), self.generator)
-                actions = torch.where(explores.to(actions.device), random_actions.to(actions.device), actions)
+            actions = explored(actions, seen.avail_actions, self.epsilon, self.generator)
         return {"actions": actions.clone()}  # outside inference mode, so that callers may do what they like
 
     def schedule(self, env_steps: int) -> dict[str, float]:

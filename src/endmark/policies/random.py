@@ -35,6 +35,23 @@ class RandomPolicy:
         self.generator.set_state(state["generator"])
 
 
+def explored(
+    actions: Int[Tensor, "*rows"],
+    avail_actions: Bool[Tensor, "*rows A"],
+    epsilon: float,
+    generator: torch.Generator,
+) -> Int[Tensor, "*rows"]:
+    """These actions, each with probability ε replaced by a random legal one; nothing is drawn where ε is 0.
+
+    Random numbers come from the CPU, so that a seed means the same on every device.
+    """
+    if epsilon <= 0:
+        return actions
+    explores = torch.rand(actions.shape, generator=generator) < epsilon
+    drawn = random_legal(avail_actions.cpu(), generator)
+    return torch.where(explores.to(actions.device), drawn.to(actions.device), actions)
+
+
 def random_legal(avail_actions: Bool[Tensor, "*rows A"], generator: torch.Generator) -> Int[Tensor, "*rows"]:
     """A legal action of each row, each equally likely; 0 where none is legal. On the CPU."""
     noise = torch.rand(avail_actions.shape, generator=generator)

@@ -26,7 +26,7 @@ class Interval(NamedTuple):
 class Summary:
     """Undiscounted returns of the team (the sum over agents, if each has a reward) and how episodes ended.
 
-    With partners the team are the learner's agents.
+    With partners, the team is the learner's agents.
 
     return_low, return_high: 95 % interval of the mean return, by bootstrap over episodes.
     outcomes: the mean of each outcome that the environment names, with a `share`'s interval where all of them

@@ -204,5 +204,5 @@ def save(config: PriorConfig, fitted: Fitted, directory: Path) -> dict[str, Any]
         "seed": config.seed,
     }
     directory.mkdir(parents=True, exist_ok=True)
-    save_prior(fitted.prior, directory, report)
+    save_prior(fitted.prior, directory)
     return report

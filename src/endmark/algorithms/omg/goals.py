@@ -71,10 +71,10 @@ def told(
     settings: ModelSettings,
     draws: torch.Generator,
 ) -> tuple[Float[Tensor, "S D"], Goal, dict[str, Tensor]]:
-    """(8), where it acts on the values' input, or on what the model is to infer; and for the log."""
+    """Eq. (8), by `settings.mix`: the code that values read, what the model is to infer, numbers to log."""
     goal = selected.goal
     if settings.mix == "target":
-        # As in the authors' code: now and then the model is told to infer what it infers, so nothing.
+        # As the authors' code is reported to do: now and then the model is told to infer what it infers.
         if float(torch.rand((), generator=draws)) < share:
             goal = goal._replace(has_one=torch.zeros_like(goal.has_one))
         return code, goal, {"told": mean((~goal.has_one).float())}
@@ -92,7 +92,7 @@ def diagnostics(
     code: Float[Tensor, "S D"],
     horizon: int,
 ) -> dict[str, Tensor]:
-    """Of the selected frames and of what the inferred code decodes to, for the log."""
+    """How near the inferred code comes to the selected frames, and which these are; numbers to log."""
     goal = selected.goal
     same = torch.zeros_like(goal.has_one)
     same[1:] = selected.frames[1:] == selected.frames[:-1]

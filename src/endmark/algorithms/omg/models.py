@@ -18,6 +18,7 @@ A model reads a `View` and owns its memory, as agents do: `step` on one frame, `
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Literal, NamedTuple
 
 import torch
@@ -63,37 +64,53 @@ class Lesson(NamedTuple):
     generator: torch.Generator | None
 
 
-class Model(nn.Module):
-    """A model without memory or parameters; each kind changes what it needs to.
-
-    code_size: D. needs_goal: whether its loss needs the selected subgoals.
-    """
+class Model(nn.Module, ABC):
+    """The contract of a model. code_size: D."""
 
     code_size: int
-    needs_goal = False
+
+    @abstractmethod
+    def start(self, n_rows: int) -> Memory:
+        """The memory before the first frame of so many episodes."""
+
+    @abstractmethod
+    def step(self, view: View, memory: Memory) -> tuple[Belief, Memory]:
+        """The belief at one frame of K episodes, and the memory for the next frame."""
+
+    @abstractmethod
+    def forward(self, view: View, packing: TimeMajor) -> Belief:
+        """The beliefs at all frames of whole episodes: those of `step`, frame by frame."""
+
+    @abstractmethod
+    def loss(self, belief: Belief, lesson: Lesson) -> dict[str, Tensor]:
+        """`model_loss`, and its parts for the log."""
+
+
+class Memoryless(Model):
+    """A model for which each frame stands for itself. It learns nothing, unless its kind has a loss."""
+
+    @abstractmethod
+    def believe(self, view: View) -> Belief:
+        """The beliefs at any frames."""
 
     def start(self, n_rows: int) -> Memory:  # noqa: ARG002
-        """The memory before the first frame of so many episodes."""
+        """Nothing to remember."""
         return {}
 
     def step(self, view: View, memory: Memory) -> tuple[Belief, Memory]:
-        """The belief at one frame of K episodes, and the memory for the next frame."""
+        """The belief at one frame of K episodes."""
         return self.believe(view), memory
 
     def forward(self, view: View, packing: TimeMajor) -> Belief:  # noqa: ARG002
-        """The beliefs at all frames of whole episodes: those of `step`, frame by frame."""
+        """The beliefs at all frames."""
         return self.believe(view)
 
-    def believe(self, view: View) -> Belief:
-        """The belief at frames that stand for themselves."""
-        raise NotImplementedError
-
     def loss(self, belief: Belief, lesson: Lesson) -> dict[str, Tensor]:  # noqa: ARG002
-        """`model_loss`, and its parts for the log."""
+        """Zero."""
         return {"model_loss": belief.code.new_zeros(())}
 
 
-class Nothing(Model):
+class Nothing(Memoryless):
     """No model: a code of one zero."""
 
     code_size = 1
@@ -103,7 +120,7 @@ class Nothing(Model):
         return Belief(view.obs.new_zeros(len(view.obs), 1), None, None)
 
 
-class Index(Model):
+class Index(Memoryless):
     """An oracle: how many seats each member of the pool has, out of so many members at most."""
 
     def __init__(self, max_partners: int) -> None:
@@ -118,7 +135,7 @@ class Index(Model):
         return Belief(who.sum(1), None, None)
 
 
-class Actions(Model):
+class Actions(Memoryless):
     """An oracle: what the others do at this frame."""
 
     def __init__(self, n_agents: int, n_actions: int) -> None:
@@ -130,7 +147,7 @@ class Actions(Model):
         return Belief(as_one_hot(view.others_now, self.n_actions).to(view.obs.dtype), None, None)
 
 
-class Naive(Model):
+class Naive(Memoryless):
     """The others' actions, predicted from the learner's observation alone."""
 
     def __init__(self, obs_size: int, n_agents: int, n_actions: int, hidden_size: int) -> None:
@@ -152,17 +169,20 @@ class Naive(Model):
 
 
 class LIAM(Model):
-    """An embedding of the learner's own observations and actions, from which the others' are decoded."""
+    """An embedding of the learner's own observations and actions, from which the others' are decoded.
+
+    obs_size: numbers that the learner sees, its seat among them. other_size: those of another's observation.
+    """
 
     def __init__(
-        self, obs_size: int, goal_size: int, n_agents: int, n_actions: int, hidden_size: int, code_size: int
+        self, obs_size: int, other_size: int, n_agents: int, n_actions: int, hidden_size: int, code_size: int
     ) -> None:
         super().__init__()
         self.n_actions, self.code_size = n_actions, code_size
         inputs = Inputs((obs_size,), 1, n_actions, last_action=True, agent_id=False)
         self.recurrence = RecurrentAgent(inputs, hidden_size)
         self.embed = nn.Linear(hidden_size, code_size)
-        self.decoder = mlp(code_size, hidden_size, n_agents * (goal_size + n_actions))
+        self.decoder = mlp(code_size, hidden_size, n_agents * (other_size + n_actions))
 
     def start(self, n_rows: int) -> Memory:
         """The recurrence's hidden states."""
@@ -203,7 +223,7 @@ def recur(
 
 
 def action_loss(logits: Float[Tensor, "S _"], lesson: Lesson, n_actions: int) -> Float[Tensor, ""]:
-    """Cross-entropy of the others' actions, the mean over others and steps while all take part."""
+    """Cross-entropy of what others did: the mean over steps and others, while they and it take part."""
     logits = logits.view(len(logits), -1, n_actions)
     view, steps = lesson.view, lesson.steps
     taken = torch.where(view.alive[steps, None], view.others_now[steps], NO_ACTION)

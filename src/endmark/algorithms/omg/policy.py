@@ -18,7 +18,7 @@ from endmark.algorithms.omg.view import GoalOf, View, of_seen
 from endmark.episodes import Seen
 from endmark.ops import categorical
 from endmark.policies.memory import renewed
-from endmark.policies.random import random_legal
+from endmark.policies.random import explored
 
 
 class ActorInSeats:
@@ -79,10 +79,7 @@ class ModellingPolicy:
         with torch.inference_mode():
             view, outputs = self.seats.outputs(seen)
             actions = torch.where(view.avail_actions, outputs, -torch.inf).argmax(1)
-            if self.epsilon > 0:
-                explores = torch.rand(actions.shape, generator=self.generator) < self.epsilon
-                drawn = random_legal(view.avail_actions.cpu(), self.generator)
-                actions = torch.where(explores.to(actions.device), drawn.to(actions.device), actions)
+            actions = explored(actions, view.avail_actions, self.epsilon, self.generator)
         return {"actions": for_all(actions, seen)}
 
     def schedule(self, env_steps: int) -> dict[str, float]:

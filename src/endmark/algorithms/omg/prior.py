@@ -10,19 +10,20 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import safetensors
 import torch
 from jaxtyping import Float
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from endmark.algorithms.omg.view import GoalOf
 from endmark.disk import replacing
-from endmark.wording import joined
+from endmark.episodes.files import FileError, own_tensors
+from endmark.wording import joined, shortened
 
 FILE = "prior.safetensors"
+FORMAT = "endmark-prior-1"
 ACTIVE = 0.01
 """A number of the code is active if its mean varies by more than this over the data (Burda et al. 2016)."""
 
@@ -110,34 +111,34 @@ def active_units(prior: Prior, seen: Float[Tensor, "R S"]) -> int:
     return int((prior.encode(seen)[0].var(0) > ACTIVE).sum())
 
 
-def save_prior(prior: Prior, directory: Path, about: dict[str, Any]) -> None:
-    """Write the weights and what they fit, with `about`, JSON for people. OSError if the disk is full."""
+def save_prior(prior: Prior, directory: Path) -> None:
+    """Write the weights, and the sizes that they have. OSError if the disk is full."""
     shape = {name: getattr(prior, name) for name in ("n_features", "code_size", "hidden_size", "goal_of")}
-    metadata = {"endmark": "prior", "shape": json.dumps(shape), "about": json.dumps(about)}
     tensors = {name: tensor.cpu().contiguous() for name, tensor in prior.state_dict().items()}
     with replacing(directory / FILE) as unfinished:
-        save_file(tensors, unfinished, metadata)
+        save_file(tensors, unfinished, {FORMAT: json.dumps(shape)})
 
 
 def load_prior(directory: str | Path, n_features: int, goal_of: GoalOf) -> Prior:
-    """The prior in this directory, frozen; ValueError in one line if it cannot be read or does not fit."""
+    """The prior in this directory, frozen. FileError if it is none, or was fitted to something else."""
     path = Path(directory) / FILE
     where = f"prior {path}"
     try:
         with safetensors.safe_open(path, "pt") as file:
-            shape = json.loads((file.metadata() or {})["shape"])
+            shape, tensors = json.loads((file.metadata() or {})[FORMAT]), own_tensors(file)
         with torch.device("meta"):  # so that a size in the file takes no memory before the weights confirm it
             prior = Prior(**shape)
-        prior.load_state_dict(load_file(path), assign=True)
+        prior.load_state_dict(tensors, assign=True)
     except FileNotFoundError:
-        raise ValueError(f"{where}: no such file; `endmark fit-prior` makes one") from None
+        raise FileError(f"{where}: no such file; `endmark fit-prior` makes one") from None
     except Exception as error:  # a file from outside may hold anything
-        raise ValueError(f"{where}: not a prior: {joined(error)}") from None
-    if not all(tensor.isfinite().all() for tensor in prior.state_dict().values()):
-        raise ValueError(f"{where}: given weights that are not finite, want finite numbers")
+        raise FileError(f"{where}: not a prior: {shortened(joined(error))}") from None
+    for name, tensor in prior.state_dict().items():
+        if tensor.dtype != torch.float32 or not tensor.isfinite().all():
+            raise FileError(f"{where}: '{name}': given {tensor.dtype} or not finite, want finite float32")
     if prior.goal_of != goal_of:
-        raise ValueError(f"{where}: fitted to goal_of {prior.goal_of!r}, want {goal_of!r}")
+        raise FileError(f"{where}: fitted to goal_of {prior.goal_of!r}, want {goal_of!r}")
     if prior.n_features != n_features:
         given = prior.n_features
-        raise ValueError(f"{where}: fitted to {given} features, want {n_features}: another environment")
+        raise FileError(f"{where}: fitted to {given} features, want {n_features}: another environment")
     return prior.requires_grad_(False)

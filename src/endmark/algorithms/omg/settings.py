@@ -66,7 +66,8 @@ METRICS: Mapping[str, str] = {
     "reconstruction": "the model's mean squared error: of what it decodes, or of a regressed code",
     "action_loss": "cross-entropy of the others' actions (naive, liam)",
     "kl": "KL of the inferred subgoal from the selected one, in nats (omg)",
-    "told": "share of steps whose code was the selected subgoal, eq. (8)",
+    "told": "share of steps whose code was the selected subgoal, eq. (8); with mix 'target', of steps that "
+    "taught the model nothing",
     "same_goal": "share of steps whose subgoal is that of the step before",
     "goal_error": "mean squared error of the frame that the inferred code decodes to, by the selected",
     "stay_error": "the same error, if all stayed as they are",

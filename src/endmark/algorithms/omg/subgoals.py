@@ -5,6 +5,7 @@ Yu, Jiang and Lu (2024), OpenReview Lt6wO0oZ8k. Equations by their numbers there
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Literal
 
 import torch
@@ -27,8 +28,6 @@ class History(Model):
 
     The recurrence reads the frame before, what the others did there, and the learner's own action there.
     """
-
-    needs_goal = True
 
     def __init__(self, prior: Prior, n_agents: int, n_actions: int, hidden_size: int) -> None:
         super().__init__()
@@ -70,9 +69,9 @@ class History(Model):
         """All frames of whole episodes."""
         return self.infer(self.histories(view, packing))
 
+    @abstractmethod
     def infer(self, history: Float[Tensor, "R I"]) -> Belief:
         """The belief from x and h."""
-        raise NotImplementedError
 
 
 class Supervised(History):
