@@ -15,6 +15,7 @@ from rich.text import Text
 
 from endmark.cli.parse import parse
 from endmark.cli.terminal import Terminal
+from endmark.disk import replacing
 from endmark.report import (
     CellsDisplay,
     crossplay_json,
@@ -83,11 +84,13 @@ class CrossplayCommand:
         for part in crossplay_tables(matrix, made, console):
             console.print(part)
         if self.json:
-            self.json.write_text(json.dumps(crossplay_json(matrix, made, command)), encoding="utf-8")
+            with replacing(self.json) as path:
+                path.write_text(json.dumps(crossplay_json(matrix, made, command)), encoding="utf-8")
         if self.png:
             draw_crossplay(matrix, made, self.png)
         if self.html:
-            self.html.write_text(crossplay_page(matrix, made, command), encoding="ascii")
+            with replacing(self.html) as path:
+                path.write_text(crossplay_page(matrix, made, command), encoding="ascii")
         for path in asked.values():
             console.print(Text(str(path)), soft_wrap=True)
 
