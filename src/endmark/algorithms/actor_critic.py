@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from endmark.algorithms.learner import check_positive, check_ranges
-from endmark.algorithms.values import agent_reward, backward_, team_reward
+from endmark.algorithms.values import agent_reward, anneal_, backward_, team_reward
 from endmark.episodes import EpisodeBatch, EpisodeSpec, Field, Fresh, SampleBuffer
 from endmark.nets import Actor, AgentKind, CentralCritic, OwnCritic, RunningMoments
 from endmark.ops.categorical import entropy, log_prob, log_softmax
@@ -31,6 +31,8 @@ class ActorCriticSettings:
     """Adam's learning rate for the policy."""
     critic_lr: float = 5e-4
     """Adam's learning rate for the critic."""
+    lr_updates: int = 0
+    """Updates until both rates have fallen to 0 in a straight line; 0: they stay as they are."""
     batch_size: int = 16
     """Episodes an update; each is used in one update only."""
     entropy_coef: float = 0.01
@@ -50,7 +52,8 @@ class ActorCriticSettings:
 
     def __post_init__(self) -> None:
         inf = float("inf")
-        check_ranges(self, gamma=(0, 1), gae_lambda=(0, 1), entropy_coef=(0, inf), batch_size=(1, inf))
+        check_ranges(self, gamma=(0, 1), gae_lambda=(0, 1), entropy_coef=(0, inf))
+        check_ranges(self, batch_size=(1, inf), lr_updates=(0, inf))
         check_positive(self, "actor_lr", "critic_lr", "max_grad_norm", "hidden_size")
 
     def store(
@@ -188,7 +191,7 @@ class ActorCritic:
             for parameters, lr in zip(self._parameters, (config.actor_lr, config.critic_lr), strict=True)
         ]
         self.optimiser = torch.optim.Adam(groups, eps=1e-5, fused=True)
-        self._max_grad_norm = config.max_grad_norm
+        self._max_grad_norm, self._lr_updates = config.max_grad_norm, config.lr_updates
 
     @property
     def actor(self) -> Actor:
@@ -198,6 +201,7 @@ class ActorCritic:
     def step(self, loss: Float[Tensor, ""]) -> dict[str, Tensor]:
         """One optimiser step down this loss; the norms of both gradients before they are clipped."""
         actor, critic = backward_(loss, self._parameters, self._max_grad_norm)
+        anneal_(self.optimiser, self.updates, self._lr_updates)
         self.optimiser.step()
         return {"grad_norm": actor, "critic_grad_norm": critic}
 

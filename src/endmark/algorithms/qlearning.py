@@ -22,7 +22,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from endmark.algorithms.learner import check_positive, check_ranges
-from endmark.algorithms.values import agent_reward, clip_, mean, team_reward
+from endmark.algorithms.values import agent_reward, anneal_, clip_, mean, team_reward
 from endmark.episodes import EpisodeBatch, EpisodeSpec, Replay, SampleBuffer
 from endmark.nets import Actor, AgentKind, QMIXMixer, RunningMoments, VDNMixer
 from endmark.policies import EpsilonGreedy, linear_decay
@@ -41,6 +41,8 @@ class QLearningConfig:
     """Mix of n-step returns in the target: 0 is the one-step target, 1 the Monte Carlo return."""
     lr: float = 5e-4
     """Adam's learning rate."""
+    lr_updates: int = 0
+    """Updates until the rate has fallen to 0 in a straight line; 0: it stays as it is."""
     batch_size: int = 32
     """Episodes an update."""
     episodes_per_update: int = 1
@@ -90,6 +92,7 @@ class QLearningConfig:
         check_ranges(self, gamma=(0, 1), td_lambda=(0, 1), target_tau=(0, 1))
         check_ranges(self, epsilon_start=(0, 1), epsilon_end=(0, 1), epsilon_steps=(0, inf))
         check_ranges(self, batch_size=(1, inf), episodes_per_update=(1, inf), replay_frames=(1, inf))
+        check_ranges(self, lr_updates=(0, inf))
         check_positive(self, "lr", "target_period", "max_grad_norm", "hidden_size")
         if self.target_update not in ("soft", "hard"):
             raise ValueError(f"target_update: given {self.target_update!r}, want 'soft' or 'hard'")
@@ -238,6 +241,7 @@ class QLearner:
         metrics["grad_norm"] = clip_(gradients, self.config.max_grad_norm)
         for parameter, gradient in zip(self._online, gradients, strict=True):
             parameter.grad = gradient
+        anneal_(self.optimiser, self.updates, self.config.lr_updates)
         self.optimiser.step()
         self.updates += 1
         self._follow()

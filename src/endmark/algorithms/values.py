@@ -1,4 +1,4 @@
-"""What several losses share: rewards of the team and of each agent, means, gradients."""
+"""What several learners share: rewards of the team and of each agent, means, gradients, learning rates."""
 
 from __future__ import annotations
 
@@ -57,3 +57,12 @@ def backward_(
         for parameter, gradient in zip(group, own, strict=True):
             parameter.grad = gradient
     return norms
+
+
+def anneal_(optimiser: torch.optim.Optimizer, updates: int, over: int) -> None:
+    """Set the learning rates for the update after this many: they fall to 0 over `over`; 0: they stay."""
+    if over == 0:
+        return
+    left = max(0.0, 1 - updates / over)
+    for group in optimiser.param_groups:
+        group["lr"] = group.setdefault("first_lr", group["lr"]) * left

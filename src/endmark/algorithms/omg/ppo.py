@@ -47,7 +47,7 @@ from endmark.algorithms.omg.view import (
     taken_at,
 )
 from endmark.algorithms.proximal import PPOSettings, descend, moved, parts_of, surrogate, value_loss
-from endmark.algorithms.values import agent_reward, backward_, mean
+from endmark.algorithms.values import agent_reward, anneal_, backward_, mean
 from endmark.episodes import EpisodeBatch, EpisodeSpec, Field
 from endmark.nets import RunningMoments
 from endmark.ops.categorical import entropy, log_prob, log_softmax
@@ -183,6 +183,7 @@ class OMGPPOLearner:
     def _step(self, loss: Float[Tensor, ""]) -> dict[str, Tensor]:
         """One optimiser step down this loss; the norms of the gradients before they are clipped."""
         norms = backward_(loss, self._groups, self.config.max_grad_norm)
+        anneal_(self.optimiser, self.updates, self.config.lr_updates)
         self.optimiser.step()
         names = ("grad_norm", "critic_grad_norm", "model_grad_norm")
         return dict(zip(names, norms, strict=False))
