@@ -79,7 +79,7 @@ def assert_same_gradients(given: Mapping[str, Tensor], want: Mapping[str, Tensor
 
 @pytest.mark.parametrize("name", ["ia2c", "ippo"])
 @pytest.mark.parametrize(("critic", "reward"), CRITICS)
-@pytest.mark.parametrize("agent", ["gru", "feedforward"])
+@pytest.mark.parametrize("agent", ["gru", "attention", "feedforward"])
 @pytest.mark.parametrize("seed", range(4))
 def test_the_padded_loss_agrees_in_value_and_in_every_gradient(
     name: str, critic: str, reward: str, agent: str, seed: int

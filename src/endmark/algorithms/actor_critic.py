@@ -10,17 +10,18 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from endmark.algorithms.agent_settings import AgentSettings
 from endmark.algorithms.learner import check_positive, check_ranges
 from endmark.algorithms.values import agent_reward, anneal_, backward_, team_reward
 from endmark.episodes import EpisodeBatch, EpisodeSpec, Field, Fresh, SampleBuffer
-from endmark.nets import Actor, AgentKind, CentralCritic, OwnCritic, RunningMoments
+from endmark.nets import Actor, CentralCritic, OwnCritic, RunningMoments
 from endmark.ops.categorical import entropy, log_prob, log_softmax
 from endmark.policies import EpsilonGreedy, SoftmaxPolicy
 from endmark.targets import gae
 
 
 @dataclass(frozen=True)
-class ActorCriticSettings:
+class ActorCriticSettings(AgentSettings):
     """The settings that actor-critic algorithms have in common."""
 
     gamma: float = 0.99
@@ -43,18 +44,15 @@ class ActorCriticSettings:
     """Subtract the advantages' mean over the batch's real steps and alive agents, and divide by their std."""
     normalise_value: bool = True
     """Let the critic learn value targets less their running mean, over their running std (Yu et al. 2022)."""
-    agent: AgentKind = "gru"
-    """The network of agents and critic: with a memory (gru), or without (feedforward)."""
-    hidden_size: int = 64
-    """Units of the networks' layers."""
     last_action: bool = True
     """Let an agent see what it did at the step before."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         inf = float("inf")
         check_ranges(self, gamma=(0, 1), gae_lambda=(0, 1), entropy_coef=(0, inf))
         check_ranges(self, batch_size=(1, inf), lr_updates=(0, inf))
-        check_positive(self, "actor_lr", "critic_lr", "max_grad_norm", "hidden_size")
+        check_positive(self, "actor_lr", "critic_lr", "max_grad_norm")
 
     def store(
         self,
@@ -109,6 +107,7 @@ class Networks(nn.Module):
         super().__init__()
         options: dict[str, Any] = {
             "kind": config.agent,
+            "attention": config.attention,
             "hidden_size": config.hidden_size,
             "last_action": config.last_action,
             "agent_id": config.agent_id,
@@ -121,7 +120,11 @@ class Networks(nn.Module):
         else:
             n_values = 1 if config.critic == "team" else spec.n_agents
             self.critic = CentralCritic(
-                spec, kind=config.agent, hidden_size=config.hidden_size, n_values=n_values
+                spec,
+                kind=config.agent,
+                hidden_size=config.hidden_size,
+                n_values=n_values,
+                attention=config.attention,
             )
         self.value_moments = RunningMoments()
 

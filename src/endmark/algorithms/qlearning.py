@@ -21,10 +21,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from endmark.algorithms.agent_settings import AgentSettings
 from endmark.algorithms.learner import check_positive, check_ranges
 from endmark.algorithms.values import agent_reward, anneal_, clip_, mean, team_reward
 from endmark.episodes import EpisodeBatch, EpisodeSpec, Replay, SampleBuffer
-from endmark.nets import Actor, AgentKind, QMIXMixer, RunningMoments, VDNMixer
+from endmark.nets import Actor, QMIXMixer, RunningMoments, VDNMixer
 from endmark.policies import EpsilonGreedy, linear_decay
 from endmark.targets import lambda_return
 
@@ -32,7 +33,7 @@ Mixer = VDNMixer | QMIXMixer
 
 
 @dataclass(frozen=True)
-class QLearningConfig:
+class QLearningConfig(AgentSettings):
     """The settings that IQL, VDN and QMIX have in common."""
 
     gamma: float = 0.99
@@ -68,10 +69,6 @@ class QLearningConfig:
     normalise_reward: Literal["none", "scale", "standardise"] = "none"
     """By the rewards of all real steps so far: divide by their root mean square, which leaves the order of
     policies as it is; or subtract their mean and divide by their deviation, which may not."""
-    agent: AgentKind = "gru"
-    """The agents' network: with a memory (gru), or without (feedforward)."""
-    hidden_size: int = 64
-    """Units of the agents' layers."""
     share_parameters: bool = True
     """One network for all agents, rather than one each."""
     last_action: bool = True
@@ -88,12 +85,13 @@ class QLearningConfig:
     }
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         inf = float("inf")
         check_ranges(self, gamma=(0, 1), td_lambda=(0, 1), target_tau=(0, 1))
         check_ranges(self, epsilon_start=(0, 1), epsilon_end=(0, 1), epsilon_steps=(0, inf))
         check_ranges(self, batch_size=(1, inf), episodes_per_update=(1, inf), replay_frames=(1, inf))
         check_ranges(self, lr_updates=(0, inf))
-        check_positive(self, "lr", "target_period", "max_grad_norm", "hidden_size")
+        check_positive(self, "lr", "target_period", "max_grad_norm")
         if self.target_update not in ("soft", "hard"):
             raise ValueError(f"target_update: given {self.target_update!r}, want 'soft' or 'hard'")
         if self.normalise_reward not in (wants := ("none", "scale", "standardise")):
@@ -167,6 +165,7 @@ class QLearner:
         self.online["actor"] = Actor.of(
             spec,
             kind=config.agent,
+            attention=config.attention,
             hidden_size=config.hidden_size,
             n_outputs=spec.n_actions,
             last_action=config.last_action,

@@ -1,7 +1,8 @@
 """Networks over ragged episodes."""
 
-from endmark.nets.actor import AGENTS, Actor
+from endmark.nets.actor import AGENTS, Actor, make_agent
 from endmark.nets.agents import Agent, AgentKind, Inputs, Memory
+from endmark.nets.attention import AttentionAgent, AttentionOptions
 from endmark.nets.critics import CentralCritic, OwnCritic
 from endmark.nets.feed_forward import FeedForwardAgent
 from endmark.nets.heads import Head, IndependentHeads, LinearHead
@@ -15,6 +16,8 @@ __all__ = [
     "Actor",
     "Agent",
     "AgentKind",
+    "AttentionAgent",
+    "AttentionOptions",
     "CentralCritic",
     "FeedForwardAgent",
     "Head",
@@ -28,4 +31,5 @@ __all__ = [
     "RecurrentAgent",
     "RunningMoments",
     "VDNMixer",
+    "make_agent",
 ]
