@@ -15,8 +15,8 @@ class AgentSettings:
     """What kind of network agents and critics are, and how large."""
 
     agent: AgentKind = "gru"
-    """The network of agents and critics: with a memory (gru), with attention to all that the agent saw in this
-    episode (attention), or without either (feedforward)."""
+    """The network of agents and critics: with a memory (gru), with attention to what the agent saw before in
+    this episode (attention), or with neither (feedforward)."""
     hidden_size: int = 64
     """Units of the networks' layers."""
     attention_heads: int = _DEFAULT.heads
@@ -24,7 +24,7 @@ class AgentSettings:
     attention_layers: int = _DEFAULT.layers
     """With attention: layers."""
     attention_window: int = _DEFAULT.window
-    """With attention: frames that a frame attends to, itself among them; an episode that is shorter, whole."""
+    """With attention: frames that a frame attends to, itself among them; a shorter episode is read whole."""
 
     def __post_init__(self) -> None:
         check_positive(self, "hidden_size", "attention_heads", "attention_layers", "attention_window")

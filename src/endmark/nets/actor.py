@@ -23,12 +23,11 @@ AGENTS: dict[AgentKind, type[RecurrentAgent] | type[AttentionAgent] | type[FeedF
 }
 
 
-
 def make_agent(
     kind: AgentKind,
     inputs: Inputs,
     hidden_size: int,
-    attention: AttentionOptions = AttentionOptions(),  # noqa: B008 - immutable
+    attention: AttentionOptions = AttentionOptions(),
 ) -> AnyAgent:
     """The agent of this kind, untrained. attention: for an attention agent."""
     if kind == "attention":
@@ -64,7 +63,7 @@ class Actor(nn.Module):
         n_outputs: int,
         hidden_size: int,
         kind: AgentKind = "gru",
-        attention: AttentionOptions = AttentionOptions(),  # noqa: B008 - immutable
+        attention: AttentionOptions = AttentionOptions(),
         last_action: bool = True,
         agent_id: bool = True,
         share_parameters: bool = True,
@@ -72,8 +71,8 @@ class Actor(nn.Module):
         """An actor for the agents of `spec`: one for all, or one each without parameter sharing.
 
         kind: with a memory ("gru", "attention") or without ("feedforward"). attention: the options of an
-        attention agent, whose window is cut to the longest episode. last_action, agent_id: whether these join the
-        observation, one-hot.
+        attention agent, whose window is cut to the longest episode. last_action, agent_id: whether these join
+        the observation, one-hot.
         """
         attention = attention.within(spec.episode_limit)
         if share_parameters or spec.n_agents == 1:

@@ -51,19 +51,20 @@ class AttentionAgent(nn.Module):
         super().__init__()
         self.inputs, self.n_features, self.options = inputs, hidden_size, options
         self.encoder = nn.Linear(inputs.size, hidden_size)
-        self.layers = nn.ModuleList(Layer(hidden_size, options) for _ in range(options.layers))
+        self.layers = nn.ModuleList(Layer(hidden_size) for _ in range(options.layers))
         self.norm = nn.LayerNorm(hidden_size)
 
     def start(self, n_rows: int) -> Memory:
         """No frames yet.
 
-        keys, values: [K, N, layers, window, H], those of frame t at t % window. time: [K, N] int64, the frames
-        so far. Only the places that `time` counts are ever read.
+        keys.0, values.0, and so on for each layer: [K, N, window, H], those of frame t at t % window.
+        time: [K, N] int64, the frames so far. Only the places that `time` counts are ever read.
         """
-        n_agents, options, weight = self.inputs.n_agents, self.options, self.encoder.weight
-        shape = n_rows, n_agents, options.layers, options.window, self.n_features
+        n_agents, weight = self.inputs.n_agents, self.encoder.weight
+        shape = n_rows, n_agents, self.options.window, self.n_features
+        names = [f"{part}.{layer}" for layer in range(self.options.layers) for part in ("keys", "values")]
         time = torch.zeros(n_rows, n_agents, dtype=torch.int64, device=weight.device)
-        return {"keys": weight.new_zeros(shape), "values": weight.new_zeros(shape), "time": time}
+        return {name: weight.new_zeros(shape) for name in names} | {"time": time}
 
     def step(
         self, seen: Seen, last_actions: Int[Tensor, "K N"], memory: Memory
@@ -80,28 +81,28 @@ class AttentionAgent(nn.Module):
         self, obs: Real[Tensor, "K N ..."], last_actions: Int[Tensor, "K N"], memory: Memory
     ) -> tuple[Float[Tensor, "K N H"], Memory]:
         """`step` from these observations."""
-        keys, values, time = memory["keys"], memory["values"], memory["time"]
-        if torch.is_grad_enabled():
-            keys, values = keys.clone(), values.clone()
+        memory, time = dict(memory), memory["time"]
         flat, one_hot = self.inputs(obs, last_actions)
         x = linear(self.encoder, flat, one_hot=one_hot)
         heads, window = self.options.heads, self.options.window
         cos, sin = (part[..., None, :] for part in angles(time, self.n_features // heads, x.dtype))
         place = (time % window)[..., None, None].expand(*time.shape, 1, self.n_features)
         used = min(int(time.max()) + 1, window)
-        unused = torch.arange(used, device=time.device) > time[..., None]  # none where the window is full
+        unused = torch.arange(used, device=time.device) > time[..., None, None]  # none in a full window
         for i, layer in enumerate(self._layers()):
-            q, k, v = layer.qkv_of(x).unflatten(-1, (3, heads, -1)).unbind(2)  # [K, N, heads, D] each
+            q, k, v = layer.qkv_of(x).view(*time.shape, 3, heads, -1).unbind(2)  # [K, N, heads, D] each
             q, k = rotated(q, cos, sin), rotated(k, cos, sin)
-            for cache, new in ((keys, k), (values, v)):
-                cache[:, :, i].scatter_(2, place, new.flatten(2)[:, :, None])
-            past_keys, past_values = (
-                cache[:, :, i, :used].unflatten(-1, (heads, -1)) for cache in (keys, values)
+            for name, new in ((f"keys.{i}", k), (f"values.{i}", v)):
+                kept = memory[name].clone() if torch.is_grad_enabled() else memory[name]
+                memory[name] = kept.scatter_(2, place, new.flatten(2)[:, :, None])
+            keys, values = (
+                memory[name][:, :, :used].view(*time.shape, used, heads, -1)
+                for name in (f"keys.{i}", f"values.{i}")
             )
-            score = torch.einsum("knhd,knthd->knht", q, past_keys) / q.shape[-1] ** 0.5
-            weight = torch.where(unused[:, :, None], -torch.inf, score).softmax(-1)
-            x = layer.finish(x, torch.einsum("knht,knthd->knhd", weight, past_values).flatten(2))
-        return self._normed(x), {"keys": keys, "values": values, "time": time + 1}
+            score = torch.einsum("knhd,knthd->knht", q, keys) / q.shape[-1] ** 0.5
+            weight = torch.where(unused, -torch.inf, score).softmax(-1)
+            x = layer.finish(x, torch.einsum("knht,knthd->knhd", weight, values).flatten(2))
+        return self._normed(x), memory | {"time": time + 1}
 
     def features(self, batch: EpisodeBatch) -> Float[Tensor, "F N H"]:
         """Features at every frame of every episode."""
@@ -130,7 +131,7 @@ class AttentionAgent(nn.Module):
 class Layer(nn.Module):
     """The parameters of one layer, and all of it but attention itself: what acts row by row."""
 
-    def __init__(self, size: int, options: AttentionOptions) -> None:
+    def __init__(self, size: int) -> None:
         super().__init__()
         self.attention_norm, self.mlp_norm = nn.LayerNorm(size), nn.LayerNorm(size)
         self.qkv, self.out = nn.Linear(size, 3 * size), nn.Linear(size, size)

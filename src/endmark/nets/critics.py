@@ -47,7 +47,7 @@ class CentralCritic(nn.Module):
         kind: AgentKind,
         hidden_size: int,
         n_values: int,
-        attention: AttentionOptions = AttentionOptions(),  # noqa: B008 - immutable
+        attention: AttentionOptions = AttentionOptions(),
     ) -> None:
         super().__init__()
         self.state = StateAsVector(spec)

@@ -31,7 +31,7 @@ def ragged_attention(
         numbers, those of the first head first, W / heads an even number.
     window: the frames that a frame attends to, itself among them: at most so many, and at least one.
     """
-    q, k, v = qkv.unflatten(-1, (3, heads, -1)).unbind(2)
+    q, k, v = qkv.view(*qkv.shape[:2], 3, heads, -1).unbind(2)
     lengths = packing.lengths
     cos, sin = angles(ramp(lengths + 1).to(qkv.device, non_blocking=True), q.shape[-1], qkv.dtype)
     cos, sin = cos[:, None, None], sin[:, None, None]
@@ -42,8 +42,8 @@ def ragged_attention(
 def ragged_attention_naive(
     qkv: Float[Tensor, "F N C"], lengths: Int[Tensor, " E"], *, heads: int, window: int
 ) -> Float[Tensor, "F N W"]:
-    """Reference implementation: a loop over episodes, frames and heads. Every other one is tested against it."""
-    q, k, v = qkv.unflatten(-1, (3, heads, -1)).unbind(2)
+    """A loop over episodes, frames and heads: the reference that others are tested against."""
+    q, k, v = qkv.view(*qkv.shape[:2], 3, heads, -1).unbind(2)
     size, outputs, start = q.shape[-1], [], 0
     for length in lengths.tolist():
         times = torch.arange(length + 1, device=qkv.device)

@@ -1,7 +1,7 @@
 """Causal attention over ragged episodes in plain torch: episodes of similar lengths go together.
 
-Shorter episodes of a group have a tail, copies of their own final frame. Frames attend to earlier ones only, so
-no real frame reads a tail; the tail's outputs are dropped, so no gradient comes from there.
+Shorter episodes of a group have a tail, copies of their own final frame. Frames attend to earlier ones only,
+so no real frame reads a tail; the tail's outputs are dropped, so no gradient comes from there.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ def attention_grouped(
         n_episodes, n_frames = frames.shape
         index = frames.flatten().to(qkv.device, non_blocking=True)
         # [3, G, T, N, H, D] to three of [G N, H, T, D]
-        x = qkv.index_select(1, index).unflatten(1, (n_episodes, n_frames))
+        x = qkv.index_select(1, index).view(3, n_episodes, n_frames, *qkv.shape[2:])
         q, k, v = x.permute(0, 1, 3, 4, 2, 5).flatten(1, 2)
         if n_frames <= window:
             out = scaled_dot_product_attention(q, k, v, is_causal=True)
         else:
             out = scaled_dot_product_attention(q, k, v, attn_mask=_band(n_frames, window, qkv.device))
-        out = out.unflatten(0, (n_episodes, -1)).permute(0, 3, 1, 2, 4).flatten(0, 1)
+        out = out.view(n_episodes, -1, *out.shape[1:]).permute(0, 3, 1, 2, 4).flatten(0, 1)
         kept = real.flatten().nonzero()[:, 0]
         outputs.append(out.index_select(0, kept.to(qkv.device, non_blocking=True)))
         at.append(frames.flatten()[kept])
