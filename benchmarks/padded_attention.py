@@ -46,7 +46,7 @@ class PaddedAttention(nn.Module):
         self.norm = nn.LayerNorm(size)
 
     def forward(self, inputs: Tensor, mask: Tensor) -> Tensor:
-        """Features (B, N, C, size) of inputs (B, N, C, I). mask (B N, 1, C, C): 0, or -inf where not to look."""
+        """Features (B, N, C, size) of inputs (B, N, C, I). mask (B N, 1, C, C): 0 or -inf."""
         size, half = self.size // self.heads, self.size // self.heads // 2
         turns = torch.arange(inputs.shape[2]).double()[:, None] * 10_000.0 ** (-torch.arange(half) * 2 / size)
         cos, sin = turns.cos().to(inputs.dtype), turns.sin().to(inputs.dtype)

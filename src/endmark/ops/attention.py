@@ -12,12 +12,16 @@ Vaswani et al. (2017), arXiv:1706.03762; rotary positions: Su et al. (2021), arX
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from endmark.episodes.ragged import TimeMajor, ramp
 from endmark.ops.attention_grouped import attention_grouped
+from endmark.ops.native import CONTIGUOUS, arrays, native, usable
 
 BASE = 10_000.0
 
@@ -30,10 +34,19 @@ def ragged_attention(
     qkv: queries, keys and values at F ragged frames, for N sequences (agents) in each episode; each is W
         numbers, those of the first head first, W / heads an even number.
     window: the frames that a frame attends to, itself among them: at most so many, and at least one.
+
+    On a CPU the native kernel runs each episode by itself, without padding. Elsewhere, and without the kernels,
+    episodes of similar lengths go together (`attention_grouped`).
     """
+    lengths, size = packing.lengths, qkv.shape[-1] // 3 // heads
+    if usable(qkv):
+        cos, sin = angles(torch.arange(int(lengths.max()) + 1), size, qkv.dtype)
+        if torch.is_grad_enabled() and qkv.requires_grad:
+            out: Tensor = _NativeAttention.apply(qkv, lengths, heads, window, cos, sin)  # type: ignore[no-untyped-call]
+            return out
+        return _forward(qkv, lengths, heads, window, cos, sin, for_backward=False)[0]
     q, k, v = qkv.view(*qkv.shape[:2], 3, heads, -1).unbind(2)
-    lengths = packing.lengths
-    cos, sin = angles(ramp(lengths + 1).to(qkv.device, non_blocking=True), q.shape[-1], qkv.dtype)
+    cos, sin = angles(ramp(lengths + 1).to(qkv.device, non_blocking=True), size, qkv.dtype)
     cos, sin = cos[:, None, None], sin[:, None, None]
     turned = torch.stack([rotated(q, cos, sin), rotated(k, cos, sin), v])
     return attention_grouped(turned, lengths, window).flatten(2)
@@ -60,6 +73,40 @@ def ragged_attention_naive(
             outputs.append(torch.cat(heads_out, -1))
         start += length + 1
     return torch.stack(outputs)
+
+
+class _NativeAttention(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, qkv: Tensor, lengths: Tensor, heads: int, window: int, cos: Tensor, sin: Tensor
+    ) -> Float[Tensor, "F N W"]:
+        out, saved = _forward(qkv, lengths, heads, window, cos, sin, for_backward=True)
+        ctx.save_for_backward(qkv, lengths, cos, sin, out, saved)
+        ctx.options = heads, window
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        assert native is not None
+        qkv, lengths, cos, sin, out, saved = ctx.saved_tensors
+        grad_qkv = torch.empty_like(qkv, memory_format=CONTIGUOUS)
+        args = *arrays(qkv, lengths), *ctx.options, *arrays(cos, sin, out, saved, grad, grad_qkv)
+        native.attention_backward(*args, torch.get_num_threads())
+        return grad_qkv, None, None, None, None, None
+
+
+def _forward(
+    qkv: Tensor, lengths: Tensor, heads: int, window: int, cos: Tensor, sin: Tensor, *, for_backward: bool
+) -> tuple[Float[Tensor, "F N W"], Float[Tensor, "F N H 2"] | None]:
+    """Run the native kernel: the outputs, and what the backward pass needs of the weights."""
+    assert native is not None
+    n_frames, n_agents, n_columns = qkv.shape
+    out = qkv.new_empty(n_frames, n_agents, n_columns // 3)
+    saved = qkv.new_empty(n_frames, n_agents, heads, 2) if for_backward else None
+    args = *arrays(qkv, lengths), heads, window, *arrays(cos, sin, out, saved)
+    native.attention_forward(*args, torch.get_num_threads())
+    return out, saved
 
 
 def angles(
