@@ -15,7 +15,7 @@ from torch import Tensor
 from benchmarks.agree import same
 from benchmarks.measure import Spread, measure
 from benchmarks.padded_attention import PaddedAttention, exact_mask, inputs_of
-from benchmarks.results import Goal, Row
+from benchmarks.results import Detail, Goal, Row
 from benchmarks.setting import Setting, draw
 from benchmarks.shapes import EIGHT_MARINES, TINY, Lengths, Shape, full, straggler, uniform
 from endmark.episodes import EpisodeBatch
@@ -27,6 +27,7 @@ MIXES: dict[str, Lengths] = {"full": full, "uniform": uniform, "straggler": stra
 SHAPES = {shape.name: shape for shape in (EIGHT_MARINES, TINY)}
 
 Gradients = tuple[Tensor, ...]
+Work = dict[str, Callable[[], object]]
 
 
 def attention(setting: Setting) -> Iterator[Row]:
@@ -50,7 +51,7 @@ def attention(setting: Setting) -> Iterator[Row]:
         yield Row("attention", f"peak memory of it, {mix}", "bytes", ours, theirs, ratio)
 
 
-def pair(shape: Shape, mix: str) -> tuple[dict[str, Callable[[], object]], dict[str, float | int | str]]:
+def pair(shape: Shape, mix: str) -> tuple[Work, dict[str, Detail]]:
     """Both ways to the gradients of a mean over real frames, after checking that they agree.
 
     The check is in float64, in which no rounding decides a ReLU. Disagreement if they do not agree.
@@ -59,7 +60,8 @@ def pair(shape: Shape, mix: str) -> tuple[dict[str, Callable[[], object]], dict[
     agent, baseline = _networks(shape)
     few = batch.select(range(min(8, batch.n_episodes)))
     distance = _check(agent, baseline, few)
-    return _work(agent, baseline, batch), {
+    work: Work = {**_work(agent, baseline, batch)}
+    return work, {
         "n_episodes": batch.n_episodes,
         "n_frames": batch.n_frames,
         "padded_frames": batch.n_episodes * (int(batch.lengths.max()) + 1),

@@ -32,7 +32,8 @@ class Layer(nn.Module):
             q.flatten(0, 1), k.flatten(0, 1), v.flatten(0, 1), attn_mask=mask
         )
         x = x + self.out(mixed.view(b, n, self.heads, c, -1).transpose(2, 3).reshape(b, n, c, size))
-        return x + self.down(torch.relu(self.up(self.mlp_norm(x))))
+        out: Tensor = x + self.down(torch.relu(self.up(self.mlp_norm(x))))
+        return out
 
 
 class PaddedAttention(nn.Module):

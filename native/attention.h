@@ -13,7 +13,7 @@ namespace ENDMARK_ISA {
 
 using endmark::Attention;
 
-constexpr ptrdiff_t attention_rows = 24;  // frames of a block; a multiple of a tile's rows
+constexpr ptrdiff_t attention_rows = 12;  // frames of a block; a multiple of a tile's rows
 
 // Turns each pair (x[i], x[i + D/2]) by an angle; the other way round with a negative `sign`.
 template <class T> inline void turn(const T* x, const T* cos, const T* sin, T sign, T scale, ptrdiff_t size, T* to) {
@@ -36,7 +36,7 @@ template <class T> struct Head {
         : a(a), first(a.sequences.first[sequence]), frames(a.sequences.length[sequence]), head(head),
           row(padded<T>(a.size)), column(pitch<T>(frames)), scores_row(pitch<T>(frames)),
           scale(T(1) / T(__builtin_sqrt(double(a.size)))), q(frames * row), v(frames * row),
-          k_columns(a.size * column), scores(attention_rows * scores_row) {
+          k_columns(a.size * column), scores(attention_rows * scores_row, false) {
         Buffer<T> key(row);
         for (ptrdiff_t t = 0; t < frames; ++t) {
             const ptrdiff_t angle = t * (a.size / 2);
@@ -134,8 +134,8 @@ void attention_backward(
         Head<T> h(a, i / a.n_heads, i % a.n_heads);
         const ptrdiff_t row = h.row, frames = h.frames, size = a.size;
         Buffer<T> k(frames * row), v_columns(size * h.column), grads(frames * row), delta(frames);
-        Buffer<T> grad_q(frames * row), grad_k(frames * row), grad_v(frames * row);
-        Buffer<T> slopes(attention_rows * h.scores_row);
+        Buffer<T> grad_q(frames * row, false), grad_k(frames * row), grad_v(frames * row);
+        Buffer<T> slopes(attention_rows * h.scores_row, false);
         for (ptrdiff_t t = 0; t < frames; ++t) {
             const T *own = grad + h.output(t), *y = out + h.output(t), *value = h.at(t, 2);
             memcpy(grads + t * row, own, size * sizeof(T));

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
@@ -98,7 +99,7 @@ def test_so_a_feed_forward_policy_answers_alike_everywhere(last_action: bool) ->
         ({"width": 3}, "width"),
     ],
 )
-def test_bad_arguments(arguments: dict[str, object], message: str) -> None:
+def test_bad_arguments(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(EnvError, match=message):
         make("memory:t-maze", **arguments)
 

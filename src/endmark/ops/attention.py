@@ -35,14 +35,15 @@ def ragged_attention(
         numbers, those of the first head first, W / heads an even number.
     window: the frames that a frame attends to, itself among them: at most so many, and at least one.
 
-    On a CPU the native kernel runs each episode by itself, without padding. Elsewhere, and without the kernels,
-    episodes of similar lengths go together (`attention_grouped`).
+    On a CPU the native kernel runs each episode by itself, without padding. Elsewhere, and without the
+    kernels, episodes of similar lengths go together (`attention_grouped`).
     """
     lengths, size = packing.lengths, qkv.shape[-1] // 3 // heads
     if usable(qkv):
         cos, sin = angles(torch.arange(int(lengths.max()) + 1), size, qkv.dtype)
         if torch.is_grad_enabled() and qkv.requires_grad:
-            out: Tensor = _NativeAttention.apply(qkv, lengths, heads, window, cos, sin)  # type: ignore[no-untyped-call]
+            args = qkv, lengths, heads, window, cos, sin
+            out: Tensor = _NativeAttention.apply(*args)  # type: ignore[no-untyped-call]
             return out
         return _forward(qkv, lengths, heads, window, cos, sin, for_backward=False)[0]
     q, k, v = qkv.view(*qkv.shape[:2], 3, heads, -1).unbind(2)
