@@ -43,13 +43,15 @@ learning: $(VENV)/installed
 smax-speed: $(VENV)/installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.batched
 
-# Partners on Foraging to learn and to play with: ten seen, ten held out. Half an hour.
+# Partners to learn and to play with, seen and held out, on Foraging, simple_tag and SMAX. An hour.
 pool: $(VENV)/installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.pool
 
-# Opponent modelling beside that pool, as docs/omg.md has it. Can be stopped and called again.
+# Opponent modelling beside these pools, as docs/omg.md has it: some hours. Can be stopped and called again.
 omg: pool
-	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.omg
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.omg --task foraging
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.omg --task tag
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.omg --task smax
 
 # torch comes first and from the constraints, so that nothing later asks for another one.
 # A package that is new or gone is known to the editable install only once it is made again.
