@@ -158,7 +158,7 @@ class ProbeDisplay:
 
 
 class CountsDisplay:
-    """A progress bar over things counted, one kind after another; plain lines where the output is no terminal.
+    """Progress bars over things counted, one kind after another; plain lines where the output is no terminal.
 
     plain_every: seconds between two plain lines.
     """
