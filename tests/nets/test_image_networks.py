@@ -192,6 +192,8 @@ def test_every_algorithm_learns_from_images(
 ) -> None:
     spec = spec_of(torch.uint8, state=state)
     config: Any = ALGORITHMS[name]
+    if name == "happo" and share_parameters:
+        return  # it refuses to
     torch.manual_seed(0)
     learner: Learner = config(hidden_size=8, agent=kind, share_parameters=share_parameters).learner(
         spec, torch.device("cpu")
@@ -203,7 +205,8 @@ def test_every_algorithm_learns_from_images(
     assert all(value.isfinite().all() for value in metrics.values())
     convolutions = [n for n in before if "convolutions" in n]
     n_readers = (1 if share_parameters else 3) * (2 if name in ("ia2c", "ippo") else 1)
-    n_readers += name in ("qmix", "maa2c", "mappo")
+    of_the_state = {"qmix": 1, "maa2c": 1, "mappo": 1, "happo": 1, "coma": 2}  # COMA's critic also reads obs
+    n_readers += of_the_state.get(name, 0)
     assert len(convolutions) == 4 * n_readers  # two layers each
     after = dict(learner.networks.named_parameters())
     for parameter in convolutions:

@@ -4,6 +4,8 @@
 """
 
 from endmark.algorithms.a2c import A2CLearner, IA2CConfig, MAA2CConfig
+from endmark.algorithms.coma import COMAConfig, COMALearner
+from endmark.algorithms.happo import HAPPOConfig, HAPPOLearner
 from endmark.algorithms.learner import AlgorithmConfig, Learner
 from endmark.algorithms.omg import OMGConfig, OMGLearner, OMGPPOConfig, OMGPPOLearner
 from endmark.algorithms.ppo import IPPOConfig, MAPPOConfig, PPOLearner
@@ -17,6 +19,8 @@ ALGORITHMS: dict[str, type[AlgorithmConfig]] = {
     "maa2c": MAA2CConfig,
     "ippo": IPPOConfig,
     "mappo": MAPPOConfig,
+    "coma": COMAConfig,
+    "happo": HAPPOConfig,
     "omg": OMGConfig,
     "omg-ppo": OMGPPOConfig,
 }
@@ -25,6 +29,10 @@ __all__ = [
     "ALGORITHMS",
     "A2CLearner",
     "AlgorithmConfig",
+    "COMAConfig",
+    "COMALearner",
+    "HAPPOConfig",
+    "HAPPOLearner",
     "IA2CConfig",
     "IPPOConfig",
     "IQLConfig",

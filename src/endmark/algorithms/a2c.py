@@ -28,6 +28,7 @@ from endmark.algorithms import actor_critic
 from endmark.algorithms.actor_critic import (
     ActorCritic,
     ActorCriticConfig,
+    Networks,
     normalised,
     policy_terms,
     targets_of,
@@ -69,11 +70,11 @@ class MAA2CConfig(A2CConfig):
     """Whose rewards an agent's return adds up: its own, or the team's (the sum of all agents')."""
 
 
-class A2CLearner(ActorCritic):
+class A2CLearner(ActorCritic[Networks]):
     """Learns a policy and its critic, one optimiser step a batch. A `Learner`."""
 
     def __init__(self, spec: EpisodeSpec, config: A2CConfig, device: torch.device | str = "cpu") -> None:
-        super().__init__(spec, config, device)
+        super().__init__(spec, config, Networks(spec, config), device)
         self.config = config
 
     def loss(self, batch: EpisodeBatch) -> dict[str, Tensor]:

@@ -1,10 +1,10 @@
-"""What A2C and PPO share: the settings, the networks, advantages and value targets, the optimiser's step."""
+"""What actor-critic learners share: settings, networks, advantages, value targets, the optimiser's step."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Generic, Literal, NamedTuple, TypeVar, cast
 
 import torch
 from jaxtyping import Bool, Float
@@ -18,15 +18,15 @@ from endmark.ops.categorical import entropy, log_prob, log_softmax
 from endmark.policies import EpsilonGreedy, SoftmaxPolicy
 from endmark.targets import gae
 
+Nets = TypeVar("Nets", bound=nn.Module)
+
 
 @dataclass(frozen=True)
-class ActorCriticSettings:
-    """The settings that actor-critic algorithms have in common."""
+class OnPolicySettings:
+    """The settings of all that learn a policy and a critic from episodes just played."""
 
     gamma: float = 0.99
     """Discount of a step's future."""
-    gae_lambda: float = 0.95
-    """Mix of n-step advantages: 0 is the one-step TD error, 1 Monte Carlo (Schulman et al. 2016)."""
     actor_lr: float = 5e-4
     """Adam's learning rate for the policy."""
     critic_lr: float = 5e-4
@@ -41,8 +41,6 @@ class ActorCriticSettings:
     """The actor's gradient, and the critic's, are scaled down to this norm where theirs is larger."""
     normalise_advantage: bool = True
     """Subtract the advantages' mean over the batch's real steps and alive agents, and divide by their std."""
-    normalise_value: bool = True
-    """Let the critic learn value targets less their running mean, over their running std (Yu et al. 2022)."""
     agent: AgentKind = "gru"
     """The network of agents and critic: with a memory (gru), or without (feedforward)."""
     hidden_size: int = 64
@@ -52,8 +50,7 @@ class ActorCriticSettings:
 
     def __post_init__(self) -> None:
         inf = float("inf")
-        check_ranges(self, gamma=(0, 1), gae_lambda=(0, 1), entropy_coef=(0, inf))
-        check_ranges(self, batch_size=(1, inf), lr_updates=(0, inf))
+        check_ranges(self, gamma=(0, 1), entropy_coef=(0, inf), batch_size=(1, inf), lr_updates=(0, inf))
         check_positive(self, "actor_lr", "critic_lr", "max_grad_norm", "hidden_size")
 
     def store(
@@ -64,6 +61,20 @@ class ActorCriticSettings:
     ) -> Fresh:
         """Every episode once, `batch_size` at a time."""
         return Fresh(spec, self.batch_size)
+
+
+@dataclass(frozen=True)
+class ActorCriticSettings(OnPolicySettings):
+    """The settings of those whose critic gives values, and whose advantages are GAE's."""
+
+    gae_lambda: float = 0.95
+    """Mix of n-step advantages: 0 is the one-step TD error, 1 Monte Carlo (Schulman et al. 2016)."""
+    normalise_value: bool = True
+    """Let the critic learn value targets less their running mean, over their running std (Yu et al. 2022)."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_ranges(self, gae_lambda=(0, 1))
 
 
 @dataclass(frozen=True)
@@ -89,17 +100,21 @@ class ActorCriticConfig(ActorCriticSettings):
             raise ValueError("reward: given 'agent', want 'team', or critic 'own' or 'central': one an agent")
 
 
-METRICS: Mapping[str, str] = {
+POLICY_METRICS: Mapping[str, str] = {
     "loss": "policy_loss + value_loss - entropy_coef * entropy",
     "policy_loss": "the policy's part of the loss, over real steps and agents alive there",
     "value_loss": "half the mean squared error of the critic, in its normalised units",
     "entropy": "mean entropy of the policy over legal actions, in nats",
-    "value": "mean value that the critic gives, in units of the reward",
-    "value_target": "mean λ-return that these values should have, in units of the reward",
+    "value_target": "mean λ-return that the critic's values should have, in units of the reward",
     "grad_norm": "norm of the actor's gradient before it is clipped",
     "critic_grad_norm": "norm of the critic's gradient before it is clipped",
 }
-"""Metrics of every actor-critic algorithm."""
+"""Metrics of every learner of a policy and a critic."""
+METRICS: Mapping[str, str] = {
+    **POLICY_METRICS,
+    "value": "mean value that the critic gives, in units of the reward",
+}
+"""Metrics of those whose critic gives values."""
 
 
 class Networks(nn.Module):
@@ -177,15 +192,19 @@ def policy_terms(actor: Actor, batch: EpisodeBatch) -> tuple[Float[Tensor, "S N"
     return log_prob(log_probs, batch.steps("actions")), entropy(log_probs)
 
 
-class ActorCritic:
+class ActorCritic(Generic[Nets]):
     """The parts of an actor-critic learner that do not depend on its loss."""
 
-    def __init__(self, spec: EpisodeSpec, config: ActorCriticConfig, device: torch.device | str) -> None:
+    def __init__(
+        self, spec: EpisodeSpec, config: OnPolicySettings, networks: Nets, device: torch.device | str
+    ) -> None:
+        """networks: with an `actor` and a `critic`."""
         # What acted is stored with each action: an episode may run on while the weights change.
         self.spec = spec.extend(log_prob=Field((spec.n_agents,), torch.float32, per="step"))
         self.updates = 0
-        self.networks = Networks(spec, config).to(device)
-        self._parameters = [list(self.networks.actor.parameters()), list(self.networks.critic.parameters())]
+        self.networks: Nets = networks.to(device)
+        critic = cast(nn.Module, networks.critic)
+        self._parameters: list[list[Tensor]] = [list(self.actor.parameters()), list(critic.parameters())]
         groups = [
             {"params": parameters, "lr": lr}
             for parameters, lr in zip(self._parameters, (config.actor_lr, config.critic_lr), strict=True)
@@ -196,7 +215,7 @@ class ActorCritic:
     @property
     def actor(self) -> Actor:
         """The networks that act."""
-        return self.networks.actor
+        return cast(Actor, self.networks.actor)
 
     def step(self, loss: Float[Tensor, ""]) -> dict[str, Tensor]:
         """One optimiser step down this loss; the norms of both gradients before they are clipped."""

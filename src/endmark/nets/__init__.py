@@ -2,7 +2,7 @@
 
 from endmark.nets.actor import AGENTS, Actor
 from endmark.nets.agents import Agent, AgentKind, Inputs, Memory
-from endmark.nets.critics import CentralCritic, OwnCritic
+from endmark.nets.critics import CentralCritic, CounterfactualCritic, OwnCritic
 from endmark.nets.feed_forward import FeedForwardAgent
 from endmark.nets.heads import Head, IndependentHeads, LinearHead
 from endmark.nets.independent import IndependentAgents
@@ -16,6 +16,7 @@ __all__ = [
     "Agent",
     "AgentKind",
     "CentralCritic",
+    "CounterfactualCritic",
     "FeedForwardAgent",
     "Head",
     "IndependentAgents",

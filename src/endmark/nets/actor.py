@@ -41,6 +41,12 @@ class Actor(nn.Module):
         """Every output at every frame of every episode."""
         return self.head.outputs(self.agent.features(batch))
 
+    def alone(self, n: int) -> Actor:
+        """Agent n's own network and head. ValueError where all agents share one network."""
+        if not (isinstance(self.agent, IndependentAgents) and isinstance(self.head, IndependentHeads)):
+            raise ValueError("alone: given an actor whose agents share one network, want one for each")
+        return Actor(self.agent.agents[n], self.head.heads[n])
+
     @staticmethod
     def of(
         spec: EpisodeSpec,
