@@ -29,7 +29,6 @@ from endmark.algorithms.actor_critic import (
     ActorCritic,
     ActorCriticConfig,
     normalised,
-    policy_terms,
     targets_of,
 )
 from endmark.algorithms.values import mean
@@ -86,7 +85,7 @@ class A2CLearner(ActorCritic):
             advantage = normalised(advantage, targets.counted)
         if config.normalise_value:
             value_target = networks.value_moments.standardise(value_target)
-        log_prob, entropy = policy_terms(networks.actor, batch)
+        log_prob, entropy = self.distribution.terms(networks.actor, batch)
         value = networks.critic(batch)[batch.step_frames]
         drift = torch.where(learning, log_prob.detach() - batch.steps("log_prob"), 0.0)
         weighted = torch.where(learning, drift.exp().clamp(max=1.0) * advantage, 0.0)

@@ -27,7 +27,6 @@ from endmark.algorithms.actor_critic import (
     ActorCritic,
     ActorCriticConfig,
     normalised,
-    policy_terms,
     targets_of,
 )
 from endmark.algorithms.proximal import PPOSettings, descend, parts_of, surrogate, value_loss
@@ -117,7 +116,7 @@ class PPOLearner(ActorCritic):
         old_value, value_target = batch.steps("old_value"), batch.steps("value_target")
         counted = learning if config.critic != "team" else torch.ones_like(old_value, dtype=torch.bool)
 
-        log_prob, entropy = policy_terms(networks.actor, batch)
+        log_prob, entropy = self.distribution.terms(networks.actor, batch)
         policy = surrogate(log_prob, batch.steps("log_prob"), batch.steps("advantage"), learning, config.clip)
         value = networks.critic(batch)[steps]
         error = value_loss(value, old_value, value_target, counted, config.value_clip)

@@ -51,7 +51,7 @@ class Guarded:
         except (Exception, SystemExit) as error:
             raise located(error, f"{self.episode}, reset") from error
 
-    def step(self, actions: npt.NDArray[np.int64]) -> Any:
+    def step(self, actions: npt.NDArray[Any]) -> Any:
         """Apply one action per agent and return what should be a `Step`."""
         try:
             step = self._env.step(actions)

@@ -55,8 +55,10 @@ class Actor(nn.Module):
         """An actor for the agents of `spec`: one for all, or one each without parameter sharing.
 
         kind: with a memory ("gru") or without ("feedforward"). last_action, agent_id: whether these join the
-        observation, one-hot.
+        observation, one-hot. ValueError for an output a numbered action where actions are vectors.
         """
+        if n_outputs == 0:
+            check_numbered(spec)
         make = AGENTS[kind]
         if share_parameters or spec.n_agents == 1:
             inputs = Inputs.of(spec, last_action=last_action, agent_id=agent_id)
@@ -67,3 +69,10 @@ class Actor(nn.Module):
         ]
         heads = [LinearHead(hidden_size, n_outputs) for _ in range(spec.n_agents)]
         return Actor(IndependentAgents(agents), IndependentHeads(heads))
+
+
+def check_numbered(spec: EpisodeSpec) -> None:
+    """ValueError where actions are vectors, for what chooses among numbered ones."""
+    if spec.bounds is not None:
+        given = f"given vectors of {spec.action_size} numbers"
+        raise ValueError(f"actions: {given}, want numbered ones; ippo, mappo, ia2c, maa2c, maddpg take either")

@@ -1,6 +1,7 @@
 """Policies: what acts in K environments side by side."""
 
 from endmark.policies.epsilon_greedy import EpsilonGreedy, linear_decay
+from endmark.policies.gaussian import GaussianMode, GaussianPolicy
 from endmark.policies.memory import ActorMemory
 from endmark.policies.policy import Policy
 from endmark.policies.random import RandomPolicy, random_legal
@@ -12,6 +13,8 @@ __all__ = [
     "LEARNER",
     "ActorMemory",
     "EpsilonGreedy",
+    "GaussianMode",
+    "GaussianPolicy",
     "Member",
     "Partners",
     "Policy",

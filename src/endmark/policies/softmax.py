@@ -26,7 +26,7 @@ class SoftmaxPolicy:
         with torch.inference_mode():
             on_device = seen.to(self.memory.device)
             logits = self.memory.actor.head.outputs(self.memory.features(on_device))
-            log_probs = log_softmax(logits, on_device.avail_actions)
+            log_probs = log_softmax(logits, on_device.legal)
             actions = sample(log_probs, self.generator)
             taken = log_prob(log_probs, actions)
         return {"actions": actions.clone(), "log_prob": taken.clone()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -34,9 +34,9 @@ class VectorEnv(Protocol):
         ...
 
     def step(
-        self, actions: npt.NDArray[np.int64], running: Sequence[bool]
+        self, actions: npt.NDArray[Any], running: Sequence[bool]
     ) -> Iterable[tuple[int, Step | None]]:
-        """Act, [K, N], where an episode is running. The steps come in the order of the environments.
+        """Act, [K, N] or [K, N, D], where an episode is running. The steps come in the order of the environments.
 
         A step's arrays are valid until the next step is asked for.
         """

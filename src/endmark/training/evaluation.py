@@ -97,6 +97,6 @@ def played_with(
     return play(envs, seated, seeds, with_seats(envs.spec), stop=stop)
 
 
-def random_policy() -> Policy:
-    """Every legal action equally likely; the same in every run."""
-    return RandomPolicy(torch.Generator().manual_seed(0))
+def random_policy(spec: EpisodeSpec) -> Policy:
+    """Every legal action, or every vector within its bounds, equally likely; the same in every run."""
+    return RandomPolicy(torch.Generator().manual_seed(0), spec.bounds)

@@ -94,7 +94,7 @@ def of_seen(seen: Seen, goal_of: GoalOf) -> View:
         if state is None:  # as `EpisodeBatch.state` has it
             state = torch.where(seen.alive[..., None], seen.obs, 0.0).flatten(1)
     learns, partner, now = seen.seats
-    return _view(learns, partner, seen.obs, state, seen.alive, seen.avail_actions, seen.last_actions, now)
+    return _view(learns, partner, seen.obs, state, seen.alive, seen.legal, seen.last_actions, now)
 
 
 def seat_at(batch: EpisodeBatch) -> Int[Tensor, "S 1"]:
