@@ -16,7 +16,8 @@ from endmark.envs.protocol import End, Frame, Picture, Step, frame_of
 from endmark.episodes import EpisodeSpec
 
 Frames = Mapping[str, Tensor]
-"""Fields of K frames by name: `obs`, `avail_actions` where actions are numbered, `alive` and, if there is one, `state`."""
+"""Fields of K frames by name: `obs`, `avail_actions`, `alive` and, if there is one, `state`. Without
+`avail_actions` where actions are vectors."""
 
 
 class BatchedStep(NamedTuple):

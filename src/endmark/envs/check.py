@@ -75,7 +75,7 @@ def check(
     resets: int = 100,
     seed: int = 0,
 ) -> CheckReport:
-    """Play random legal actions, or vectors within their bounds, and raise `EnvError` at the first breach of the contract.
+    """Play random legal actions, or random vectors, and raise `EnvError` at the first breach of the contract.
 
     An episode must be a function of its seed and the actions. So one environment is used again and again,
     and each of its episodes is compared with the same episode in a fresh environment.

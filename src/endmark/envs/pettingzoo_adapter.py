@@ -53,9 +53,7 @@ class PettingZooAdapter:
     shared_reward: for environments that give each agent the team's reward. It is stored once.
     """
 
-    def __init__(
-        self, env: Any, *, episode_limit: int | None = None, shared_reward: bool = False
-    ) -> None:
+    def __init__(self, env: Any, *, episode_limit: int | None = None, shared_reward: bool = False) -> None:
         self._env = env
         self._is_closed = False
         self._unwrapped: Any = getattr(env, "unwrapped", env)

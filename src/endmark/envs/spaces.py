@@ -86,7 +86,9 @@ def writer(space: spaces.Space[Any], where: str) -> Writer:
 def counted_actions(space: spaces.Space[Any]) -> tuple[int, int]:
     """The number of actions, and the environment's own number of the first action."""
     if not isinstance(space, spaces.Discrete):
-        raise EnvError(f"action space: given {space}, want Discrete, or for all agents a Box with finite bounds")
+        raise EnvError(
+            f"action space: given {space}, want Discrete, or for all agents a Box with finite bounds"
+        )
     return int(space.n), int(space.start)
 
 
@@ -124,7 +126,7 @@ class Team:
 
     obs: [N, D] float32, or [N, H, W, C] or [N, C, H, W] float32 or uint8. Agent n's observation is `rows[n]`,
         a view of it; `write[n]` fills it.
-    bounds: of actions that are vectors; None where they are numbered. `n_actions` is 0 then, and [N, A] empty.
+    bounds: of actions that are vectors, in which case `n_actions` is 0; None where they are numbered.
     legal: [N, A] bool, the actions that each agent has; constant.
     avail: [N, A] bool, the legal actions of a frame with an action mask; `masks[n]` is agent n's view.
     starts: [N], the environment's own number of each agent's action 0.
@@ -140,6 +142,7 @@ class Team:
         self.n_agents = len(observation_spaces)
         self.n_actions = max(count for count, _ in counts)
         self.starts = [start for _, start in counts]
+        self._shifted = any(self.starts)
         self.obs: Row = np.zeros((self.n_agents, *shape), dtype)
         is_flat = len(shape) == 1
         self.rows = [
@@ -170,12 +173,13 @@ class Team:
                 write(row, obs)
 
     def actions(self, chosen: npt.NDArray[Any]) -> list[Any]:
-        """What each agent's own space calls its action: a number, or an array of its Box, in memory of its own.
+        """Each agent's action in its own space: a number, or an array of its Box in memory of its own.
 
         chosen: [N] or [N, D].
         """
         if self.bounds is None:
-            return (chosen + self.starts).tolist() if any(self.starts) else chosen.tolist()
+            numbers: list[Any] = (chosen + self.starts if self._shifted else chosen).tolist()
+            return numbers
         return [
             row[: math.prod(box.shape)].reshape(box.shape).astype(box.dtype)
             for row, box in zip(chosen, self._boxes, strict=True)

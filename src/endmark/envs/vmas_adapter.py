@@ -127,7 +127,9 @@ class VMAS:
                 # A column for each agent: VMAS would make one of a vector in place.
                 columns = list(rows.chunk(self.spec.n_agents, dim=1))
                 if self.spec.bounds is not None:  # copies, as it may change them, too
-                    columns = [column[:, 0, :size].clone() for column, size in zip(columns, self._sizes, strict=True)]
+                    columns = [
+                        column[:, 0, :size].clone() for column, size in zip(columns, self._sizes, strict=True)
+                    ]
                 obs, rewards, terminated, truncated, _ = self._simulations[i].step(columns)
             reward = torch.stack([each.view(len(rows)) for each in rewards], dim=1).float()
             steps.append((self._padded(obs), reward, terminated, truncated & ~terminated))

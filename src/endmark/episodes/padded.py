@@ -215,13 +215,11 @@ def _summary(faults: list[Fault], verb: str) -> str:
 
 def _infer_spec(tensors: Mapping[str, Tensor]) -> EpisodeSpec:
     """The spec of padded tensors. `obs` and `avail_actions` give the numbers of agents and actions."""
+    actions = tensors.get("actions")
+    if "avail_actions" not in tensors and actions is not None and actions.is_floating_point():
+        want = "want 'avail_actions', or for vectors a spec with their bounds (EpisodeSpec.of(bounds=...))"
+        raise ValueError(f"field 'actions': given {actions.dtype}, {want}")
     for name in ("obs", "avail_actions", "actions", "reward"):
-        actions = tensors.get("actions")
-        if name == "avail_actions" and name not in tensors and actions is not None:
-            if actions.is_floating_point() and actions.ndim == 4 and (actions != actions.round()).any():
-                raise ValueError(
-                    "field 'actions': given vectors, want a spec with their bounds (EpisodeSpec.of(bounds=...))"
-                )
         if name not in tensors:
             raise ValueError(f"field '{name}': missing, and no spec is given that could stand in for it")
     avail, obs, state = tensors["avail_actions"], tensors["obs"], tensors.get("state")

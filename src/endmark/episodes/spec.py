@@ -67,7 +67,9 @@ class Bounds:
         """D, the numbers of an action."""
         return len(self.low[0])
 
-    def tensors(self, device: torch.device | str = "cpu") -> tuple[Float[Tensor, "N D"], Float[Tensor, "N D"]]:
+    def tensors(
+        self, device: torch.device | str = "cpu"
+    ) -> tuple[Float[Tensor, "N D"], Float[Tensor, "N D"]]:
         """Low and high."""
         return torch.tensor(self.low, device=device), torch.tensor(self.high, device=device)
 

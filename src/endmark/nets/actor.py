@@ -75,4 +75,6 @@ def check_numbered(spec: EpisodeSpec) -> None:
     """ValueError where actions are vectors, for what chooses among numbered ones."""
     if spec.bounds is not None:
         given = f"given vectors of {spec.action_size} numbers"
-        raise ValueError(f"actions: {given}, want numbered ones; ippo, mappo, ia2c, maa2c, maddpg take either")
+        raise ValueError(
+            f"actions: {given}, want numbered ones; ippo, mappo, ia2c, maa2c, maddpg take either"
+        )

@@ -21,9 +21,9 @@ from endmark.envs.contract import (
     kind,
     values_of,
 )
-from endmark.envs.protocol import frame_of
 from endmark.envs.errors import located
 from endmark.envs.fitting import fitted
+from endmark.envs.protocol import frame_of
 from endmark.episodes import EpisodeSpec
 from endmark.episodes.spec import NO_OUTCOMES, Field
 

@@ -81,9 +81,7 @@ class Workers:
                 elif k in begun:
                     yield k, self._rows.frames[k]
 
-    def step(
-        self, actions: npt.NDArray[Any], running: Sequence[bool]
-    ) -> Iterator[tuple[int, Step | None]]:
+    def step(self, actions: npt.NDArray[Any], running: Sequence[bool]) -> Iterator[tuple[int, Step | None]]:
         """Act where an episode is running: all workers at once, then their replies in order."""
         self._rows.fields["actions"][:] = actions
         self._rows.request[:] = np.where(running, STEP, IDLE)
