@@ -5,6 +5,7 @@
 
 from endmark.algorithms.a2c import A2CLearner, IA2CConfig, MAA2CConfig
 from endmark.algorithms.learner import AlgorithmConfig, Learner
+from endmark.algorithms.maddpg import MADDPGConfig, MADDPGLearner
 from endmark.algorithms.omg import OMGConfig, OMGLearner, OMGPPOConfig, OMGPPOLearner
 from endmark.algorithms.ppo import IPPOConfig, MAPPOConfig, PPOLearner
 from endmark.algorithms.qlearning import IQLConfig, QLearner, QLearningConfig, QMIXConfig, VDNConfig
@@ -17,6 +18,7 @@ ALGORITHMS: dict[str, type[AlgorithmConfig]] = {
     "maa2c": MAA2CConfig,
     "ippo": IPPOConfig,
     "mappo": MAPPOConfig,
+    "maddpg": MADDPGConfig,
     "omg": OMGConfig,
     "omg-ppo": OMGPPOConfig,
 }
@@ -30,6 +32,8 @@ __all__ = [
     "IQLConfig",
     "Learner",
     "MAA2CConfig",
+    "MADDPGConfig",
+    "MADDPGLearner",
     "MAPPOConfig",
     "OMGConfig",
     "OMGLearner",

@@ -7,7 +7,7 @@ does not ask which kind of action there is.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -22,6 +22,7 @@ from endmark.policies import EpsilonGreedy, GaussianMode, GaussianPolicy, Policy
 Terms = tuple[Float[Tensor, "S N"], Float[Tensor, "S N"]]
 
 
+@runtime_checkable
 class Distribution(Protocol):
     """A kind of stochastic policy."""
 

@@ -2,7 +2,7 @@
 
 from endmark.nets.actor import AGENTS, Actor, check_numbered
 from endmark.nets.agents import Agent, AgentKind, Inputs, Memory
-from endmark.nets.critics import CentralCritic, OwnCritic
+from endmark.nets.critics import CentralCritic, JointCritic, OwnCritic
 from endmark.nets.feed_forward import FeedForwardAgent
 from endmark.nets.heads import GaussianHead, Head, IndependentHeads, LinearHead
 from endmark.nets.independent import IndependentAgents
@@ -22,6 +22,7 @@ __all__ = [
     "IndependentAgents",
     "IndependentHeads",
     "Inputs",
+    "JointCritic",
     "LinearHead",
     "Memory",
     "OwnCritic",

@@ -3,6 +3,7 @@
 from endmark.policies.epsilon_greedy import EpsilonGreedy, linear_decay
 from endmark.policies.gaussian import GaussianMode, GaussianPolicy
 from endmark.policies.memory import ActorMemory
+from endmark.policies.noisy import NoisyPolicy
 from endmark.policies.policy import Policy
 from endmark.policies.random import RandomPolicy, random_legal
 from endmark.policies.scripted import Script, Scripted
@@ -16,6 +17,7 @@ __all__ = [
     "GaussianMode",
     "GaussianPolicy",
     "Member",
+    "NoisyPolicy",
     "Partners",
     "Policy",
     "RandomPolicy",
