@@ -6,16 +6,18 @@
     actor                -mean Q_i(s(t), u_1(t) .. μ_i(t) .. u_N(t)), through which no critic learns
 
 Means are over pairs (step, agent alive at it that the learner acts for). An agent's own last step ends its
-return. A partner's next action is the one that it took, or none on a final frame. A loss's noise is that of
-its update, by time: so an episode's loss does not depend on its company. Lowe et al. (2017), arXiv:1706.02275.
+return. A partner's next action is the one that it took, or none on a final frame. The noise of a loss is that
+of its update, by time: an episode's loss does not depend on its company.
+
+Lowe et al. (2017), arXiv:1706.02275.
 """
 
 from __future__ import annotations
 
 import copy
-import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, ClassVar, Literal, cast
 
 import torch
@@ -61,7 +63,7 @@ class MADDPGConfig:
     temperature: float = 1.0
     """Of numbered actions: of the softmax through which the gradient goes."""
     output_penalty: float = 1e-3
-    """Weight in the loss of the actor's squared outputs, which keeps them where they have a slope."""
+    """Weight of the actor's squared outputs in the loss: it keeps them where they have a slope."""
     target_tau: float = 0.01
     """The share of the way that the target networks go at every update."""
     max_grad_norm: float = 10.0
@@ -90,12 +92,11 @@ class MADDPGConfig:
     }
 
     def __post_init__(self) -> None:
-        inf = float("inf")
-        check_ranges(self, gamma=(0, 1), td_lambda=(0, 1), target_tau=(0, 1), output_penalty=(0, inf))
-        check_ranges(
-            self, noise_start=(0, inf), noise_end=(0, inf), noise_steps=(0, inf), lr_updates=(0, inf)
-        )
-        check_ranges(self, batch_size=(1, inf), episodes_per_update=(1, inf), replay_frames=(1, inf))
+        check_ranges(self, gamma=(0, 1), td_lambda=(0, 1), target_tau=(0, 1))
+        for name in ("output_penalty", "noise_start", "noise_end", "noise_steps", "lr_updates"):
+            check_ranges(self, **{name: (0, float("inf"))})
+        for name in ("batch_size", "episodes_per_update", "replay_frames"):
+            check_ranges(self, **{name: (1, float("inf"))})
         check_positive(self, "actor_lr", "critic_lr", "temperature", "max_grad_norm", "hidden_size")
         if self.reward not in ("agent", "team"):
             raise ValueError(f"reward: given {self.reward!r}, want 'agent' or 'team'")
@@ -106,31 +107,27 @@ class MADDPGConfig:
 
     def store(self, spec: EpisodeSpec, generator: torch.Generator, buffer: SampleBuffer | None) -> Replay:
         """A replay that gives a sample for every `episodes_per_update` new episodes."""
-        n, every = self.batch_size, self.episodes_per_update
-        return Replay(spec, self.replay_frames, batch_size=n, every=every, generator=generator, buffer=buffer)
+        n, k = self.batch_size, self.episodes_per_update
+        return Replay(spec, self.replay_frames, batch_size=n, every=k, generator=generator, buffer=buffer)
 
 
 class MADDPGLearner:
-    """Learns policies and their critic from batches of episodes. A `Learner`.
-
-    `online` and `target` hold an `actor` and a `critic` each.
-    """
+    """Learns policies and their critic: `online` and `target` hold an `actor` and a `critic`. A `Learner`."""
 
     def __init__(self, spec: EpisodeSpec, config: MADDPGConfig, device: torch.device | str = "cpu") -> None:
         self.spec, self.config, self.updates = spec, config, 0
         self.kind = joint_actions_of(spec, config.temperature)
         shared = ("hidden_size", "last_action", "agent_id", "share_parameters")
-        options: dict[str, Any] = {name: getattr(config, name) for name in shared}
-        actor = Actor.of(spec, kind=config.agent, n_outputs=self.kind.size, **options)
+        options: dict[str, Any] = {"kind": config.agent} | {name: getattr(config, name) for name in shared}
+        actor = Actor.of(spec, n_outputs=self.kind.size, **options)
         critic = JointCritic(spec, hidden_size=config.hidden_size, action_size=self.kind.size)
         self.online = nn.ModuleDict({"actor": actor, "critic": critic})
         self.target = copy.deepcopy(self.online).requires_grad_(False)
         self.networks = nn.ModuleDict({"online": self.online, "target": self.target}).to(device)
         self._groups: list[list[Tensor]] = [list(self.online[n].parameters()) for n in ("actor", "critic")]
         self._target: list[Tensor] = list(self.target.parameters())
-        rates = config.actor_lr, config.critic_lr
-        groups = [{"params": own, "lr": lr} for own, lr in zip(self._groups, rates, strict=True)]
-        self.optimiser = torch.optim.Adam(groups, fused=True)
+        rates = zip(self._groups, (config.actor_lr, config.critic_lr), strict=True)
+        self.optimiser = torch.optim.Adam([{"params": own, "lr": lr} for own, lr in rates], fused=True)
         self._seed = int(torch.randint(2**62, ()))  # of the noise of losses; drawn as the weights are
 
     @property
@@ -148,15 +145,11 @@ class MADDPGLearner:
             following = torch.where(batch.learning[..., None], best, taken)[successors]
             next_q = self.target["critic"](batch.state[successors], following)
             reward = agent_reward(batch) if config.reward == "agent" else team_reward(batch)[:, None]
-            reward = reward.expand(-1, self.spec.n_agents)
-            discount = batch.agent_discount(config.gamma)
+            reward, discount = reward.expand_as(next_q), batch.agent_discount(config.gamma)
             target = lambda_return(reward, discount, next_q, batch.lengths, config.td_lambda)
         state, taken = batch.state[steps], taken[steps]
         q_taken = critic(state, taken)
-        td_error = torch.where(
-            learning, target - q_taken, 0.0
-        )  # before it is squared: the slope of NaN is NaN
-        critic_loss = mean(td_error.square(), learning)
+        critic_loss = mean(torch.where(learning, target - q_taken, 0.0).square(), learning)
 
         outputs = self.actor.head.outputs(self.actor.agent.features(batch)[steps])
         would = torch.where(learning[..., None], kind.relaxed(outputs, batch, self._noise(batch)), taken)
@@ -164,13 +157,9 @@ class MADDPGLearner:
         q_would = functional_call(critic, frozen, (state, taken, would))
         penalty = torch.where(learning[..., None], outputs, 0.0).square().mean(-1)
         actor_loss = config.output_penalty * mean(penalty, learning) - mean(q_would, learning)
-        return {
-            "loss": critic_loss + actor_loss,
-            "critic_loss": critic_loss.detach(),
-            "actor_loss": actor_loss.detach(),
-            "q_taken": mean(q_taken.detach(), learning),
-            "target": mean(target, learning),
-        }
+        logged = {"critic_loss": critic_loss, "actor_loss": actor_loss}
+        logged |= {"q_taken": mean(q_taken, learning), "target": mean(target, learning)}
+        return {"loss": critic_loss + actor_loss} | {name: value.detach() for name, value in logged.items()}
 
     def update(self, batch: EpisodeBatch) -> dict[str, Tensor]:
         """One optimiser step."""
@@ -181,7 +170,7 @@ class MADDPGLearner:
         self.optimiser.step()
         self.updates += 1
         with torch.no_grad():
-            torch._foreach_lerp_(self._target, [*itertools.chain(*self._groups)], self.config.target_tau)
+            torch._foreach_lerp_(self._target, [*chain(*self._groups)], self.config.target_tau)
         return metrics
 
     def policy(self, actor: Actor, n_envs: int, generator: torch.Generator) -> Policy:
@@ -195,8 +184,8 @@ class MADDPGLearner:
 
     def state_dict(self) -> dict[str, Any]:
         """Networks, optimiser, the number of updates, and the seed of the losses' noise."""
-        state = {"networks": self.networks.state_dict(), "optimiser": self.optimiser.state_dict()}
-        return state | {"updates": self.updates, "seed": self._seed}
+        counters = {"updates": self.updates, "seed": self._seed}
+        return {name: getattr(self, name).state_dict() for name in ("networks", "optimiser")} | counters
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a `state_dict`."""
