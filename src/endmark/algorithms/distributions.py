@@ -7,7 +7,7 @@ does not ask which kind of action there is.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol, cast, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -86,7 +86,7 @@ class Gaussian:
     def terms(self, actor: Actor, batch: EpisodeBatch) -> Terms:
         """The log-probability of each action taken, and the policy's entropy there."""
         steps = batch.step_frames
-        given = cast(GaussianHead, actor.head).gaussian(actor.agent.features(batch)[steps])
+        given = actor.gaussian.distribution(actor.agent.features(batch)[steps])
         # What agents that have left did may be anything: selected before it is computed with.
         counted = batch.learning[steps][..., None]
         actions = torch.where(counted, batch.steps("actions"), given.middle)

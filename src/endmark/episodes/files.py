@@ -122,10 +122,11 @@ def _bounds(path: Path, described: dict[str, Any]) -> Bounds | None:
     given = _entry(path, described, "bounds", dict)
     rows: dict[str, tuple[tuple[float, ...], ...]] = {}
     for end in ("low", "high"):
-        rows[end] = tuple(tuple(row) for row in _entry(path, given, end, list))
-        for number in (number for row in rows[end] for number in row):
+        stored = _entry(path, given, end, list)
+        for number in (number for row in stored for number in row):
             if type(number) not in (int, float):
                 raise FileError(f"{path}: damaged: '{end}': given {shown(number)}, want numbers")
+        rows[end] = tuple(tuple(map(float, row)) for row in stored)
     return Bounds(**rows)
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from endmark.episodes import EpisodeBatch, EpisodeSpec
 from endmark.nets.agents import Agent, AgentKind, Inputs
 from endmark.nets.feed_forward import FeedForwardAgent
-from endmark.nets.heads import Head, IndependentHeads, LinearHead
+from endmark.nets.heads import GaussianHead, Head, IndependentHeads, LinearHead
 from endmark.nets.independent import IndependentAgents
 from endmark.nets.recurrent import RecurrentAgent
 
@@ -36,6 +36,11 @@ class Actor(nn.Module):
     def head(self) -> Head:
         """The layer from features to values or logits."""
         return cast(Head, self._modules["head"])
+
+    @property
+    def gaussian(self) -> GaussianHead:
+        """The layer from features to distributions over vectors; in the place of `head`."""
+        return cast(GaussianHead, self._modules["head"])
 
     def forward(self, batch: EpisodeBatch) -> Float[Tensor, "F N A"]:
         """Every output at every frame of every episode."""

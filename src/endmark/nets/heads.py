@@ -122,13 +122,8 @@ class GaussianHead(nn.Module):
         for name, rows in zip(("low", "high"), bounds.tensors(), strict=True):
             self.register_buffer(name, rows, persistent=False)  # the spec's, no weights
 
-    def gaussian(self, features: Float[Tensor, "*rows N H"]) -> Gaussian:
+    def distribution(self, features: Float[Tensor, "*rows N H"]) -> Gaussian:
         """The distributions."""
         mean: Tensor = self.means.outputs(features)  # type: ignore[operator]
         log_std = self._least + (self._most - self._least) * self.log_std.sigmoid()
         return Gaussian(mean, log_std.expand_as(mean), self.low, self.high, self.squash)
-
-    def outputs(self, features: Float[Tensor, "*rows N H"]) -> Float[Tensor, "*rows N A"]:
-        """Mean and log std, A = 2 D."""
-        gaussian = self.gaussian(features)
-        return torch.cat([gaussian.mean, gaussian.log_std], -1)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from endmark.episodes import Seen
-from endmark.nets import Actor, GaussianHead
+from endmark.nets import Actor
 from endmark.ops import gaussian
 from endmark.policies.memory import ActorMemory
 
@@ -74,4 +74,4 @@ class GaussianMode:
 
 def _distribution(memory: ActorMemory, seen: Seen) -> gaussian.Gaussian:
     features: Float[Tensor, "K N H"] = memory.features(seen.to(memory.device))
-    return cast(GaussianHead, memory.actor.head).gaussian(features)
+    return memory.actor.gaussian.distribution(features)

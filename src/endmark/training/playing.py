@@ -37,7 +37,8 @@ def played(
     Raises as `scenes` does.
     """
     policy: Policy = learner.greedy_policy(1)
-    actor = learner.actor if isinstance(learner.actor, Actor) else None
+    has_values = isinstance(learner.actor, Actor) and learner.spec.bounds is None
+    actor = learner.actor if has_values else None
     if (partners := load_partners(config, env.spec)) is not None:
         policy = partners.seat(policy, 1, torch.Generator().manual_seed(0))
     for episode_seed in itertools.islice(EpisodeSeeds(FINAL, seed), episodes):
