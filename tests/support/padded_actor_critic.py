@@ -139,7 +139,8 @@ def vector_terms(
             slope = (torch.from_numpy(weights / math.sqrt(math.pi)) * torch.log(1 / torch.cosh(x) ** 2)).sum()
             entropy = entropy + normal.entropy() + slope + math.log(half)
         else:
-            below, above = normal.cdf(-torch.ones_like(u)), 1 - normal.cdf(torch.ones_like(u))
+            scale = normal.scale * math.sqrt(2)
+            below, above = (0.5 * torch.erfc((1 + sign * normal.mean) / scale) for sign in (1, -1))
             if action[d] <= low:
                 log_prob = log_prob + below.log()
             elif action[d] >= high:
@@ -149,7 +150,8 @@ def vector_terms(
             grid = torch.linspace(-1, 1, 4001, dtype=mean.dtype)
             density = normal.log_prob(grid)
             inside = torch.trapezoid(-density.exp() * (density - math.log(half)), grid)
-            entropy = entropy + inside - torch.xlogy(below, below) - torch.xlogy(above, above)
+            ends = [share * share.log() for share in (below, above) if share > 0]
+            entropy = entropy + inside - sum(ends)
     return log_prob, entropy
 
 

@@ -80,6 +80,5 @@ def check_numbered(spec: EpisodeSpec) -> None:
     """ValueError where actions are vectors, for what chooses among numbered ones."""
     if spec.bounds is not None:
         given = f"given vectors of {spec.action_size} numbers"
-        raise ValueError(
-            f"actions: {given}, want numbered ones; ippo, mappo, ia2c, maa2c, maddpg take either"
-        )
+        takers = "ippo, mappo, ia2c, maa2c and maddpg take either"
+        raise ValueError(f"actions: {given}, want numbered actions; {takers}")
