@@ -203,7 +203,7 @@ def test_every_algorithm_learns_from_images(
     assert all(value.isfinite().all() for value in metrics.values())
     convolutions = [n for n in before if "convolutions" in n]
     n_readers = (1 if share_parameters else 3) * (2 if name in ("ia2c", "ippo") else 1)
-    n_readers += name in ("qmix", "maa2c", "mappo")
+    n_readers += name in ("qmix", "maa2c", "mappo", "maddpg")
     assert len(convolutions) == 4 * n_readers  # two layers each
     after = dict(learner.networks.named_parameters())
     for parameter in convolutions:
