@@ -34,7 +34,7 @@ ACTOR_CRITIC = {
     "ia2c": "ia2c",
     "maa2c": "maa2c --critic central",
 }
-# Actions that are vectors: `make continuous`. Robots' episodes are cut after 200 of 1000 steps, for more of them.
+# Actions that are vectors: `make continuous`. The robot's episodes are cut after 200 of 1000 steps.
 ON_POLICY = "--agent feedforward --epochs 10 --actor-lr 1e-3 --critic-lr 1e-3 --entropy-coef 0"
 VECTORS = "--env mpe2.simple_spread_v3 --env-arg continuous_actions=true"
 SPREADING = f"{VECTORS} --steps 150000 --n-envs 16 --batch-size 32 {ON_POLICY}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -33,11 +34,11 @@ def naive_log_prob(g: Gaussian, actions: Tensor) -> Tensor:
         if low == high:
             continue
         middle, half = (low + high) / 2, (high - low) / 2
-        normal = distributions.Normal(g.mean[k, n, d], g.log_std[k, n, d].exp())
+        normal: Any = distributions.Normal(g.mean[k, n, d], g.log_std[k, n, d].exp())
         affine = distributions.AffineTransform(middle, half)
         action = actions[k, n, d]
         if g.squash == "tanh":
-            squashed = distributions.TransformedDistribution(
+            squashed: Any = distributions.TransformedDistribution(
                 normal, [distributions.TanhTransform(cache_size=1), affine]
             )
             total[k, n] += squashed.log_prob(action)
@@ -46,7 +47,8 @@ def naive_log_prob(g: Gaussian, actions: Tensor) -> Tensor:
         elif action >= high:
             total[k, n] += (1 - normal.cdf(torch.tensor(1.0, dtype=torch.float64))).log()
         else:
-            total[k, n] += distributions.TransformedDistribution(normal, [affine]).log_prob(action)
+            inside: Any = distributions.TransformedDistribution(normal, [affine])
+            total[k, n] += inside.log_prob(action)
     return total
 
 

@@ -129,7 +129,7 @@ def vector_terms(
         if low == high:
             continue
         half, middle = (high - low) / 2, (high + low) / 2
-        normal = distributions.Normal(mean[d], log_std[d].exp())
+        normal: Any = distributions.Normal(mean[d], log_std[d].exp())
         u = (action[d] - middle) / half
         if config.squash == "tanh":
             u = u.clamp(-1 + 1e-6, 1 - 1e-6)
