@@ -9,7 +9,7 @@ RUN_DIR ?= runs/lbf-qmix-seed$(SEED)
 LBF := --env lbforaging:Foraging-5x5-2p-1f-v3 --gamma 0.95 --td-lambda 0.9 --lr 1e-3 \
        --normalise-reward scale --replay-frames 30000
 
-.PHONY: train test lint types contracts unit seeds learning smax-speed pool omg kill-test saving-cost fuzz audit-rates bench sanitize clean
+.PHONY: train test lint types contracts unit seeds learning continuous smax-speed pool omg kill-test saving-cost fuzz audit-rates bench sanitize clean
 
 train: $(VENV)/installed
 	rm -rf $(RUN_DIR)
@@ -38,6 +38,11 @@ seeds: $(VENV)/installed
 # Three seeds of every algorithm, as docs/results.md has them: some two hours. Can be stopped and called again.
 learning: $(VENV)/installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.learning
+
+# Actions that are vectors, two seeds of five runs: some twenty minutes. Can be stopped and called again.
+continuous: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[mamujoco]"
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.learning --continuous --seeds 0 1
 
 # Steps a second on SMAX 8m, beside the bare environment: some five minutes, with nothing else running.
 smax-speed: $(VENV)/installed

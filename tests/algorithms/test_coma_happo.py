@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from endmark.algorithms import ALGORITHMS, COMALearner, HAPPOLearner, PPOLearner
-from endmark.algorithms.actor_critic import policy_terms
 from endmark.algorithms.coma import expected, frame_value
 from endmark.algorithms.happo import carried
 from endmark.episodes import EpisodeBatch, EpisodeSpec, Field
@@ -170,7 +169,7 @@ def plain_turns(learner: HAPPOLearner, batch: EpisodeBatch) -> None:
     alive = batch.alive[batch.step_frames]
     for n in order:
         own = networks.actor.alone(n)
-        log_prob, entropy = (terms[:, 0] for terms in policy_terms(own, batch.agent(n)))
+        log_prob, entropy = (terms[:, 0] for terms in learner.distribution.terms(own, batch.agent(n)))
         before, terms = log_prob.detach().clone(), []
         for s in range(batch.n_steps):
             if alive[s, n]:
@@ -186,7 +185,7 @@ def plain_turns(learner: HAPPOLearner, batch: EpisodeBatch) -> None:
             parameter.grad = gradient
         torch.nn.utils.clip_grad_norm_(parameters, config.max_grad_norm)
         optimiser.step()
-        after = policy_terms(own, batch.agent(n))[0][:, 0].detach()
+        after = learner.distribution.terms(own, batch.agent(n))[0][:, 0].detach()
         for s in range(batch.n_steps):
             if alive[s, n]:
                 factor[s] *= float((after[s] - before[s]).exp())

@@ -205,7 +205,14 @@ def test_every_algorithm_learns_from_images(
     assert all(value.isfinite().all() for value in metrics.values())
     convolutions = [n for n in before if "convolutions" in n]
     n_readers = (1 if share_parameters else 3) * (2 if name in ("ia2c", "ippo") else 1)
-    of_the_state = {"qmix": 1, "maa2c": 1, "mappo": 1, "happo": 1, "coma": 2}  # COMA's critic also reads obs
+    of_the_state = {
+        "qmix": 1,
+        "maa2c": 1,
+        "mappo": 1,
+        "happo": 1,
+        "maddpg": 1,
+        "coma": 2,
+    }  # COMA's critic also reads obs
     n_readers += of_the_state.get(name, 0)
     assert len(convolutions) == 4 * n_readers  # two layers each
     after = dict(learner.networks.named_parameters())

@@ -38,6 +38,7 @@ def test_scenes_are_the_frames_of_the_batch_and_outputs_those_of_the_actor(
             assert scene.picture.shape == (*SIZE, 3)
             assert (scene.picture == 20 * scene.t).all()
             assert scene.alive.tolist() == batch.alive[frame].tolist()
+            assert scene.avail_actions is not None
             assert scene.avail_actions.tolist() == batch.avail_actions[frame].tolist()
             if scene.actions is not None:
                 assert scene.outputs is not None

@@ -7,6 +7,7 @@ from endmark.algorithms.a2c import A2CLearner, IA2CConfig, MAA2CConfig
 from endmark.algorithms.coma import COMAConfig, COMALearner
 from endmark.algorithms.happo import HAPPOConfig, HAPPOLearner
 from endmark.algorithms.learner import AlgorithmConfig, Learner
+from endmark.algorithms.maddpg import MADDPGConfig, MADDPGLearner
 from endmark.algorithms.omg import OMGConfig, OMGLearner, OMGPPOConfig, OMGPPOLearner
 from endmark.algorithms.ppo import IPPOConfig, MAPPOConfig, PPOLearner
 from endmark.algorithms.qlearning import IQLConfig, QLearner, QLearningConfig, QMIXConfig, VDNConfig
@@ -21,6 +22,7 @@ ALGORITHMS: dict[str, type[AlgorithmConfig]] = {
     "mappo": MAPPOConfig,
     "coma": COMAConfig,
     "happo": HAPPOConfig,
+    "maddpg": MADDPGConfig,
     "omg": OMGConfig,
     "omg-ppo": OMGPPOConfig,
 }
@@ -38,6 +40,8 @@ __all__ = [
     "IQLConfig",
     "Learner",
     "MAA2CConfig",
+    "MADDPGConfig",
+    "MADDPGLearner",
     "MAPPOConfig",
     "OMGConfig",
     "OMGLearner",

@@ -10,12 +10,12 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from endmark.algorithms.distributions import Categorical, Distribution, Gaussian
 from endmark.algorithms.learner import check_positive, check_ranges
 from endmark.algorithms.values import agent_reward, anneal_, backward_, team_reward
 from endmark.episodes import EpisodeBatch, EpisodeSpec, Field, Fresh, SampleBuffer
 from endmark.nets import Actor, AgentKind, CentralCritic, OwnCritic, RunningMoments
-from endmark.ops.categorical import entropy, log_prob, log_softmax
-from endmark.policies import EpsilonGreedy, SoftmaxPolicy
+from endmark.policies import Policy
 from endmark.targets import gae
 
 Nets = TypeVar("Nets", bound=nn.Module)
@@ -90,10 +90,23 @@ class ActorCriticConfig(ActorCriticSettings):
     """One network for all agents, rather than one each."""
     agent_id: bool = True
     """Let an agent see which agent it is, where all share one network."""
+    squash: Literal["tanh", "clip"] = "clip"
+    """How numbers that a policy draws come within their bounds, where actions are vectors."""
+    log_std: float = -0.5
+    """Of such numbers at the start, where the bounds are -1 and 1: the log of their standard deviation."""
+    log_std_min: float = -4.0
+    """The least that it becomes."""
+    log_std_max: float = 0.5
+    """The most that it becomes."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name, wants in [("critic", ("own", "central", "team")), ("reward", ("agent", "team"))]:
+        check_ranges(self, log_std_min=(-10, 2), log_std_max=(-10, 2))
+        if not self.log_std_min < self.log_std < self.log_std_max:
+            want = f"between log_std_min {self.log_std_min:g} and log_std_max {self.log_std_max:g}"
+            raise ValueError(f"log_std: given {self.log_std}, want {want}")
+        wanted = [("critic", ("own", "central", "team")), ("reward", ("agent", "team"))]
+        for name, wants in [*wanted, ("squash", ("tanh", "clip"))]:
             if (given := getattr(self, name)) not in wants:
                 raise ValueError(f"{name}: given {given!r}, want one of {', '.join(wants)}")
         if self.critic == "team" and self.reward == "agent":
@@ -104,7 +117,7 @@ POLICY_METRICS: Mapping[str, str] = {
     "loss": "policy_loss + value_loss - entropy_coef * entropy",
     "policy_loss": "the policy's part of the loss, over real steps and agents alive there",
     "value_loss": "half the mean squared error of the critic, in its normalised units",
-    "entropy": "mean entropy of the policy over legal actions, in nats",
+    "entropy": "mean entropy of the policy, over legal actions or vectors, in nats",
     "value_target": "mean λ-return that the critic's values should have, in units of the reward",
     "grad_norm": "norm of the actor's gradient before it is clipped",
     "critic_grad_norm": "norm of the critic's gradient before it is clipped",
@@ -120,7 +133,7 @@ METRICS: Mapping[str, str] = {
 class Networks(nn.Module):
     """An actor, a critic, and the running moments of value targets."""
 
-    def __init__(self, spec: EpisodeSpec, config: ActorCriticConfig) -> None:
+    def __init__(self, spec: EpisodeSpec, config: ActorCriticConfig, distribution: Distribution) -> None:
         super().__init__()
         options: dict[str, Any] = {
             "kind": config.agent,
@@ -129,7 +142,7 @@ class Networks(nn.Module):
             "agent_id": config.agent_id,
             "share_parameters": config.share_parameters,
         }
-        self.actor = Actor.of(spec, n_outputs=spec.n_actions, **options)
+        self.actor = distribution.actor(spec, **options)
         self.critic: OwnCritic | CentralCritic
         if config.critic == "own":
             self.critic = OwnCritic(Actor.of(spec, n_outputs=1, **options))
@@ -184,24 +197,30 @@ def normalised(advantage: Float[Tensor, "S *V"], counted: Bool[Tensor, "S *V"]) 
     return (advantage - mean) / (std + 1e-8)
 
 
-def policy_terms(actor: Actor, batch: EpisodeBatch) -> tuple[Float[Tensor, "S N"], Float[Tensor, "S N"]]:
-    """The log-probability of each action taken, and the policy's entropy there."""
-    steps = batch.step_frames
-    logits = actor.head.outputs(actor.agent.features(batch)[steps])
-    log_probs = log_softmax(logits, batch.avail_actions[steps])
-    return log_prob(log_probs, batch.steps("actions")), entropy(log_probs)
+def distribution_of(spec: EpisodeSpec, config: ActorCriticConfig) -> Distribution:
+    """The kind of policy for the actions of this spec."""
+    if spec.bounds is None:
+        return Categorical()
+    log_std = config.log_std, config.log_std_min, config.log_std_max
+    return Gaussian(spec.bounds, config.squash, log_std)
 
 
 class ActorCritic(Generic[Nets]):
     """The parts of an actor-critic learner that do not depend on its loss."""
 
     def __init__(
-        self, spec: EpisodeSpec, config: OnPolicySettings, networks: Nets, device: torch.device | str
+        self,
+        spec: EpisodeSpec,
+        config: OnPolicySettings,
+        networks: Nets,
+        distribution: Distribution,
+        device: torch.device | str,
     ) -> None:
-        """networks: with an `actor` and a `critic`."""
+        """networks: with an `actor`, of this distribution, and a `critic`."""
         # What acted is stored with each action: an episode may run on while the weights change.
         self.spec = spec.extend(log_prob=Field((spec.n_agents,), torch.float32, per="step"))
         self.updates = 0
+        self.distribution = distribution
         self.networks: Nets = networks.to(device)
         critic = cast(nn.Module, networks.critic)
         self._parameters: list[list[Tensor]] = [list(self.actor.parameters()), list(critic.parameters())]
@@ -224,13 +243,13 @@ class ActorCritic(Generic[Nets]):
         self.optimiser.step()
         return {"grad_norm": actor, "critic_grad_norm": critic}
 
-    def policy(self, actor: Actor, n_envs: int, generator: torch.Generator) -> SoftmaxPolicy:
+    def policy(self, actor: Actor, n_envs: int, generator: torch.Generator) -> Policy:
         """Draw from the policy."""
-        return SoftmaxPolicy(actor, n_envs, generator)
+        return self.distribution.policy(actor, n_envs, generator)
 
-    def greedy_policy(self, n_envs: int) -> EpsilonGreedy:
-        """The likeliest legal action."""
-        return EpsilonGreedy(self.actor, n_envs, torch.Generator())
+    def greedy_policy(self, n_envs: int) -> Policy:
+        """The likeliest legal action, or the mean."""
+        return self.distribution.greedy_policy(self.actor, n_envs)
 
     def state_dict(self) -> dict[str, Any]:
         """Networks, optimiser and the number of updates."""

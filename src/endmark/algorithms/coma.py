@@ -28,6 +28,7 @@ from torch import Tensor, nn
 
 from endmark.algorithms import actor_critic
 from endmark.algorithms.actor_critic import ActorCritic, OnPolicySettings, normalised
+from endmark.algorithms.distributions import Categorical
 from endmark.algorithms.learner import check_ranges
 from endmark.algorithms.values import mean, team_reward
 from endmark.episodes import NO_ACTION, EpisodeBatch, EpisodeSpec
@@ -89,7 +90,7 @@ class COMALearner(ActorCritic[Networks]):
     """Learns a policy and its critic, one optimiser step a batch. A `Learner`."""
 
     def __init__(self, spec: EpisodeSpec, config: COMAConfig, device: torch.device | str = "cpu") -> None:
-        super().__init__(spec, config, Networks(spec, config), device)
+        super().__init__(spec, config, Networks(spec, config), Categorical(), device)
         self.config = config
 
     def loss(self, batch: EpisodeBatch) -> dict[str, Tensor]:

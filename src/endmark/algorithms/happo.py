@@ -21,12 +21,12 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from endmark.algorithms.actor_critic import ActorCritic, Networks, policy_terms, targets_of
+from endmark.algorithms.actor_critic import ActorCritic, Networks, distribution_of, targets_of
 from endmark.algorithms.ppo import MAPPOConfig, critic_terms, with_targets
 from endmark.algorithms.proximal import descend, parts_of, surrogate
 from endmark.algorithms.values import anneal_, backward_, mean
 from endmark.episodes import EpisodeBatch, EpisodeSpec
-from endmark.nets import Actor
+from endmark.nets import Actor, check_numbered
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,9 @@ class HAPPOLearner(ActorCritic[Networks]):
     """Learns a policy for each agent in turn, and their critic. A `Learner`."""
 
     def __init__(self, spec: EpisodeSpec, config: HAPPOConfig, device: torch.device | str = "cpu") -> None:
-        super().__init__(spec, config, Networks(spec, config), device)
+        check_numbered(spec)
+        distribution = distribution_of(spec, config)
+        super().__init__(spec, config, Networks(spec, config, distribution), distribution, device)
         self.config = config
         # Of the agents' order and the minibatches.
         self._generator = torch.Generator().manual_seed(int(torch.randint(2**62, ())))
@@ -109,7 +111,7 @@ class HAPPOLearner(ActorCritic[Networks]):
         """Agent n's surrogate under the factor of those before it, less its entropy."""
         config, own = self.config, slice(n, n + 1)
         learning = batch.learning[batch.step_frames][:, own]
-        log_prob, entropy = policy_terms(self._own(n), batch.agent(n))
+        log_prob, entropy = self.distribution.terms(self._own(n), batch.agent(n))
         advantage = batch.steps("advantage")
         advantage = advantage if advantage.shape[1] == 1 else advantage[:, own]
         weighted = batch.steps("factor") * advantage if "factor" in batch.fields else advantage
@@ -137,7 +139,7 @@ class HAPPOLearner(ActorCritic[Networks]):
 
     @torch.no_grad()
     def _log_prob(self, n: int, batch: EpisodeBatch) -> Float[Tensor, "S 1"]:
-        return policy_terms(self._own(n), batch.agent(n))[0]
+        return self.distribution.terms(self._own(n), batch.agent(n))[0]
 
     @staticmethod
     def _means(agents: list[dict[str, Tensor]]) -> dict[str, Tensor]:

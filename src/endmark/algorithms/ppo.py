@@ -28,8 +28,8 @@ from endmark.algorithms.actor_critic import (
     ActorCritic,
     ActorCriticConfig,
     Networks,
+    distribution_of,
     normalised,
-    policy_terms,
     targets_of,
 )
 from endmark.algorithms.learner import Learner
@@ -73,7 +73,8 @@ class PPOLearner(ActorCritic[Networks]):
     """Learns a policy and its critic, several optimiser steps a batch. A `Learner`."""
 
     def __init__(self, spec: EpisodeSpec, config: PPOConfig, device: torch.device | str = "cpu") -> None:
-        super().__init__(spec, config, Networks(spec, config), device)
+        distribution = distribution_of(spec, config)
+        super().__init__(spec, config, Networks(spec, config, distribution), distribution, device)
         self.config = config
         # Of the minibatches. Its seed is drawn, as the networks' weights are, from torch's global generator.
         self._generator = torch.Generator().manual_seed(int(torch.randint(2**62, ())))
@@ -106,7 +107,7 @@ class PPOLearner(ActorCritic[Networks]):
         config, networks = self.config, self.networks
         steps = batch.step_frames
         learning = batch.learning[steps]
-        log_prob, entropy = policy_terms(networks.actor, batch)
+        log_prob, entropy = self.distribution.terms(networks.actor, batch)
         policy = surrogate(log_prob, batch.steps("log_prob"), batch.steps("advantage"), learning, config.clip)
         error, metrics = critic_terms(batch, networks, config)
         entropy_mean = mean(entropy, learning)

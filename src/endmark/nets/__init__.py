@@ -1,10 +1,10 @@
 """Networks over ragged episodes."""
 
-from endmark.nets.actor import AGENTS, Actor
+from endmark.nets.actor import AGENTS, Actor, check_numbered
 from endmark.nets.agents import Agent, AgentKind, Inputs, Memory
-from endmark.nets.critics import CentralCritic, CounterfactualCritic, OwnCritic
+from endmark.nets.critics import CentralCritic, CounterfactualCritic, JointCritic, OwnCritic
 from endmark.nets.feed_forward import FeedForwardAgent
-from endmark.nets.heads import Head, IndependentHeads, LinearHead
+from endmark.nets.heads import GaussianHead, Head, IndependentHeads, LinearHead
 from endmark.nets.independent import IndependentAgents
 from endmark.nets.mixers import QMIXMixer, VDNMixer
 from endmark.nets.moments import RunningMoments
@@ -18,10 +18,12 @@ __all__ = [
     "CentralCritic",
     "CounterfactualCritic",
     "FeedForwardAgent",
+    "GaussianHead",
     "Head",
     "IndependentAgents",
     "IndependentHeads",
     "Inputs",
+    "JointCritic",
     "LinearHead",
     "Memory",
     "OwnCritic",
@@ -29,4 +31,5 @@ __all__ = [
     "RecurrentAgent",
     "RunningMoments",
     "VDNMixer",
+    "check_numbered",
 ]

@@ -7,7 +7,7 @@ A critic gives [F, V]: V = N values, one an agent, or V = 1, one for the team. T
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Real
 from torch import Tensor, nn
 
 from endmark.episodes import NO_ACTION, EpisodeBatch, EpisodeSpec
@@ -82,3 +82,40 @@ class CounterfactualCritic(nn.Module):
         x = torch.cat([state, self.obs(batch.obs)], -1)
         x = linear(self.first, x, one_hot=torch.cat([others, which[..., None]], -1), relu=True)
         return linear(self.head, linear(self.second, x, relu=True))
+
+
+class JointCritic(nn.Module):
+    """The value, for each agent, of the state and of what all agents do there (Lowe et al. 2017).
+
+    Two layers, for all agents, which see whose value is asked for. Without memory.
+
+    action_size: numbers that stand for an agent's action.
+    """
+
+    def __init__(self, spec: EpisodeSpec, *, hidden_size: int, action_size: int) -> None:
+        super().__init__()
+        self.state = StateAsVector(spec)
+        n = spec.n_agents
+        self.first = nn.Linear(self.state.n_features + n * action_size + n, hidden_size)
+        self.second = nn.Linear(hidden_size, hidden_size)
+        self.out = nn.Linear(hidden_size, 1)
+
+    def forward(
+        self,
+        state: Real[Tensor, "S ..."],
+        actions: Float[Tensor, "S N B"],
+        own: Float[Tensor, "S N B"] | None = None,
+    ) -> Float[Tensor, "S N"]:
+        """One value an agent.
+
+        own: for each agent's value, what it does itself instead; None: the same.
+        """
+        n = actions.shape[1]
+        joint = actions[:, None].expand(-1, n, -1, -1)  # [S, of whom, who, B]
+        if own is not None:
+            mine = torch.eye(n, dtype=torch.bool, device=actions.device)[..., None]
+            joint = torch.where(mine, own[:, None], joint)
+        seen = self.state(state)[:, None].expand(-1, n, -1)
+        ids = torch.arange(n, device=actions.device).expand(len(actions), -1)[..., None]
+        x = linear(self.first, torch.cat([seen, joint.flatten(2)], -1), one_hot=ids, relu=True)
+        return linear(self.out, linear(self.second, x, relu=True))[..., 0]
