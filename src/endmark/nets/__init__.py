@@ -2,10 +2,13 @@
 
 from endmark.nets.actor import AGENTS, Actor
 from endmark.nets.agents import Agent, AgentKind, Inputs, Memory
+from endmark.nets.attentive import QattenMixer
 from endmark.nets.critics import CentralCritic, OwnCritic
+from endmark.nets.duplex import QPLEXMixer
 from endmark.nets.feed_forward import FeedForwardAgent
 from endmark.nets.heads import Head, IndependentHeads, LinearHead
 from endmark.nets.independent import IndependentAgents
+from endmark.nets.joint import CentralMixer, JointValue
 from endmark.nets.mixers import QMIXMixer, VDNMixer
 from endmark.nets.moments import RunningMoments
 from endmark.nets.recurrent import RecurrentAgent
@@ -16,15 +19,19 @@ __all__ = [
     "Agent",
     "AgentKind",
     "CentralCritic",
+    "CentralMixer",
     "FeedForwardAgent",
     "Head",
     "IndependentAgents",
     "IndependentHeads",
     "Inputs",
+    "JointValue",
     "LinearHead",
     "Memory",
     "OwnCritic",
     "QMIXMixer",
+    "QPLEXMixer",
+    "QattenMixer",
     "RecurrentAgent",
     "RunningMoments",
     "VDNMixer",
