@@ -137,5 +137,5 @@ def optimistic(target: Float[Tensor, " S"], taken: Float[Tensor, " S"], alpha: f
 def central(
     target: Float[Tensor, " S"], greedy: Float[Tensor, " S"], as_greedy: Bool[Tensor, " S"], alpha: float
 ) -> Float[Tensor, " S"]:
-    """CW-QMIX's weights. greedy: the slow Q* of û. as_greedy: whether all agents that learn did as û has it."""
+    """CW-QMIX's weights. greedy: the slow Q* of û. as_greedy: whether all agents that learn did as û."""
     return torch.where(as_greedy | (target > greedy), 1.0, alpha)
