@@ -82,16 +82,23 @@ def mixing_of(learner: QLearner) -> Literal["iql", "vdn", "qmix"]:
 
 def unroll(actor: Actor, obs: Tensor, actions: Tensor) -> Tensor:
     """Outputs (B, T+1, N, A): one frame after the other over all rows, padding included."""
+    features = unroll_features(actor, obs, actions)
+    if isinstance(actor.head, IndependentHeads):
+        heads: Any = actor.head.heads
+        return torch.stack([head.linear(features[:, :, n]) for n, head in enumerate(heads)], dim=2)
+    head: Any = actor.head
+    return cast(Tensor, head.linear(features))
+
+
+def unroll_features(actor: Actor, obs: Tensor, actions: Tensor) -> Tensor:
+    """What the heads read, (B, T+1, N, H)."""
     if isinstance(actor.agent, IndependentAgents):
-        assert isinstance(actor.head, IndependentHeads)
-        pairs = zip(actor.agent.agents, actor.head.heads, strict=True)
         own = [
-            unroll(Actor(agent, head), obs[:, :, n : n + 1], actions[:, :, n : n + 1])
-            for n, (agent, head) in enumerate(pairs)
+            unroll_features(Actor(agent, nn.Identity()), obs[:, :, n : n + 1], actions[:, :, n : n + 1])
+            for n, agent in enumerate(actor.agent.agents)
         ]
         return torch.cat(own, dim=2)
     agent: Any = actor.agent
-    head: Any = actor.head
     n_rows, n_columns, n_agents = actions.shape[:3]
     inputs_of = agent.inputs
     if actions.is_floating_point():  # vectors, which join the inputs as they are
@@ -112,7 +119,7 @@ def unroll(actor: Actor, obs: Tensor, actions: Tensor) -> Tensor:
             features = functional.relu(agent.hidden(x))
         else:
             features = hidden = agent.recurrence(x, hidden)
-        outputs.append(head.linear(features).view(n_rows, n_agents, -1))
+        outputs.append(features.view(n_rows, n_agents, -1))
     return torch.stack(outputs, dim=1)
 
 

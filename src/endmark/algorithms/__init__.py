@@ -10,12 +10,23 @@ from endmark.algorithms.learner import AlgorithmConfig, Learner
 from endmark.algorithms.maddpg import MADDPGConfig, MADDPGLearner
 from endmark.algorithms.omg import OMGConfig, OMGLearner, OMGPPOConfig, OMGPPOLearner
 from endmark.algorithms.ppo import IPPOConfig, MAPPOConfig, PPOLearner
+from endmark.algorithms.qatten import QattenConfig, QattenLearner
 from endmark.algorithms.qlearning import IQLConfig, QLearner, QLearningConfig, QMIXConfig, VDNConfig
+from endmark.algorithms.qplex import QPLEXConfig, QPLEXLearner
+from endmark.algorithms.qtran import QTRANConfig, QTRANLearner
+from endmark.algorithms.value_learner import ValueLearner
+from endmark.algorithms.value_settings import ValueConfig
+from endmark.algorithms.wqmix import CWQMIXConfig, OWQMIXConfig, WQMIXConfig, WQMIXLearner
 
 ALGORITHMS: dict[str, type[AlgorithmConfig]] = {
     "iql": IQLConfig,
     "vdn": VDNConfig,
     "qmix": QMIXConfig,
+    "qplex": QPLEXConfig,
+    "ow-qmix": OWQMIXConfig,
+    "cw-qmix": CWQMIXConfig,
+    "qtran": QTRANConfig,
+    "qatten": QattenConfig,
     "ia2c": IA2CConfig,
     "maa2c": MAA2CConfig,
     "ippo": IPPOConfig,
@@ -33,6 +44,7 @@ __all__ = [
     "AlgorithmConfig",
     "COMAConfig",
     "COMALearner",
+    "CWQMIXConfig",
     "HAPPOConfig",
     "HAPPOLearner",
     "IA2CConfig",
@@ -47,9 +59,20 @@ __all__ = [
     "OMGLearner",
     "OMGPPOConfig",
     "OMGPPOLearner",
+    "OWQMIXConfig",
     "PPOLearner",
     "QLearner",
     "QLearningConfig",
     "QMIXConfig",
+    "QPLEXConfig",
+    "QPLEXLearner",
+    "QTRANConfig",
+    "QTRANLearner",
+    "QattenConfig",
+    "QattenLearner",
     "VDNConfig",
+    "ValueConfig",
+    "ValueLearner",
+    "WQMIXConfig",
+    "WQMIXLearner",
 ]

@@ -2,10 +2,13 @@
 
 from endmark.nets.actor import AGENTS, Actor, check_numbered
 from endmark.nets.agents import Agent, AgentKind, Inputs, Memory
+from endmark.nets.attentive import QattenMixer
 from endmark.nets.critics import CentralCritic, CounterfactualCritic, JointCritic, OwnCritic
+from endmark.nets.duplex import QPLEXMixer
 from endmark.nets.feed_forward import FeedForwardAgent
 from endmark.nets.heads import GaussianHead, Head, IndependentHeads, LinearHead
 from endmark.nets.independent import IndependentAgents
+from endmark.nets.joint import CentralMixer, JointValue
 from endmark.nets.mixers import QMIXMixer, VDNMixer
 from endmark.nets.moments import RunningMoments
 from endmark.nets.recurrent import RecurrentAgent
@@ -16,6 +19,7 @@ __all__ = [
     "Agent",
     "AgentKind",
     "CentralCritic",
+    "CentralMixer",
     "CounterfactualCritic",
     "FeedForwardAgent",
     "GaussianHead",
@@ -24,10 +28,13 @@ __all__ = [
     "IndependentHeads",
     "Inputs",
     "JointCritic",
+    "JointValue",
     "LinearHead",
     "Memory",
     "OwnCritic",
     "QMIXMixer",
+    "QPLEXMixer",
+    "QattenMixer",
     "RecurrentAgent",
     "RunningMoments",
     "VDNMixer",
