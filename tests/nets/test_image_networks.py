@@ -205,15 +205,10 @@ def test_every_algorithm_learns_from_images(
     assert all(value.isfinite().all() for value in metrics.values())
     convolutions = [n for n in before if "convolutions" in n]
     n_readers = (1 if share_parameters else 3) * (2 if name in ("ia2c", "ippo") else 1)
-    of_the_state = {
-        "qmix": 1,
-        "maa2c": 1,
-        "mappo": 1,
-        "happo": 1,
-        "maddpg": 1,
-        "coma": 2,
-    }  # COMA's critic also reads obs
-    n_readers += of_the_state.get(name, 0)
+    n_readers *= 2 if name in ("ow-qmix", "cw-qmix") else 1
+    # Of the state: none in these, two in those. COMA's critic reads the state and the observations.
+    none, two = ("iql", "vdn", "ia2c", "ippo"), ("ow-qmix", "cw-qmix", "qatten", "coma")
+    n_readers += 0 if name in none else 2 if name in two else 1
     assert len(convolutions) == 4 * n_readers  # two layers each
     after = dict(learner.networks.named_parameters())
     for parameter in convolutions:
