@@ -12,20 +12,26 @@ import pytest
 import torch
 from torch import Tensor
 
-from endmark.algorithms import ALGORITHMS, Learner, QLearner
+from endmark.algorithms import ALGORITHMS, Learner, ValueLearner
 from endmark.audit import Case, Report, audit, hard_batch
 from endmark.episodes import EpisodeBatch, EpisodeSpec
 from support.seated import BESIDE_PARTNERS
 
-VALUE_BASED = ("iql", "vdn", "qmix")
-ACTOR_CRITIC = ("ia2c", "maa2c", "ippo", "mappo")
-SIZES: dict[str, dict[str, int]] = {"qmix": {"mixer_embed_size": 4, "mixer_hyper_size": 5}}
+VALUE_BASED = ("iql", "vdn", "qmix", "qplex", "ow-qmix", "cw-qmix", "qtran", "qatten")
+ACTOR_CRITIC = ("ia2c", "maa2c", "ippo", "mappo", "coma", "happo")
+SIZES: dict[str, dict[str, int]] = {
+    "qmix": {"mixer_embed_size": 4, "mixer_hyper_size": 5},
+    "qplex": {"mixer_hyper_size": 5, "mixer_heads": 2},
+    "ow-qmix": {"mixer_embed_size": 4, "mixer_hyper_size": 5, "central_size": 6},
+    "cw-qmix": {"mixer_embed_size": 4, "mixer_hyper_size": 5, "central_size": 6},
+    "qtran": {"joint_size": 6},
+    "qatten": {"mixer_embed_size": 4, "mixer_hyper_size": 5, "mixer_heads": 2},
+}
 
 
 def test_every_algorithm_is_audited() -> None:
-    assert {*VALUE_BASED, *ACTOR_CRITIC} == set(ALGORITHMS) - {
-        *BESIDE_PARTNERS
-    }  # which test_omg_audit.py has
+    elsewhere = {*BESIDE_PARTNERS, "maddpg"}  # test_omg_audit.py, and test_maddpg.py of the algorithms
+    assert {*VALUE_BASED, *ACTOR_CRITIC} == set(ALGORITHMS) - elsewhere
 
 
 def spec_of(*, state: bool, reward_per_agent: bool) -> EpisodeSpec:
@@ -75,12 +81,12 @@ def assert_clean(report: Report, layout: str) -> None:
 VARIANTS = [
     *itertools.product(VALUE_BASED, [{"agent": "attention", "attention_window": 3}]),
     *itertools.product(("ia2c", "ippo"), [{"gae_lambda": 0.9, "agent": "attention"}]),
-    *itertools.product(
-        ("maa2c", "mappo"), [{"gae_lambda": 0.9, "agent": "attention", "critic": "central"}]
-    ),
+    *itertools.product(("maa2c", "mappo"), [{"gae_lambda": 0.9, "agent": "attention", "critic": "central"}]),
     *itertools.product(VALUE_BASED, [{"td_lambda": 0.0}, {"td_lambda": 0.6}, {"double_q": False}]),
+    *itertools.product(["iql", "qplex"], [{"td_n": 2}]),
     *itertools.product(("ia2c", "ippo"), [{"gae_lambda": 0.9}, {"gae_lambda": 0.0, "agent": "feedforward"}]),
     *itertools.product(("maa2c", "mappo"), [{"gae_lambda": 0.9, "critic": "central"}]),
+    *itertools.product(["coma"], [{"td_lambda": 0.6}, {"td_lambda": 0.0, "agent": "feedforward"}]),
     *itertools.product(
         ("maa2c", "mappo"), [{"gae_lambda": 0.0, "agent": "feedforward", "critic": "central"}]
     ),
@@ -103,7 +109,7 @@ def test_no_leak_and_no_coupling(name: str, settings: dict[str, Any], layout: st
 @pytest.mark.parametrize("name", VALUE_BASED)
 def test_rewards_normalised_by_earlier_batches_couple_nothing(name: str, how: str, layout: str) -> None:
     learner = learner_of(name, spec_of(state=True, reward_per_agent=False), normalise_reward=how)
-    assert isinstance(learner, QLearner)
+    assert isinstance(learner, ValueLearner)
     learner.reward_moments.add(torch.randn(50) * 3 + 1)
     assert_clean(audit(case_of(learner, layout, 3), quick=True), layout)
 
@@ -124,10 +130,14 @@ def test_normalised_advantages_couple_episodes_and_nothing_else_is_found(name: s
     assert report.leaks == ()
 
 
-@pytest.mark.parametrize("name", ["maa2c", "mappo"])
-def test_a_value_for_the_team_is_a_mean_of_its_own_and_nothing_else_is_found(name: str) -> None:
-    """Its loss is a mean over steps, the policy's over agents alive at them: so an episode's share varies."""
-    learner = learner_of(name, spec_of(state=True, reward_per_agent=False), normalise_advantage=False)
+@pytest.mark.parametrize(
+    ("name", "settings"), [("maa2c", {}), ("mappo", {}), ("happo", {}), ("happo", {"critic": "central"})]
+)
+def test_means_of_their_own_are_all_that_is_found(name: str, settings: dict[str, Any]) -> None:
+    """A team's value has a mean over steps, the policy one over agents alive at them, and HAPPO one for each
+    agent: so an episode's share of the loss varies."""
+    spec = spec_of(state=True, reward_per_agent=False)
+    learner = learner_of(name, spec, normalise_advantage=False, **settings)
     report = audit(case_of(learner, "ragged", 2), quick=True)
     assert {finding.severity for finding in report.findings} == {"coupling"}
     assert report.leaks == ()

@@ -14,7 +14,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from endmark.algorithms import QLearner
-from endmark.nets import Actor, FeedForwardAgent, IndependentAgents, IndependentHeads, QMIXMixer
+from endmark.nets import (
+    Actor,
+    AttentionAgent,
+    FeedForwardAgent,
+    IndependentAgents,
+    IndependentHeads,
+    QMIXMixer,
+)
+from support.attention_naive import attention_naive
 
 
 def padded_loss(learner: QLearner, padded: Mapping[str, Tensor]) -> Tensor:
@@ -82,21 +90,31 @@ def mixing_of(learner: QLearner) -> Literal["iql", "vdn", "qmix"]:
 
 def unroll(actor: Actor, obs: Tensor, actions: Tensor) -> Tensor:
     """Outputs (B, T+1, N, A): one frame after the other over all rows, padding included."""
+    features = unroll_features(actor, obs, actions)
+    if isinstance(actor.head, IndependentHeads):
+        heads: Any = actor.head.heads
+        return torch.stack([head.linear(features[:, :, n]) for n, head in enumerate(heads)], dim=2)
+    head: Any = actor.head
+    return cast(Tensor, head.linear(features))
+
+
+def unroll_features(actor: Actor, obs: Tensor, actions: Tensor) -> Tensor:
+    """What the heads read, (B, T+1, N, H)."""
     if isinstance(actor.agent, IndependentAgents):
-        assert isinstance(actor.head, IndependentHeads)
-        pairs = zip(actor.agent.agents, actor.head.heads, strict=True)
         own = [
-            unroll(Actor(agent, head), obs[:, :, n : n + 1], actions[:, :, n : n + 1])
-            for n, (agent, head) in enumerate(pairs)
+            unroll_features(Actor(agent, nn.Identity()), obs[:, :, n : n + 1], actions[:, :, n : n + 1])
+            for n, agent in enumerate(actor.agent.agents)
         ]
         return torch.cat(own, dim=2)
     agent: Any = actor.agent
-    head: Any = actor.head
-    n_rows, n_columns, n_agents = actions.shape
+    n_rows, n_columns, n_agents = actions.shape[:3]
     inputs_of = agent.inputs
-    onehot = functional.one_hot(actions, inputs_of.n_actions).to(obs.dtype)
+    if actions.is_floating_point():  # vectors, which join the inputs as they are
+        onehot = actions.to(obs.dtype)
+    else:
+        onehot = functional.one_hot(actions, inputs_of.n_actions).to(obs.dtype)
     hidden = obs.new_zeros(n_rows * n_agents, agent.n_features)
-    outputs = []
+    outputs, flats = [], []
     for t in range(n_columns):
         inputs = [obs[:, t].reshape(n_rows, n_agents, -1)]
         if inputs_of.last_action:
@@ -104,12 +122,17 @@ def unroll(actor: Actor, obs: Tensor, actions: Tensor) -> Tensor:
         if inputs_of.agent_id:
             inputs.append(torch.eye(n_agents, dtype=obs.dtype).unsqueeze(0).expand(n_rows, -1, -1))
         flat = torch.cat([i.reshape(n_rows * n_agents, -1) for i in inputs], dim=1)
+        flats.append(flat)
         x = functional.relu(agent.encoder(flat))
+        if isinstance(agent, AttentionAgent):
+            continue
         if isinstance(agent, FeedForwardAgent):
             features = functional.relu(agent.hidden(x))
         else:
             features = hidden = agent.recurrence(x, hidden)
-        outputs.append(head.linear(features).view(n_rows, n_agents, -1))
+        outputs.append(features.view(n_rows, n_agents, -1))
+    if isinstance(agent, AttentionAgent):
+        outputs = [frame.view(n_rows, n_agents, -1) for frame in attention_naive(agent, flats)]
     return torch.stack(outputs, dim=1)
 
 

@@ -1,12 +1,15 @@
 """Networks over ragged episodes."""
 
-from endmark.nets.actor import AGENTS, Actor, make_agent
+from endmark.nets.actor import AGENTS, Actor, check_numbered, make_agent
 from endmark.nets.agents import Agent, AgentKind, Inputs, Memory
 from endmark.nets.attention import AttentionAgent, AttentionOptions
-from endmark.nets.critics import CentralCritic, OwnCritic
+from endmark.nets.attentive import QattenMixer
+from endmark.nets.critics import CentralCritic, CounterfactualCritic, JointCritic, OwnCritic
+from endmark.nets.duplex import QPLEXMixer
 from endmark.nets.feed_forward import FeedForwardAgent
-from endmark.nets.heads import Head, IndependentHeads, LinearHead
+from endmark.nets.heads import GaussianHead, Head, IndependentHeads, LinearHead
 from endmark.nets.independent import IndependentAgents
+from endmark.nets.joint import CentralMixer, JointValue
 from endmark.nets.mixers import QMIXMixer, VDNMixer
 from endmark.nets.moments import RunningMoments
 from endmark.nets.recurrent import RecurrentAgent
@@ -19,17 +22,25 @@ __all__ = [
     "AttentionAgent",
     "AttentionOptions",
     "CentralCritic",
+    "CentralMixer",
+    "CounterfactualCritic",
     "FeedForwardAgent",
+    "GaussianHead",
     "Head",
     "IndependentAgents",
     "IndependentHeads",
     "Inputs",
+    "JointCritic",
+    "JointValue",
     "LinearHead",
     "Memory",
     "OwnCritic",
     "QMIXMixer",
+    "QPLEXMixer",
+    "QattenMixer",
     "RecurrentAgent",
     "RunningMoments",
     "VDNMixer",
+    "check_numbered",
     "make_agent",
 ]

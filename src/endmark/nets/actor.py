@@ -11,7 +11,7 @@ from endmark.episodes import EpisodeBatch, EpisodeSpec
 from endmark.nets.agents import Agent, AgentKind, Inputs
 from endmark.nets.attention import AttentionAgent, AttentionOptions
 from endmark.nets.feed_forward import FeedForwardAgent
-from endmark.nets.heads import Head, IndependentHeads, LinearHead
+from endmark.nets.heads import GaussianHead, Head, IndependentHeads, LinearHead
 from endmark.nets.independent import IndependentAgents
 from endmark.nets.recurrent import RecurrentAgent
 
@@ -52,9 +52,20 @@ class Actor(nn.Module):
         """The layer from features to values or logits."""
         return cast(Head, self._modules["head"])
 
+    @property
+    def gaussian(self) -> GaussianHead:
+        """The layer from features to distributions over vectors; in the place of `head`."""
+        return cast(GaussianHead, self._modules["head"])
+
     def forward(self, batch: EpisodeBatch) -> Float[Tensor, "F N A"]:
         """Every output at every frame of every episode."""
         return self.head.outputs(self.agent.features(batch))
+
+    def alone(self, n: int) -> Actor:
+        """Agent n's own network and head. ValueError where all agents share one network."""
+        if not (isinstance(self.agent, IndependentAgents) and isinstance(self.head, IndependentHeads)):
+            raise ValueError("alone: given an actor whose agents share one network, want one for each")
+        return Actor(self.agent.agents[n], self.head.heads[n])
 
     @staticmethod
     def of(
@@ -72,8 +83,10 @@ class Actor(nn.Module):
 
         kind: with a memory ("gru", "attention") or without ("feedforward"). attention: the options of an
         attention agent, whose window is cut to the longest episode. last_action, agent_id: whether these join
-        the observation, one-hot.
+        the observation, one-hot. ValueError for an output a numbered action where actions are vectors.
         """
+        if n_outputs == 0:
+            check_numbered(spec)
         attention = attention.within(spec.episode_limit)
         if share_parameters or spec.n_agents == 1:
             inputs = Inputs.of(spec, last_action=last_action, agent_id=agent_id)
@@ -89,3 +102,11 @@ class Actor(nn.Module):
         ]
         heads = [LinearHead(hidden_size, n_outputs) for _ in range(spec.n_agents)]
         return Actor(IndependentAgents(agents), IndependentHeads(heads))
+
+
+def check_numbered(spec: EpisodeSpec) -> None:
+    """ValueError where actions are vectors, for what chooses among numbered ones."""
+    if spec.bounds is not None:
+        given = f"given vectors of {spec.action_size} numbers"
+        takers = "ippo, mappo, ia2c, maa2c and maddpg take either"
+        raise ValueError(f"actions: {given}, want numbered actions; {takers}")

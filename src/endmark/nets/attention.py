@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int, Real
+from jaxtyping import Float, Real
 from torch import Tensor, nn
 
 from endmark.episodes import EpisodeBatch, Seen
@@ -67,7 +67,7 @@ class AttentionAgent(nn.Module):
         return {name: weight.new_zeros(shape) for name in names} | {"time": time}
 
     def step(
-        self, seen: Seen, last_actions: Int[Tensor, "K N"], memory: Memory
+        self, seen: Seen, last_actions: Real[Tensor, "K N *D"], memory: Memory
     ) -> tuple[Float[Tensor, "K N H"], Memory]:
         """Features at one frame of K episodes, and the memory with this frame in it.
 
@@ -78,7 +78,7 @@ class AttentionAgent(nn.Module):
         return self.advance(seen.obs, last_actions, memory)
 
     def advance(
-        self, obs: Real[Tensor, "K N ..."], last_actions: Int[Tensor, "K N"], memory: Memory
+        self, obs: Real[Tensor, "K N ..."], last_actions: Real[Tensor, "K N *D"], memory: Memory
     ) -> tuple[Float[Tensor, "K N H"], Memory]:
         """`step` from these observations."""
         memory, time = dict(memory), memory["time"]
@@ -109,7 +109,7 @@ class AttentionAgent(nn.Module):
         return self.unroll(batch.obs, batch.last_actions, batch.time_major)
 
     def unroll(
-        self, obs: Real[Tensor, "F N ..."], last_actions: Int[Tensor, "F N"], packing: TimeMajor
+        self, obs: Real[Tensor, "F N ..."], last_actions: Real[Tensor, "F N *D"], packing: TimeMajor
     ) -> Float[Tensor, "F N H"]:
         """`features` of these observations and last actions, for ragged frames packed by `packing`."""
         flat, one_hot = self.inputs(obs, last_actions)
