@@ -116,7 +116,7 @@ def test_memory_at_the_start_and_after() -> None:
     memory = agent.start(4)
     names = ("keys.0", "values.0", "keys.1", "values.1")
     assert {name: (tuple(t.shape), t.dtype) for name, t in memory.items()} == {
-        **dict.fromkeys(names, ((4, 3, 3, 16), torch.float64)),
+        **dict.fromkeys(names, ((4, 3, 2, 3, 8), torch.float64)),
         "time": ((4, 3), torch.int64),
     }
     assert all((tensor == 0).all() for tensor in memory.values())
@@ -127,8 +127,8 @@ def test_memory_at_the_start_and_after() -> None:
     assert (memory["time"] == 0).all()
     for name in names:
         assert after[name].data_ptr() == memory[name].data_ptr()  # no copy
-        assert (after[name][:, :, 0] != 0).all()
-        assert (after[name][:, :, 1:] == 0).all()
+        assert (after[name][:, :, :, 0] != 0).all()
+        assert (after[name][:, :, :, 1:] == 0).all()
 
 
 def test_the_same_frame_twice_from_one_memory_is_the_same() -> None:
@@ -160,8 +160,8 @@ def test_a_row_starts_anew_and_the_others_go_on() -> None:
                 torch.testing.assert_close(out[0], want[at[0]], rtol=1e-10, atol=1e-10)
             torch.testing.assert_close(out[1], want[at[1]], rtol=1e-10, atol=1e-10)
             if t == 4:  # nothing of the last episode is left
-                assert (memory["keys.0"][1, :, 1:] == 0).all()
-                assert (memory["values.1"][1, :, 1:] == 0).all()
+                assert (memory["keys.0"][1, :, :, 1:] == 0).all()
+                assert (memory["values.1"][1, :, :, 1:] == 0).all()
 
 
 def test_the_window_is_no_longer_than_an_episode() -> None:

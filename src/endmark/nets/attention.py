@@ -57,11 +57,11 @@ class AttentionAgent(nn.Module):
     def start(self, n_rows: int) -> Memory:
         """No frames yet.
 
-        keys.0, values.0, and so on for each layer: [K, N, window, H], those of frame t at t % window.
+        keys.0, values.0, and so on for each layer: [K, N, heads, window, D], those of frame t at t % window.
         time: [K, N] int64, the frames so far. Only the places that `time` counts are ever read.
         """
-        n_agents, weight = self.inputs.n_agents, self.encoder.weight
-        shape = n_rows, n_agents, self.options.window, self.n_features
+        n_agents, heads, weight = self.inputs.n_agents, self.options.heads, self.encoder.weight
+        shape = n_rows, n_agents, heads, self.options.window, self.n_features // heads
         names = [f"{part}.{layer}" for layer in range(self.options.layers) for part in ("keys", "values")]
         time = torch.zeros(n_rows, n_agents, dtype=torch.int64, device=weight.device)
         return {name: weight.new_zeros(shape) for name in names} | {"time": time}
@@ -84,24 +84,25 @@ class AttentionAgent(nn.Module):
         memory, time = dict(memory), memory["time"]
         flat, one_hot = self.inputs(obs, last_actions)
         x = linear(self.encoder, flat, one_hot=one_hot)
-        heads, window = self.options.heads, self.options.window
-        cos, sin = (part[..., None, :] for part in angles(time, self.n_features // heads, x.dtype))
-        place = (time % window)[..., None, None].expand(*time.shape, 1, self.n_features)
+        heads, window, size = self.options.heads, self.options.window, self.n_features // self.options.heads
+        cos, sin = (part[..., None, :] for part in angles(time, size, x.dtype))
+        place = (time % window)[..., None, None, None].expand(*time.shape, heads, 1, size)
         used = min(int(time.max()) + 1, window)
+        n_rows = time.numel() * heads  # one for each head of each agent
         unused = torch.arange(used, device=time.device) > time[..., None, None]  # none in a full window
+        unused = unused.expand(*time.shape, heads, used).reshape(n_rows, 1, used)
         for i, layer in enumerate(self._layers()):
             q, k, v = layer.qkv_of(x).view(*time.shape, 3, heads, -1).unbind(2)  # [K, N, heads, D] each
             q, k = rotated(q, cos, sin), rotated(k, cos, sin)
             for name, new in ((f"keys.{i}", k), (f"values.{i}", v)):
                 kept = memory[name].clone() if torch.is_grad_enabled() else memory[name]
-                memory[name] = kept.scatter_(2, place, new.flatten(2)[:, :, None])
+                memory[name] = kept.scatter_(3, place, new[..., None, :])
             keys, values = (
-                memory[name][:, :, :used].view(*time.shape, used, heads, -1)
-                for name in (f"keys.{i}", f"values.{i}")
+                memory[name].reshape(n_rows, window, size)[:, :used] for name in (f"keys.{i}", f"values.{i}")
             )
-            score = torch.einsum("knhd,knthd->knht", q, keys) / q.shape[-1] ** 0.5
+            score = (q.reshape(n_rows, 1, size) / size**0.5) @ keys.transpose(1, 2)
             weight = torch.where(unused, -torch.inf, score).softmax(-1)
-            x = layer.finish(x, torch.einsum("knht,knthd->knhd", weight, values).flatten(2))
+            x = layer.finish(x, (weight @ values).view_as(x))
         return self._normed(x), memory | {"time": time + 1}
 
     def features(self, batch: EpisodeBatch) -> Float[Tensor, "F N H"]:
