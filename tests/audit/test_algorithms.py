@@ -12,14 +12,21 @@ import pytest
 import torch
 from torch import Tensor
 
-from endmark.algorithms import ALGORITHMS, Learner, QLearner
+from endmark.algorithms import ALGORITHMS, Learner, ValueLearner
 from endmark.audit import Case, Report, audit, hard_batch
 from endmark.episodes import EpisodeBatch, EpisodeSpec
 from support.seated import BESIDE_PARTNERS
 
-VALUE_BASED = ("iql", "vdn", "qmix")
+VALUE_BASED = ("iql", "vdn", "qmix", "qplex", "ow-qmix", "cw-qmix", "qtran", "qatten")
 ACTOR_CRITIC = ("ia2c", "maa2c", "ippo", "mappo")
-SIZES: dict[str, dict[str, int]] = {"qmix": {"mixer_embed_size": 4, "mixer_hyper_size": 5}}
+SIZES: dict[str, dict[str, int]] = {
+    "qmix": {"mixer_embed_size": 4, "mixer_hyper_size": 5},
+    "qplex": {"mixer_hyper_size": 5, "mixer_heads": 2},
+    "ow-qmix": {"mixer_embed_size": 4, "mixer_hyper_size": 5, "central_size": 6},
+    "cw-qmix": {"mixer_embed_size": 4, "mixer_hyper_size": 5, "central_size": 6},
+    "qtran": {"joint_size": 6},
+    "qatten": {"mixer_embed_size": 4, "mixer_hyper_size": 5, "mixer_heads": 2},
+}
 
 
 def test_every_algorithm_is_audited() -> None:
@@ -73,7 +80,9 @@ def assert_clean(report: Report, layout: str) -> None:
 
 
 VARIANTS = [
-    *itertools.product(VALUE_BASED, [{"td_lambda": 0.0}, {"td_lambda": 0.6}, {"double_q": False}]),
+    *itertools.product(
+        VALUE_BASED, [{"td_lambda": 0.0}, {"td_lambda": 0.6}, {"double_q": False}, {"td_n": 2}]
+    ),
     *itertools.product(("ia2c", "ippo"), [{"gae_lambda": 0.9}, {"gae_lambda": 0.0, "agent": "feedforward"}]),
     *itertools.product(("maa2c", "mappo"), [{"gae_lambda": 0.9, "critic": "central"}]),
     *itertools.product(
@@ -98,7 +107,7 @@ def test_no_leak_and_no_coupling(name: str, settings: dict[str, Any], layout: st
 @pytest.mark.parametrize("name", VALUE_BASED)
 def test_rewards_normalised_by_earlier_batches_couple_nothing(name: str, how: str, layout: str) -> None:
     learner = learner_of(name, spec_of(state=True, reward_per_agent=False), normalise_reward=how)
-    assert isinstance(learner, QLearner)
+    assert isinstance(learner, ValueLearner)
     learner.reward_moments.add(torch.randn(50) * 3 + 1)
     assert_clean(audit(case_of(learner, layout, 3), quick=True), layout)
 

@@ -203,7 +203,10 @@ def test_every_algorithm_learns_from_images(
     assert all(value.isfinite().all() for value in metrics.values())
     convolutions = [n for n in before if "convolutions" in n]
     n_readers = (1 if share_parameters else 3) * (2 if name in ("ia2c", "ippo") else 1)
-    n_readers += name in ("qmix", "maa2c", "mappo")
+    n_readers *= 2 if name in ("ow-qmix", "cw-qmix") else 1
+    n_readers += {"iql": 0, "vdn": 0, "ia2c": 0, "ippo": 0, "ow-qmix": 2, "cw-qmix": 2, "qatten": 2}.get(
+        name, 1
+    )
     assert len(convolutions) == 4 * n_readers  # two layers each
     after = dict(learner.networks.named_parameters())
     for parameter in convolutions:
