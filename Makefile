@@ -9,7 +9,7 @@ RUN_DIR ?= runs/lbf-qmix-seed$(SEED)
 LBF := --env lbforaging:Foraging-5x5-2p-1f-v3 --gamma 0.95 --td-lambda 0.9 --lr 1e-3 \
        --normalise-reward scale --replay-frames 30000
 
-.PHONY: train test lint types contracts unit seeds learning smax-speed pool omg kill-test saving-cost fuzz audit-rates bench sanitize clean
+.PHONY: train test lint types contracts unit seeds learning continuous smax-speed pool omg kill-test saving-cost fuzz audit-rates bench sanitize clean
 
 train: $(VENV)/installed
 	rm -rf $(RUN_DIR)
@@ -39,17 +39,24 @@ seeds: $(VENV)/installed
 learning: $(VENV)/installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.learning
 
+# Actions that are vectors, two seeds of five runs: some twenty minutes. Can be stopped and called again.
+continuous: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[mamujoco]"
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.learning --continuous --seeds 0 1
+
 # Steps a second on SMAX 8m, beside the bare environment: some five minutes, with nothing else running.
 smax-speed: $(VENV)/installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.batched
 
-# Partners on Foraging to learn and to play with: ten seen, ten held out. Half an hour.
+# Partners to learn and to play with, seen and held out, on Foraging, simple_tag and SMAX. An hour.
 pool: $(VENV)/installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.pool
 
-# Opponent modelling beside that pool, as docs/omg.md has it. Can be stopped and called again.
+# Opponent modelling beside these pools, as docs/omg.md has it: some hours. Can be stopped and called again.
 omg: pool
-	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.omg
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.omg --task foraging
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.omg --task tag
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.omg --task smax
 
 # torch comes first and from the constraints, so that nothing later asks for another one.
 # A package that is new or gone is known to the editable install only once it is made again.

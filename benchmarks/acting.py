@@ -132,7 +132,7 @@ def _step_alone(env: Environment) -> int:
     """Play one episode with the first legal action at every step; returns its number of steps."""
     frame, steps, over = env.reset(seed=0), 0, False
     while not over:
-        step = env.step(frame.avail_actions.argmax(-1))
+        step = env.step(frame.legal.argmax(-1))
         frame, over, steps = step.frame, step.terminated or step.truncated, steps + 1
     return steps
 

@@ -9,6 +9,7 @@ import argparse
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from endmark.rollout import Summary
@@ -33,6 +34,22 @@ ACTOR_CRITIC = {
     "ia2c": "ia2c",
     "maa2c": "maa2c --critic central",
 }
+# Actions that are vectors: `make continuous`. The robot's episodes are cut after 200 of 1000 steps.
+ON_POLICY = "--agent feedforward --epochs 10 --actor-lr 1e-3 --critic-lr 1e-3 --entropy-coef 0"
+VECTORS = "--env mpe2.simple_spread_v3 --env-arg continuous_actions=true"
+SPREADING = f"{VECTORS} --steps 150000 --n-envs 16 --batch-size 32 {ON_POLICY}"
+RUNNING = (
+    "--env mamujoco:HalfCheetah-2x3 --episode-limit 200 --steps 100000 --n-envs 10 --batch-size 10 "
+    f"--minibatches 10 {ON_POLICY}"
+)
+MADDPG = "--steps 60000 --agent feedforward"
+CONTINUOUS = {
+    "vectors-ippo-spread": f"ippo {SPREADING}",
+    "vectors-mappo-spread": f"mappo {SPREADING}",
+    "vectors-maddpg-spread": f"maddpg {VECTORS} {MADDPG} --noise-steps 40000",
+    "vectors-ippo-cheetah": f"ippo {RUNNING}",
+    "vectors-mappo-cheetah": f"mappo {RUNNING}",
+}
 RUNS = {
     **{f"lbf-{name}": f"{words} {FORAGING}" for name, words in ACTOR_CRITIC.items()},
     "cart-ippo": "ippo --env CartPole-v1 --steps 300000 --minibatches 4 --epochs 10 --eval-every 25000",
@@ -46,6 +63,8 @@ RUNS = {
     "smax-mappo-2s3z": f"mappo --env smax:2s3z --steps 600000 {MANY}",
     "spread-qmix": f"qmix {SPREAD}",
     **{f"spread-{name}": f"{words} {SPREAD}" for name, words in ACTOR_CRITIC.items()},
+    "spread-maddpg": f"maddpg --env mpe2.simple_spread_v3 {MADDPG}",
+    **CONTINUOUS,
 }
 """From a run's name to the arguments of `endmark train`."""
 SEEDS = 0, 1, 2
@@ -61,28 +80,32 @@ def train(name: str, seed: int, directory: Path) -> Path:
     return run
 
 
-def row(name: str, directory: Path) -> str:
+def row(name: str, directory: Path, seeds: Sequence[int], *, intervals: bool) -> str:
     """A line of the table: greedy returns over 100 episodes for each seed, random play, seconds.
 
     Where the environment names an outcome, such as `win`: its mean and 95 % interval in place of the return.
     """
     greedy, seconds, random = [], [], None
-    for seed in SEEDS:
+    for seed in seeds:
         run = train(name, seed, directory)
         config, learner = load(run)
-        greedy.append(shown(evaluate(config, learner.greedy_policy(config.n_envs), 100)))
+        played = evaluate(config, learner.greedy_policy(config.n_envs), 100)
+        greedy.append(shown(played, intervals=intervals))
         seconds.append([line["seconds"] or 0.0 for line in read_metrics(run)][-1])
-        random = random or shown(evaluate(config, random_policy(), 100))
+        by_chance = random_policy(learner.spec.bounds)
+        random = random or shown(evaluate(config, by_chance, 100), intervals=intervals)
     returns = " | ".join(greedy)
     return f"| `{RUNS[name]}` | {returns} | {random} | {sorted(seconds)[len(seconds) // 2]:.0f} s |"
 
 
-def shown(summary: Summary) -> str:
-    """The outcomes with their intervals, or else the return."""
+def shown(summary: Summary, *, intervals: bool = False) -> str:
+    """The outcomes with their intervals, or else the return, with its 95 % interval or without."""
     if summary.outcomes:
         means = summary.outcomes.items()
         return ", ".join(f"{name} {o.mean:.2f} ({o.low:.2f} to {o.high:.2f})" for name, o in means)
     value = summary.return_mean
+    if intervals:
+        return f"{value:.1f} ({summary.return_low:.1f} to {summary.return_high:.1f})"
     return f"{value:.3g}" if abs(value) >= 10 else f"{value:.2f}"
 
 
@@ -91,10 +114,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--directory", type=Path, default=Path("runs/learning"))
     parser.add_argument("--only", nargs="+", choices=RUNS, default=list(RUNS))
+    parser.add_argument(
+        "--continuous", action="store_true", help="only actions that are vectors, with intervals"
+    )
+    parser.add_argument("--seeds", nargs="+", type=int, default=SEEDS)
     options = parser.parse_args()
-    rows = [row(name, options.directory) for name in options.only]
-    seeds = " | ".join(f"seed {seed}" for seed in SEEDS)
-    print(f"| `endmark train` | {seeds} | random | training |", "|---|" + "---:|" * 5, *rows, sep="\n")
+    names = CONTINUOUS if options.continuous else options.only
+    rows = [row(name, options.directory, options.seeds, intervals=options.continuous) for name in names]
+    seeds = " | ".join(f"seed {seed}" for seed in options.seeds)
+    columns = "---:|" * (len(options.seeds) + 2)
+    print(f"| `endmark train` | {seeds} | random | training |", f"|---|{columns}", *rows, sep="\n")
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from endmark.algorithms import ALGORITHMS, A2CLearner, PPOLearner
 from endmark.algorithms.actor_critic import targets_of
+from endmark.algorithms.ppo import with_targets
 from endmark.algorithms.proximal import balanced
 from endmark.episodes import EpisodeBatch, EpisodeSpec, Field
 from endmark.ops.categorical import log_prob, log_softmax
@@ -111,9 +112,9 @@ def test_ppo_agrees_with_the_padded_loss_after_the_policy_has_moved(seed: int) -
     assert isinstance(learner, PPOLearner)
     batch, padded = in_float64(learner, played(spec, seed))
     targets = padded_terms(learner.networks, learner.config, padded)
-    with_targets = learner._with_targets(batch)
+    prepared = with_targets(batch, learner.networks, learner.config)
     perturb(learner.networks, torch.Generator().manual_seed(99))
-    metrics = learner._loss(with_targets)
+    metrics = learner._loss(prepared)
     assert 0.05 < float(metrics["clip_fraction"]) < 0.95
     want = padded_ppo_loss(learner.networks, learner.config, padded, targets)
     torch.testing.assert_close(metrics["loss"], want, rtol=1e-6, atol=1e-9)

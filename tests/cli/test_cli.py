@@ -221,7 +221,7 @@ def failure(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
         ("train iql --env CartPole-v7", ["'CartPole-v7'"]),
         ("train iql --env CartPol-v1", ["did you mean CartPole-v1"]),
         ("train iql --env no_such_module.env_v1", ["no_such_module", "not installed"]),
-        ("train iql --env Pendulum-v1", ["Pendulum-v1", "want Discrete"]),
+        ("train iql --env Pendulum-v1", ["given vectors of 1 numbers", "want numbered actions; ippo"]),
         ("train iql --env CartPole-v1 --steps abc", ["--steps", "'abc'"]),
         ("train iql --env CartPole-v1 --steps 0", ["steps: given 0, want at least 1"]),
         ("train iql --env CartPole-v1 --lr -1", ["lr: given -1.0, want more than 0"]),

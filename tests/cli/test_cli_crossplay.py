@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from endmark.report import CellsDisplay
+from endmark.report import CountsDisplay
 from endmark.training import Matrix
 from support.commands import status
 from support.pool import ENV, FORAGER, IQL, RANDOM, trained
@@ -91,14 +91,16 @@ def test_what_it_refuses(run: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
 
 
 def test_progress(capsys: pytest.CaptureFixture[str]) -> None:
-    with CellsDisplay(Console(), plain_every=0.0) as display:
+    with CountsDisplay(Console(), plain_every=0.0) as display:
         for done in range(3):
-            display(done, 2)
+            display("cells", done, 2)
+        display("rows", 1, 1)
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("1/2 cells  ")
-    assert lines[1] == "2/2 cells  0 s left"
+    assert lines[1:] == ["2/2 cells  0 s left", "1/1 rows  0 s left"]
     console = Console(force_terminal=True, width=80)
-    with CellsDisplay(console) as display:
-        display(0, 4)
-        display(1, 4)
-    assert "1/4" in capsys.readouterr().out
+    with CountsDisplay(console) as display:
+        display("cells", 0, 4)
+        display("cells", 1, 4)
+    assert "cells" in (out := capsys.readouterr().out)
+    assert "1/4" in out

@@ -26,14 +26,14 @@ def test_shorter_rows_end_in_zeros_and_actions_that_are_never_legal() -> None:
     env = three_kinds()
     assert env.spec.fields["obs"].shape == (3, max(SIZES))
     frame = env.reset(seed=0)
-    for size, count, obs, legal in zip(SIZES, COUNTS, frame.obs, frame.avail_actions, strict=True):
+    for size, count, obs, legal in zip(SIZES, COUNTS, frame.obs, frame.legal, strict=True):
         assert not obs[size:].any()
         assert not legal[count:].any()
     assert frame.obs[0].all()
     assert sorted(frame.obs[1, :3]) == [0, 0, 1]  # one-hot
     assert frame.obs[2, :4].all()
-    np.testing.assert_array_equal(frame.avail_actions[1], [0, 0, 0, 1, 1, 1])
-    np.testing.assert_array_equal(env.step(np.array([0, 3, 0])).frame.avail_actions[1], [1] * 6)
+    np.testing.assert_array_equal(frame.legal[1], [0, 0, 0, 1, 1, 1])
+    np.testing.assert_array_equal(env.step(np.array([0, 3, 0])).frame.legal[1], [1] * 6)
 
 
 def test_actions_are_the_environments_own_numbers() -> None:

@@ -141,7 +141,7 @@ class DoubleObs(Sound):
 class NarrowMask(Sound):
     def frame(self) -> Frame:
         frame = super().frame()
-        return frame._replace(avail_actions=frame.avail_actions[:, :2])
+        return frame._replace(avail_actions=frame.legal[:, :2])
 
 
 class NoState(Sound):
@@ -178,7 +178,7 @@ class RewardOfWrongShape(Sound):
 class NothingLegal(Sound):
     def frame(self) -> Frame:
         frame = super().frame()
-        frame.avail_actions[1] = self.t == 0
+        frame.legal[1] = self.t == 0
         return frame
 
 
@@ -357,7 +357,7 @@ def test_a_terminated_end_needs_no_legal_action_and_nobody_alive() -> None:
         def step(self, actions: Actions) -> Step:
             step = super().step(actions)
             if step.truncated or step.terminated:
-                step.frame.avail_actions[:] = False
+                step.frame.legal[:] = False
                 step.frame.alive[:] = False
                 step.frame.obs[:] = 0
                 return step._replace(end="terminated")

@@ -48,7 +48,7 @@ def test_a_tuple_over_agents(env_id: str, limit: int, obs: tuple[int, int], n_ac
     assert spec.reward_per_agent
     assert "state" not in spec.fields
     frame = env.reset(seed=3)
-    assert frame.avail_actions.all()
+    assert frame.legal.all()
     assert frame.alive.all()
     raw = gym.make(env_id, disable_env_checker=True)
     np.testing.assert_array_equal(frame.obs, np.stack(raw.reset(seed=3)[0]))
@@ -177,8 +177,8 @@ def test_legal_actions_of_a_single_agent() -> None:
     raw = gym.make("Taxi-v4", disable_env_checker=True)
     _, info = raw.reset(seed=0)
     np.testing.assert_array_equal(frame.avail_actions, [info["action_mask"] == 1])
-    assert not frame.avail_actions.all()
-    move = int(np.flatnonzero(frame.avail_actions[0])[0])
+    assert not frame.legal.all()
+    move = int(np.flatnonzero(frame.legal[0])[0])
     np.testing.assert_array_equal(
         env.step(np.array([move])).frame.avail_actions, [raw.step(move)[4]["action_mask"] == 1]
     )

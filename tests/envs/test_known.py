@@ -129,6 +129,6 @@ def test_the_outcomes_of_an_episode_that_is_cut_here_are_0() -> None:
     for seed, own_end in [(4, True), (7, False)]:  # of 3 steps, and of 9
         frame, steps = env.reset(seed=seed), list[Step]()
         while not steps or steps[-1].end is None:
-            steps.append(env.step(frame.avail_actions.argmax(1)))  # of one frame, written anew
+            steps.append(env.step(frame.legal.argmax(1)))  # of one frame, written anew
         assert all(step.outcomes == {} for step in steps[:-1])
         assert steps[-1].outcomes == (outcomes_of(seed) if own_end else {"win": 0.0, "score": 0.0})

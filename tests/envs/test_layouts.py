@@ -29,7 +29,7 @@ def test_foraging_has_its_places_where_the_layout_says(env_id: str, arguments: d
         for seed in range(5):
             frame = env.reset(seed=seed)
             for _ in range(4):
-                frame = env.step(np.array([np.flatnonzero(row)[-1] for row in frame.avail_actions])).frame
+                frame = env.step(np.array([np.flatnonzero(row)[-1] for row in frame.legal])).frame
                 positions = [tuple(map(int, player.position)) for player in game.players]
                 foods = {(*map(int, cell), int(game.field[tuple(cell)])) for cell in np.argwhere(game.field)}
                 assert (layout.rows, layout.cols) == game.field.shape

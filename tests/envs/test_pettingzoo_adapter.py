@@ -32,7 +32,7 @@ def test_agents_that_are_alike() -> None:
     np.testing.assert_array_equal(frame.obs, np.stack([seen[agent] for agent in raw.possible_agents]))
     assert frame.state is not None
     np.testing.assert_array_equal(frame.state, raw.state())
-    assert frame.avail_actions.all()
+    assert frame.legal.all()
     for t in range(25):
         names = list(raw.agents)
         seen, rewards, _, _, _ = raw.step(dict(zip(names, [1, 2, 3], strict=True)))
@@ -48,7 +48,7 @@ def test_agents_that_differ_are_padded_and_masked() -> None:
     frame = env.reset(seed=0)
     assert frame.obs.shape == (2, 11)
     assert not frame.obs[0, 3:].any()  # the speaker sees three numbers
-    np.testing.assert_array_equal(frame.avail_actions.sum(axis=1), [3, 5])
+    np.testing.assert_array_equal(frame.legal.sum(axis=1), [3, 5])
     assert frame.state is not None
     np.testing.assert_array_equal(frame.state, np.concatenate([frame.obs[0, :3], frame.obs[1]]))
 
@@ -158,7 +158,7 @@ def steps_to_the_end(env: PettingZooAdapter) -> list[Step]:
     frame = env.reset(seed=0)
     steps: list[Step] = []
     while not steps or not (steps[-1].terminated or steps[-1].truncated):
-        step = env.step(frame.avail_actions.argmax(axis=1))
+        step = env.step(frame.legal.argmax(axis=1))
         frame = step.frame
         kept = type(frame)(*(None if array is None else array.copy() for array in frame))  # type: ignore[arg-type]
         steps.append(step._replace(frame=kept, reward=step.reward.copy()))

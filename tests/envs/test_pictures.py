@@ -37,7 +37,7 @@ def test_pictures_of_one_size_that_change(env_id: str) -> None:
         first = picture_of(env)
         before = first.copy()
         for k in range(4):
-            legal = [np.flatnonzero(row) for row in frame.avail_actions]
+            legal = [np.flatnonzero(row) for row in frame.legal]
             frame = env.step(np.array([row[(1 + k) % len(row)] for row in legal])).frame
         later = picture_of(env)
         assert later.shape == first.shape

@@ -31,7 +31,7 @@ def played(env: Environment, action: int = STOP, seed: int = 0) -> list[Step]:
     steps: list[Step] = []
     frame = env.reset(seed=seed)
     while not steps or steps[-1].end is None:
-        chosen = np.where(frame.avail_actions[:, action], action, NO_OP)
+        chosen = np.where(frame.legal[:, action], action, NO_OP)
         step = env.step(chosen)
         frame = step.frame
         kept = type(frame)(*(None if array is None else array.copy() for array in frame))  # type: ignore[arg-type]

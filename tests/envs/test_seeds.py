@@ -44,8 +44,8 @@ def episode(env: Environment, seed: int) -> Arrays:
     frame, over = env.reset(seed=seed), False
     played = arrays(frame)
     while not over:
-        chosen = actions.integers(0, frame.avail_actions.sum(axis=1))  # all actions are legal in these
-        step = env.step(chosen)
+        chosen = actions.integers(0, frame.legal.sum(axis=1))  # all actions are legal in these
+        step = env.step(np.asarray(chosen))
         frame, over = step.frame, step.terminated or step.truncated
         played += [*arrays(frame), np.array(step.reward), np.array([step.terminated, step.truncated])]
     return played

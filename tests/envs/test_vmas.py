@@ -164,9 +164,9 @@ def test_they_keep_to_the_contract(name: str) -> None:
         (
             "balance",
             {"n_agent": 3},
-            "'vmas:balance' takes no argument 'n_agent': it takes max_steps, n_agents, package_mass, random",
+            "'vmas:balance' takes no argument 'n_agent': it takes max_steps, continuous_actions, n_",
         ),
-        ("balance", {"continuous_actions": True}, "'vmas:balance' takes no argument 'continuous_actions'"),
+        ("balance", {"continuous_actions": 1}, "continuous_actions: given 1, want True or False"),
         ("balance", {"max_steps": "many"}, "'vmas:balance': max_steps: given 'many', want a whole number"),
         ("balance", {"max_steps": 0}, "max_steps: given 0, want a whole number of at least 1"),
         ("balance", {"n_agents": 1}, "'vmas:balance' cannot be made: "),

@@ -31,7 +31,7 @@ def build(builder: EpisodeBuilder, episode: EpisodeBatch) -> EpisodeBatch:
     return builder.finish(terminated=bool(episode.terminated), outcomes=outcomes)
 
 
-@given(batches())
+@given(batches(vectors=None))
 def test_what_goes_in_comes_out(batch: EpisodeBatch) -> None:
     """One builder for all episodes, long after short and short after long."""
     builder = EpisodeBuilder(batch.spec)

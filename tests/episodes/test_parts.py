@@ -27,7 +27,7 @@ def same_bits(given_: EpisodeBatch, want: EpisodeBatch) -> bool:
 # Some episodes.
 
 
-@given(batches(), st.lists(st.integers(0, 99), min_size=1, max_size=8))
+@given(batches(vectors=None), st.lists(st.integers(0, 99), min_size=1, max_size=8))
 def test_select_is_the_naive_loop(batch: EpisodeBatch, numbers: list[int]) -> None:
     """In any order, some several times, given as a list or as a tensor."""
     episodes = [number % batch.n_episodes for number in numbers]
@@ -66,7 +66,7 @@ def test_frames_from_is_the_naive_loop(episodes: list[tuple[int, int]]) -> None:
 # Steps that are added.
 
 
-@given(batches(), st.integers(0, 99))
+@given(batches(vectors=None), st.integers(0, 99))
 def test_added_steps_are_read_back(batch: EpisodeBatch, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     advantage = torch.randn(batch.n_steps, batch.spec.n_agents, generator=generator)

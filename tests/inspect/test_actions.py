@@ -3,15 +3,17 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
-from endmark.episodes import EpisodeBatch
+from endmark.episodes import Bounds, EpisodeBatch, EpisodeSpec
+from endmark.episodes.files import save_episodes
 from endmark.inspect.inspection import inspect
-from endmark.inspect.source import Source
-from support.helpers import bits
+from endmark.inspect.source import Source, read
+from support.helpers import bits, random_batch
 from support.inspections import shown
 
 
@@ -82,3 +84,22 @@ def test_an_action_that_was_not_legal_is_said_and_breaks_nothing() -> None:
     assert "sound, but for actions that were not legal" in shown(source, found, width=120)
     gone = torch.tensor([[[1, 1], [1, 0], [1, 0]]], dtype=torch.uint8)
     assert inspect(with_actions([[0, 1], [2, 2], [0, 0]], avail_actions=avail, alive=gone)).actions is None
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_vectors_are_no_numbers(size: int, tmp_path: Path) -> None:
+    """Of stored episodes, whose spec says so; and of a padded batch, where several numbers say so."""
+    bounds = Bounds.of([-1.0] * size, [1.0] * size, 2)
+    spec = EpisodeSpec.of(n_agents=2, bounds=bounds, episode_limit=6, obs_shape=(3,))
+    batch = random_batch(0, spec=spec)
+    save_episodes(batch, tmp_path / "episodes.safetensors")
+    source = read(tmp_path / "episodes.safetensors")
+    assert source.vectors
+    found = inspect(source)
+    assert found.actions is None
+    assert not found.broken
+    if size > 1:
+        assert inspect(Source("x", "padded batch", source.tensors)).actions is None
+    wrong = {**source.tensors, "actions": source.tensors["actions"].clone()}
+    wrong["actions"][0, 0, 1, 0] = torch.nan
+    assert inspect(replace(source, tensors=wrong)).broken

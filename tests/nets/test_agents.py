@@ -32,7 +32,7 @@ def agree(given_: Tensor, want: Tensor) -> None:
 def seen_at(batch: EpisodeBatch, frames: Tensor, first: Tensor) -> Seen:
     return Seen(
         batch.obs[frames],
-        batch.avail_actions[frames],
+        batch.avail_actions[frames] if batch.spec.bounds is None else None,
         batch.alive[frames],
         batch.state[frames] if "state" in batch.fields else None,
         first,
@@ -57,7 +57,9 @@ def act(agent: Agent, batch: EpisodeBatch, n_rows: int) -> Tensor:
     all_features = torch.full((batch.n_frames, n_agents, agent.n_features), torch.nan, dtype=torch.float64)
     start = agent.start(n_rows)
     memory = {name: tensor.clone() for name, tensor in start.items()}
-    last_actions = torch.full((n_rows, n_agents), NO_ACTION)
+    numbered = batch.spec.bounds is None
+    nothing = NO_ACTION if numbered else 0
+    last_actions = batch["actions"][:n_rows].clone()
     for now in range(max(map(len, queues))):
         # A row that has played all stays at its last frame; what it says is not read.
         at = [queue[min(now, len(queue) - 1)] for queue in queues]
@@ -65,13 +67,14 @@ def act(agent: Agent, batch: EpisodeBatch, n_rows: int) -> Tensor:
         first = torch.tensor([t == 0 for _, t in at])
         for name, tensor in memory.items():
             tensor[first] = start[name][first]
-        last_actions[first] = NO_ACTION
+        last_actions[first] = nothing
         features, after = agent.step(seen_at(batch, frames, first), last_actions, memory)
         for row, queue in enumerate(queues):
             if now < len(queue):
                 all_features[frames[row]] = features[row]
         # Final frames hold garbage actions; the reset comes before anyone would use them.
-        last_actions = batch["actions"][frames].clamp(0, n_actions - 1)
+        last_actions = batch["actions"][frames]
+        last_actions = last_actions.clamp(0, n_actions - 1) if numbered else last_actions.nan_to_num()
         memory = {name: tensor.clone() for name, tensor in after.items()}
     return all_features
 
@@ -115,7 +118,7 @@ def test_features_of_images_are_those_of_acting_frame_by_frame(
 
 @every_actor
 @settings(max_examples=20)
-@given(batches(obs_dtype=torch.float64))
+@given(batches(obs_dtype=torch.float64, vectors=None))
 def test_features_are_those_of_acting_on_any_batch(
     kind: AgentKind, share_parameters: bool, batch: EpisodeBatch
 ) -> None:

@@ -192,6 +192,8 @@ def test_every_algorithm_learns_from_images(
 ) -> None:
     spec = spec_of(torch.uint8, state=state)
     config: Any = ALGORITHMS[name]
+    if name == "happo" and share_parameters:
+        return  # it refuses to
     torch.manual_seed(0)
     learner: Learner = config(hidden_size=8, agent=kind, share_parameters=share_parameters).learner(
         spec, torch.device("cpu")
@@ -204,9 +206,9 @@ def test_every_algorithm_learns_from_images(
     convolutions = [n for n in before if "convolutions" in n]
     n_readers = (1 if share_parameters else 3) * (2 if name in ("ia2c", "ippo") else 1)
     n_readers *= 2 if name in ("ow-qmix", "cw-qmix") else 1
-    n_readers += {"iql": 0, "vdn": 0, "ia2c": 0, "ippo": 0, "ow-qmix": 2, "cw-qmix": 2, "qatten": 2}.get(
-        name, 1
-    )
+    # Of the state: none in these, two in those. COMA's critic reads the state and the observations.
+    none, two = ("iql", "vdn", "ia2c", "ippo"), ("ow-qmix", "cw-qmix", "qatten", "coma")
+    n_readers += 0 if name in none else 2 if name in two else 1
     assert len(convolutions) == 4 * n_readers  # two layers each
     after = dict(learner.networks.named_parameters())
     for parameter in convolutions:

@@ -33,7 +33,7 @@ def test_only_legal_actions_are_taken(epsilon: float) -> None:
     policy = make_policy(40, epsilon)
     for seen in frames(40, 30):
         actions = policy.act(seen)["actions"]
-        assert seen.avail_actions.gather(2, actions[..., None]).all()
+        assert seen.legal.gather(2, actions[..., None]).all()
 
 
 @pytest.mark.parametrize("epsilon", [0.0, 1.0])
@@ -54,7 +54,7 @@ def test_greedy_acting_draws_nothing_and_takes_the_best_legal_action() -> None:
             features, memory = actor.agent.step(seen, seen.last_actions, {"hidden": hidden})
             q, hidden = actor.head.outputs(features), memory["hidden"]
         actions = policy.act(seen)["actions"]
-        best = q.masked_fill(~seen.avail_actions, -torch.inf).max(-1).values
+        best = q.masked_fill(~seen.legal, -torch.inf).max(-1).values
         assert torch.equal(q.gather(2, actions[..., None])[..., 0], best)
     assert torch.equal(policy.generator.get_state(), before)
     assert torch.equal(torch.get_rng_state(), global_before)

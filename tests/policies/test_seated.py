@@ -78,7 +78,7 @@ class Alone:
         self.last, self.first = torch.full((1, 4), NO_ACTION), True
 
     def seen(self) -> Seen:
-        obs, legal, alive, _ = self.frame
+        obs, legal, alive = self.frame.obs, self.frame.legal, self.frame.alive
         return Seen(
             torch.from_numpy(obs.copy())[None],
             torch.from_numpy(legal.copy())[None],

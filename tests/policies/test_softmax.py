@@ -32,7 +32,7 @@ def test_only_legal_actions_are_taken(kind: AgentKind, share_parameters: bool) -
     assert policy.schedule(9) == {}
     seen = frames(40, 30)
     actions, log_probs = run(policy, seen)
-    avail = torch.stack([frame.avail_actions for frame in seen])
+    avail = torch.stack([frame.legal for frame in seen])
     assert avail.gather(3, actions[..., None]).all()
     assert ((log_probs <= 0) & log_probs.isfinite()).all()
     assert (log_probs[avail.sum(-1) == 1] == 0).all()

@@ -183,7 +183,7 @@ class Checkable(Gives):
 
     def _see(self) -> Any:
         frame = super()._see()
-        frame.avail_actions[:] = True
+        frame.legal[:] = True
         frame.alive[:] = True
         return frame
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from endmark.algorithms import IPPOConfig, QMIXConfig
+from endmark.algorithms import IPPOConfig, PPOLearner, QLearner, QMIXConfig
 from endmark.envs import EnvError
 from endmark.rollout import InProcess, episode_returns, play, scenes
 from support.pictured import SIZE, Blind, Fails, Floats, Nothing, Pictured
@@ -19,6 +19,7 @@ def test_scenes_are_the_frames_of_the_batch_and_outputs_those_of_the_actor(
 ) -> None:
     learner = config.learner(Pictured().spec, torch.device("cpu"))
     batch = play(InProcess([Pictured(), Pictured()]), learner.greedy_policy(2), SEEDS)
+    assert isinstance(learner, QLearner | PPOLearner)
     with torch.no_grad():
         outputs = learner.actor(batch)
     env, policy = Pictured(), learner.greedy_policy(1)
@@ -37,6 +38,7 @@ def test_scenes_are_the_frames_of_the_batch_and_outputs_those_of_the_actor(
             assert scene.picture.shape == (*SIZE, 3)
             assert (scene.picture == 20 * scene.t).all()
             assert scene.alive.tolist() == batch.alive[frame].tolist()
+            assert scene.avail_actions is not None
             assert scene.avail_actions.tolist() == batch.avail_actions[frame].tolist()
             if scene.actions is not None:
                 assert scene.outputs is not None

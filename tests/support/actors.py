@@ -40,7 +40,7 @@ def make_actor(
         spec,
         kind=kind,
         hidden_size=hidden_size,
-        n_outputs=spec.n_actions,
+        n_outputs=spec.n_actions or spec.action_size,
         last_action=last_action,
         agent_id=agent_id,
         share_parameters=share_parameters,

@@ -200,7 +200,7 @@ class Given(Scripted):
         assert frame.state is not None
         return Frame(
             frame.obs.astype(np.float64),
-            frame.avail_actions.astype(np.int8),
+            frame.legal.astype(np.int8),
             frame.alive.tolist(),
             frame.state.tolist(),
         )

@@ -14,7 +14,7 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-from endmark.episodes import EpisodeBatch, EpisodeSpec, Field
+from endmark.episodes import Bounds, EpisodeBatch, EpisodeSpec, Field
 
 EXTRA = {
     "goal": Field((2,), torch.int16),
@@ -33,10 +33,13 @@ def make_spec(
     extra: bool = False,
     obs_shape: tuple[int, ...] = (5,),
     obs_dtype: torch.dtype = torch.float32,
+    vectors: bool = False,
 ) -> EpisodeSpec:
+    """vectors: of actions, with other bounds for each agent, the last of which has a number less."""
     return EpisodeSpec.of(
         n_agents=n_agents,
-        n_actions=n_actions,
+        n_actions=0 if vectors else n_actions,
+        bounds=make_bounds(n_agents) if vectors else None,
         episode_limit=limit,
         obs_shape=obs_shape,
         obs_dtype=obs_dtype,
@@ -44,6 +47,14 @@ def make_spec(
         reward_per_agent=reward_per_agent,
         extra=EXTRA if extra else None,
     )
+
+
+def make_bounds(n_agents: int, size: int = 3) -> Bounds:
+    low = [[-1.0 - n, -0.5, 0.0][:size] for n in range(n_agents)]
+    high = [[2.0, 0.5 + n, 4.0][:size] for n in range(n_agents)]
+    if n_agents > 1:
+        low[-1][-1] = high[-1][-1] = 0.0
+    return Bounds(tuple(map(tuple, low)), tuple(map(tuple, high)))
 
 
 def make_batch(
@@ -60,9 +71,12 @@ def make_batch(
     fields = {
         name: _random(field.dtype, (n_frames, *field.shape), generator) for name, field in spec.fields.items()
     }
-    fields["actions"] = torch.randint(0, spec.n_actions, (n_frames, n_agents), generator=generator)
-    legal = torch.randint(0, spec.n_actions, (n_frames, n_agents, 1), generator=generator)
-    fields["avail_actions"] = fields["avail_actions"].scatter(2, legal, True)
+    if spec.bounds is not None:
+        fields["actions"] = vectors_within(spec.bounds, fields["actions"], generator)
+    else:
+        fields["actions"] = torch.randint(0, spec.n_actions, (n_frames, n_agents), generator=generator)
+        legal = torch.randint(0, spec.n_actions, (n_frames, n_agents, 1), generator=generator)
+        fields["avail_actions"] = fields["avail_actions"].scatter(2, legal, True)
     alive = []
     for length in lengths:  # some leave at a frame of the episode, some stay to its end; agent 0 always does
         leaves = torch.randint(1, 2 * length + 2, (n_agents,), generator=generator)
@@ -71,6 +85,15 @@ def make_batch(
     fields["alive"] = torch.cat(alive)
     batch = EpisodeBatch(spec, fields, torch.tensor(lengths), torch.tensor(terminated))
     return with_garbage(batch, seed)
+
+
+def vectors_within(bounds: Bounds, like: Tensor, generator: torch.Generator) -> Tensor:
+    """Vectors within bounds, a fifth of whose numbers are at one of them."""
+    low, high = bounds.tensors()
+    share = torch.rand(like.shape, generator=generator)
+    at = torch.rand(like.shape, generator=generator)
+    vectors = torch.where(at < 0.1, low, torch.where(at < 0.2, high, low + share * (high - low)))
+    return vectors.clamp(low, high)
 
 
 def with_garbage(batch: EpisodeBatch, seed: int) -> EpisodeBatch:
@@ -136,8 +159,10 @@ def random_batch(
 
 
 @st.composite
-def batches(draw: st.DrawFn, /, *, max_episodes: int = 5, **spec_options: Any) -> EpisodeBatch:
-    """Any ragged batch: the ends shrink, the content comes from a seed."""
+def batches(
+    draw: st.DrawFn, /, *, max_episodes: int = 5, vectors: bool | None = False, **spec_options: Any
+) -> EpisodeBatch:
+    """Any ragged batch: the ends shrink, the content comes from a seed. vectors: None for either kind."""
     options: dict[str, Any] = {
         "n_agents": draw(st.integers(1, 3)),
         "n_actions": draw(st.integers(1, 3)),
@@ -145,6 +170,7 @@ def batches(draw: st.DrawFn, /, *, max_episodes: int = 5, **spec_options: Any) -
         "state": draw(st.booleans()),
         "reward_per_agent": draw(st.booleans()),
         "extra": draw(st.booleans()),
+        "vectors": draw(st.booleans()) if vectors is None else vectors,
     }
     with _random_kept():
         spec = make_spec(**(options | spec_options))

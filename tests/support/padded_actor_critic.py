@@ -5,16 +5,18 @@ Plain on purpose: of the learners they share the parameters alone, no return, no
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, distributions
 from torch.nn import functional
 
 from endmark.algorithms.actor_critic import ActorCriticConfig, Networks
 from endmark.algorithms.ppo import PPOConfig
-from endmark.nets import CentralCritic, FeedForwardAgent
+from endmark.nets import Actor, CentralCritic, FeedForwardAgent, GaussianHead
 from support.padded_oracle import real_steps, unroll
 
 
@@ -62,16 +64,24 @@ def padded_ppo_loss(
 
 def padded_terms(networks: Networks, config: ActorCriticConfig, padded: Mapping[str, Tensor]) -> Padded:
     """Everything by loops over rows and time; values and targets in the critic's normalised units."""
-    obs, alive, avail = padded["obs"], padded["alive"], padded["avail_actions"]
-    actions = padded["actions"][..., 0]
-    n_rows, _, n_agents = actions.shape
+    obs, alive = padded["obs"], padded["alive"]
+    head: Any = networks.actor._modules["head"]
+    vectors = isinstance(head, GaussianHead)
+    actions = padded["actions"] if vectors else padded["actions"][..., 0]
+    n_rows, _, n_agents = actions.shape[:3]
     mask = real_steps(padded["filled"], padded["terminated"])  # (B, T)
     terminated = padded["terminated"][:, :-1, 0].bool()
 
-    logits = unroll(networks.actor, obs, actions)[:, :-1]
+    means = Actor(networks.actor.agent, head.means) if vectors else networks.actor  # type: ignore[arg-type]
+    logits = unroll(means, obs, actions)[:, :-1]
     log_prob, entropy = torch.zeros_like(logits[..., 0]), torch.zeros_like(logits[..., 0])
     for b, t, n in torch.cartesian_prod(*map(torch.arange, log_prob.shape)).tolist():
-        if mask[b, t] and alive[b, t, n]:
+        if mask[b, t] and alive[b, t, n] and vectors:
+            log_prob[b, t, n], entropy[b, t, n] = vector_terms(
+                head, config, logits[b, t, n], actions[b, t, n], n
+            )
+        elif mask[b, t] and alive[b, t, n]:
+            avail = padded["avail_actions"]
             legal = avail[b, t, n].nonzero()[:, 0]
             log_p = functional.log_softmax(logits[b, t, n, legal], -1)
             log_prob[b, t, n] = log_p[legal.tolist().index(int(actions[b, t, n]))]
@@ -104,6 +114,45 @@ def padded_terms(networks: Networks, config: ActorCriticConfig, padded: Mapping[
     counted = mask[..., None] & alive[:, :-1]
     advantage = advantage.expand(-1, -1, n_agents)
     return Padded(log_prob, entropy, normalised[:, :-1], advantage, value_target, counted, value_counted)
+
+
+def vector_terms(
+    head: Any, config: ActorCriticConfig, mean: Tensor, action: Tensor, n: int
+) -> tuple[Tensor, Tensor]:
+    """Log-probability and entropy of one agent's vector, number by number, by torch.distributions."""
+    least, most = config.log_std_min, config.log_std_max
+    rows = least + (most - least) * torch.sigmoid(head.log_std)
+    log_std = rows[n if len(rows) > 1 else 0].to(mean.dtype)
+    log_prob, entropy = mean.new_zeros(()), mean.new_zeros(())
+    for d in range(len(mean)):
+        low, high = float(head.low[n, d]), float(head.high[n, d])
+        if low == high:
+            continue
+        half, middle = (high - low) / 2, (high + low) / 2
+        normal: Any = distributions.Normal(mean[d], log_std[d].exp())
+        u = (action[d] - middle) / half
+        if config.squash == "tanh":
+            u = u.clamp(-1 + 1e-6, 1 - 1e-6)
+            log_prob = log_prob + normal.log_prob(torch.atanh(u)) - torch.log((1 - u**2) * half)
+            nodes, weights = np.polynomial.hermite.hermgauss(16)  # the physicists': exp(-x²)
+            x = mean[d] + math.sqrt(2) * log_std[d].exp() * torch.from_numpy(nodes)
+            slope = (torch.from_numpy(weights / math.sqrt(math.pi)) * torch.log(1 / torch.cosh(x) ** 2)).sum()
+            entropy = entropy + normal.entropy() + slope + math.log(half)
+        else:
+            scale = normal.scale * math.sqrt(2)
+            below, above = (0.5 * torch.erfc((1 + sign * normal.mean) / scale) for sign in (1, -1))
+            if action[d] <= low:
+                log_prob = log_prob + below.log()
+            elif action[d] >= high:
+                log_prob = log_prob + above.log()
+            else:
+                log_prob = log_prob + normal.log_prob(u) - math.log(half)
+            grid = torch.linspace(-1, 1, 4001, dtype=mean.dtype)
+            density = normal.log_prob(grid)
+            inside = torch.trapezoid(-density.exp() * (density - math.log(half)), grid)
+            ends = [share * share.log() for share in (below, above) if share > 0]
+            entropy = entropy + inside - sum(ends)
+    return log_prob, entropy
 
 
 def values(

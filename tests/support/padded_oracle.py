@@ -99,9 +99,12 @@ def unroll_features(actor: Actor, obs: Tensor, actions: Tensor) -> Tensor:
         ]
         return torch.cat(own, dim=2)
     agent: Any = actor.agent
-    n_rows, n_columns, n_agents = actions.shape
+    n_rows, n_columns, n_agents = actions.shape[:3]
     inputs_of = agent.inputs
-    onehot = functional.one_hot(actions, inputs_of.n_actions).to(obs.dtype)
+    if actions.is_floating_point():  # vectors, which join the inputs as they are
+        onehot = actions.to(obs.dtype)
+    else:
+        onehot = functional.one_hot(actions, inputs_of.n_actions).to(obs.dtype)
     hidden = obs.new_zeros(n_rows * n_agents, agent.n_features)
     outputs = []
     for t in range(n_columns):

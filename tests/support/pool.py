@@ -54,7 +54,7 @@ def watcher(seen: Seen, generator: torch.Generator) -> Tensor:
     assert seen.seats is not None
     begun = (seen.first & (seen.seed > 0)).nonzero()[:, 0].tolist()  # no seed: no episode is played there
     SEATED.extend((int(seen.seed[k]), tuple(seen.seats.learns[k].tolist())) for k in begun)
-    return seen.avail_actions.long().argmax(-1)
+    return seen.legal.long().argmax(-1)
 
 
 def fails(seen: Seen, generator: torch.Generator) -> Tensor:

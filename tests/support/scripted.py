@@ -78,7 +78,7 @@ class Scripted:
         return self._see()
 
     def step(self, actions: npt.NDArray[np.int64]) -> Step:
-        log, legal = self.logs[-1], self._frame.avail_actions
+        log, legal = self.logs[-1], self._frame.legal
         assert not log.terminated, "stepped after the end"
         assert not log.truncated, "stepped after the end"
         assert actions.shape == (2,)
@@ -102,8 +102,8 @@ class Scripted:
         log, t = self.logs[-1], self._t
         self._frame.obs[:] = np.arange(6).reshape(2, 3) / 8 + log.seed + 100 * t
         self._frame.alive[:] = [True, t < 4]
-        self._frame.avail_actions[:] = (np.arange(8).reshape(2, 4) + log.seed + t) % 3 > 0
-        self._frame.avail_actions[1] &= self._frame.alive[1]
+        self._frame.legal[:] = (np.arange(8).reshape(2, 4) + log.seed + t) % 3 > 0
+        self._frame.legal[1] &= self._frame.alive[1]
         assert self._frame.state is not None
         self._frame.state[:] = [log.seed, t]
         log.frames.append({name: array.copy() for name, array in self._frame._asdict().items()})
@@ -121,7 +121,7 @@ class ByObservation:
         self.first.append(seen.first.clone())
         self.obs.append(seen.obs.clone())
         wish = (seen.obs.sum(-1).long()[..., None] + torch.arange(4)) % 5
-        return {"actions": torch.where(seen.avail_actions, wish, -1).argmax(-1)}
+        return {"actions": torch.where(seen.legal, wish, -1).argmax(-1)}
 
     def schedule(self, env_steps: int) -> dict[str, float]:
         return {}

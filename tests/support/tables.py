@@ -78,9 +78,9 @@ class Tables:
 
 def wishes(seen: Seen, generator: torch.Generator) -> Tensor:
     """A script that draws nothing: the legal action that the observation points to most."""
-    n_actions = seen.avail_actions.shape[2]
+    n_actions = seen.legal.shape[2]
     wish = seen.obs[..., :1] * torch.arange(1, n_actions + 1)
-    return torch.where(seen.avail_actions, wish.sin(), -2.0).argmax(-1)
+    return torch.where(seen.legal, wish.sin(), -2.0).argmax(-1)
 
 
 # Scripts with faults.
@@ -115,7 +115,7 @@ def negative(seen: Seen, generator: torch.Generator) -> Tensor:
 
 
 def illegal(seen: Seen, generator: torch.Generator) -> Tensor:
-    return seen.avail_actions.int().argmin(-1)
+    return seen.legal.int().argmin(-1)
 
 
 not_a_function = 3

@@ -187,12 +187,16 @@ def test_load_gives_the_same_learner_and_configuration(tmp_path: Path) -> None:
 def test_every_option_round_trips(tmp_path: Path) -> None:
     """Also those that are not their default."""
     values: dict[type, Any] = {int: 3, float: 0.125, type(None): 0.25}
-    words = {
+    words: dict[str, Any] = {
         "normalise_reward": "none",
         "target_update": "hard",
         "agent": "feedforward",
         "critic": "own",
         "reward": "agent",
+        "squash": "tanh",
+        "log_std": 0.25,
+        "log_std_min": -3.0,
+        "log_std_max": 0.375,
     }
     wide = {"replay_frames": 2100}
     for name in ALGORITHMS.keys() - {*BESIDE_PARTNERS}:

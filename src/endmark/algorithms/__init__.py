@@ -4,7 +4,10 @@
 """
 
 from endmark.algorithms.a2c import A2CLearner, IA2CConfig, MAA2CConfig
+from endmark.algorithms.coma import COMAConfig, COMALearner
+from endmark.algorithms.happo import HAPPOConfig, HAPPOLearner
 from endmark.algorithms.learner import AlgorithmConfig, Learner
+from endmark.algorithms.maddpg import MADDPGConfig, MADDPGLearner
 from endmark.algorithms.omg import OMGConfig, OMGLearner, OMGPPOConfig, OMGPPOLearner
 from endmark.algorithms.ppo import IPPOConfig, MAPPOConfig, PPOLearner
 from endmark.algorithms.qatten import QattenConfig, QattenLearner
@@ -28,6 +31,9 @@ ALGORITHMS: dict[str, type[AlgorithmConfig]] = {
     "maa2c": MAA2CConfig,
     "ippo": IPPOConfig,
     "mappo": MAPPOConfig,
+    "coma": COMAConfig,
+    "happo": HAPPOConfig,
+    "maddpg": MADDPGConfig,
     "omg": OMGConfig,
     "omg-ppo": OMGPPOConfig,
 }
@@ -36,12 +42,18 @@ __all__ = [
     "ALGORITHMS",
     "A2CLearner",
     "AlgorithmConfig",
+    "COMAConfig",
+    "COMALearner",
     "CWQMIXConfig",
+    "HAPPOConfig",
+    "HAPPOLearner",
     "IA2CConfig",
     "IPPOConfig",
     "IQLConfig",
     "Learner",
     "MAA2CConfig",
+    "MADDPGConfig",
+    "MADDPGLearner",
     "MAPPOConfig",
     "OMGConfig",
     "OMGLearner",

@@ -28,8 +28,9 @@ from endmark.algorithms import actor_critic
 from endmark.algorithms.actor_critic import (
     ActorCritic,
     ActorCriticConfig,
+    Networks,
+    distribution_of,
     normalised,
-    policy_terms,
     targets_of,
 )
 from endmark.algorithms.values import mean
@@ -69,11 +70,12 @@ class MAA2CConfig(A2CConfig):
     """Whose rewards an agent's return adds up: its own, or the team's (the sum of all agents')."""
 
 
-class A2CLearner(ActorCritic):
+class A2CLearner(ActorCritic[Networks]):
     """Learns a policy and its critic, one optimiser step a batch. A `Learner`."""
 
     def __init__(self, spec: EpisodeSpec, config: A2CConfig, device: torch.device | str = "cpu") -> None:
-        super().__init__(spec, config, device)
+        distribution = distribution_of(spec, config)
+        super().__init__(spec, config, Networks(spec, config, distribution), distribution, device)
         self.config = config
 
     def loss(self, batch: EpisodeBatch) -> dict[str, Tensor]:
@@ -86,7 +88,7 @@ class A2CLearner(ActorCritic):
             advantage = normalised(advantage, targets.counted)
         if config.normalise_value:
             value_target = networks.value_moments.standardise(value_target)
-        log_prob, entropy = policy_terms(networks.actor, batch)
+        log_prob, entropy = self.distribution.terms(networks.actor, batch)
         value = networks.critic(batch)[batch.step_frames]
         drift = torch.where(learning, log_prob.detach() - batch.steps("log_prob"), 0.0)
         weighted = torch.where(learning, drift.exp().clamp(max=1.0) * advantage, 0.0)

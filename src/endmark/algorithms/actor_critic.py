@@ -1,32 +1,32 @@
-"""What A2C and PPO share: the settings, the networks, advantages and value targets, the optimiser's step."""
+"""What actor-critic learners share: settings, networks, advantages, value targets, the optimiser's step."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Generic, Literal, NamedTuple, TypeVar, cast
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from endmark.algorithms.distributions import Categorical, Distribution, Gaussian
 from endmark.algorithms.learner import check_positive, check_ranges
 from endmark.algorithms.values import agent_reward, anneal_, backward_, team_reward
 from endmark.episodes import EpisodeBatch, EpisodeSpec, Field, Fresh, SampleBuffer
 from endmark.nets import Actor, AgentKind, CentralCritic, OwnCritic, RunningMoments
-from endmark.ops.categorical import entropy, log_prob, log_softmax
-from endmark.policies import EpsilonGreedy, SoftmaxPolicy
+from endmark.policies import Policy
 from endmark.targets import gae
+
+Nets = TypeVar("Nets", bound=nn.Module)
 
 
 @dataclass(frozen=True)
-class ActorCriticSettings:
-    """The settings that actor-critic algorithms have in common."""
+class OnPolicySettings:
+    """The settings of all that learn a policy and a critic from episodes just played."""
 
     gamma: float = 0.99
     """Discount of a step's future."""
-    gae_lambda: float = 0.95
-    """Mix of n-step advantages: 0 is the one-step TD error, 1 Monte Carlo (Schulman et al. 2016)."""
     actor_lr: float = 5e-4
     """Adam's learning rate for the policy."""
     critic_lr: float = 5e-4
@@ -41,8 +41,6 @@ class ActorCriticSettings:
     """The actor's gradient, and the critic's, are scaled down to this norm where theirs is larger."""
     normalise_advantage: bool = True
     """Subtract the advantages' mean over the batch's real steps and alive agents, and divide by their std."""
-    normalise_value: bool = True
-    """Let the critic learn value targets less their running mean, over their running std (Yu et al. 2022)."""
     agent: AgentKind = "gru"
     """The network of agents and critic: with a memory (gru), or without (feedforward)."""
     hidden_size: int = 64
@@ -52,8 +50,7 @@ class ActorCriticSettings:
 
     def __post_init__(self) -> None:
         inf = float("inf")
-        check_ranges(self, gamma=(0, 1), gae_lambda=(0, 1), entropy_coef=(0, inf))
-        check_ranges(self, batch_size=(1, inf), lr_updates=(0, inf))
+        check_ranges(self, gamma=(0, 1), entropy_coef=(0, inf), batch_size=(1, inf), lr_updates=(0, inf))
         check_positive(self, "actor_lr", "critic_lr", "max_grad_norm", "hidden_size")
 
     def store(
@@ -64,6 +61,20 @@ class ActorCriticSettings:
     ) -> Fresh:
         """Every episode once, `batch_size` at a time."""
         return Fresh(spec, self.batch_size)
+
+
+@dataclass(frozen=True)
+class ActorCriticSettings(OnPolicySettings):
+    """The settings of those whose critic gives values, and whose advantages are GAE's."""
+
+    gae_lambda: float = 0.95
+    """Mix of n-step advantages: 0 is the one-step TD error, 1 Monte Carlo (Schulman et al. 2016)."""
+    normalise_value: bool = True
+    """Let the critic learn value targets less their running mean, over their running std (Yu et al. 2022)."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_ranges(self, gae_lambda=(0, 1))
 
 
 @dataclass(frozen=True)
@@ -79,33 +90,50 @@ class ActorCriticConfig(ActorCriticSettings):
     """One network for all agents, rather than one each."""
     agent_id: bool = True
     """Let an agent see which agent it is, where all share one network."""
+    squash: Literal["tanh", "clip"] = "clip"
+    """How numbers that a policy draws come within their bounds, where actions are vectors."""
+    log_std: float = -0.5
+    """Of such numbers at the start, where the bounds are -1 and 1: the log of their standard deviation."""
+    log_std_min: float = -4.0
+    """The least that it becomes."""
+    log_std_max: float = 0.5
+    """The most that it becomes."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name, wants in [("critic", ("own", "central", "team")), ("reward", ("agent", "team"))]:
+        check_ranges(self, log_std_min=(-10, 2), log_std_max=(-10, 2))
+        if not self.log_std_min < self.log_std < self.log_std_max:
+            want = f"between log_std_min {self.log_std_min:g} and log_std_max {self.log_std_max:g}"
+            raise ValueError(f"log_std: given {self.log_std}, want {want}")
+        wanted = [("critic", ("own", "central", "team")), ("reward", ("agent", "team"))]
+        for name, wants in [*wanted, ("squash", ("tanh", "clip"))]:
             if (given := getattr(self, name)) not in wants:
                 raise ValueError(f"{name}: given {given!r}, want one of {', '.join(wants)}")
         if self.critic == "team" and self.reward == "agent":
             raise ValueError("reward: given 'agent', want 'team', or critic 'own' or 'central': one an agent")
 
 
-METRICS: Mapping[str, str] = {
+POLICY_METRICS: Mapping[str, str] = {
     "loss": "policy_loss + value_loss - entropy_coef * entropy",
     "policy_loss": "the policy's part of the loss, over real steps and agents alive there",
     "value_loss": "half the mean squared error of the critic, in its normalised units",
-    "entropy": "mean entropy of the policy over legal actions, in nats",
-    "value": "mean value that the critic gives, in units of the reward",
-    "value_target": "mean λ-return that these values should have, in units of the reward",
+    "entropy": "mean entropy of the policy, over legal actions or vectors, in nats",
+    "value_target": "mean λ-return that the critic's values should have, in units of the reward",
     "grad_norm": "norm of the actor's gradient before it is clipped",
     "critic_grad_norm": "norm of the critic's gradient before it is clipped",
 }
-"""Metrics of every actor-critic algorithm."""
+"""Metrics of every learner of a policy and a critic."""
+METRICS: Mapping[str, str] = {
+    **POLICY_METRICS,
+    "value": "mean value that the critic gives, in units of the reward",
+}
+"""Metrics of those whose critic gives values."""
 
 
 class Networks(nn.Module):
     """An actor, a critic, and the running moments of value targets."""
 
-    def __init__(self, spec: EpisodeSpec, config: ActorCriticConfig) -> None:
+    def __init__(self, spec: EpisodeSpec, config: ActorCriticConfig, distribution: Distribution) -> None:
         super().__init__()
         options: dict[str, Any] = {
             "kind": config.agent,
@@ -114,7 +142,7 @@ class Networks(nn.Module):
             "agent_id": config.agent_id,
             "share_parameters": config.share_parameters,
         }
-        self.actor = Actor.of(spec, n_outputs=spec.n_actions, **options)
+        self.actor = distribution.actor(spec, **options)
         self.critic: OwnCritic | CentralCritic
         if config.critic == "own":
             self.critic = OwnCritic(Actor.of(spec, n_outputs=1, **options))
@@ -169,23 +197,33 @@ def normalised(advantage: Float[Tensor, "S *V"], counted: Bool[Tensor, "S *V"]) 
     return (advantage - mean) / (std + 1e-8)
 
 
-def policy_terms(actor: Actor, batch: EpisodeBatch) -> tuple[Float[Tensor, "S N"], Float[Tensor, "S N"]]:
-    """The log-probability of each action taken, and the policy's entropy there."""
-    steps = batch.step_frames
-    logits = actor.head.outputs(actor.agent.features(batch)[steps])
-    log_probs = log_softmax(logits, batch.avail_actions[steps])
-    return log_prob(log_probs, batch.steps("actions")), entropy(log_probs)
+def distribution_of(spec: EpisodeSpec, config: ActorCriticConfig) -> Distribution:
+    """The kind of policy for the actions of this spec."""
+    if spec.bounds is None:
+        return Categorical()
+    log_std = config.log_std, config.log_std_min, config.log_std_max
+    return Gaussian(spec.bounds, config.squash, log_std)
 
 
-class ActorCritic:
+class ActorCritic(Generic[Nets]):
     """The parts of an actor-critic learner that do not depend on its loss."""
 
-    def __init__(self, spec: EpisodeSpec, config: ActorCriticConfig, device: torch.device | str) -> None:
+    def __init__(
+        self,
+        spec: EpisodeSpec,
+        config: OnPolicySettings,
+        networks: Nets,
+        distribution: Distribution,
+        device: torch.device | str,
+    ) -> None:
+        """networks: with an `actor`, of this distribution, and a `critic`."""
         # What acted is stored with each action: an episode may run on while the weights change.
         self.spec = spec.extend(log_prob=Field((spec.n_agents,), torch.float32, per="step"))
         self.updates = 0
-        self.networks = Networks(spec, config).to(device)
-        self._parameters = [list(self.networks.actor.parameters()), list(self.networks.critic.parameters())]
+        self.distribution = distribution
+        self.networks: Nets = networks.to(device)
+        critic = cast(nn.Module, networks.critic)
+        self._parameters: list[list[Tensor]] = [list(self.actor.parameters()), list(critic.parameters())]
         groups = [
             {"params": parameters, "lr": lr}
             for parameters, lr in zip(self._parameters, (config.actor_lr, config.critic_lr), strict=True)
@@ -196,7 +234,7 @@ class ActorCritic:
     @property
     def actor(self) -> Actor:
         """The networks that act."""
-        return self.networks.actor
+        return cast(Actor, self.networks.actor)
 
     def step(self, loss: Float[Tensor, ""]) -> dict[str, Tensor]:
         """One optimiser step down this loss; the norms of both gradients before they are clipped."""
@@ -205,13 +243,13 @@ class ActorCritic:
         self.optimiser.step()
         return {"grad_norm": actor, "critic_grad_norm": critic}
 
-    def policy(self, actor: Actor, n_envs: int, generator: torch.Generator) -> SoftmaxPolicy:
+    def policy(self, actor: Actor, n_envs: int, generator: torch.Generator) -> Policy:
         """Draw from the policy."""
-        return SoftmaxPolicy(actor, n_envs, generator)
+        return self.distribution.policy(actor, n_envs, generator)
 
-    def greedy_policy(self, n_envs: int) -> EpsilonGreedy:
-        """The likeliest legal action."""
-        return EpsilonGreedy(self.actor, n_envs, torch.Generator())
+    def greedy_policy(self, n_envs: int) -> Policy:
+        """The likeliest legal action, or the mean."""
+        return self.distribution.greedy_policy(self.actor, n_envs)
 
     def state_dict(self) -> dict[str, Any]:
         """Networks, optimiser and the number of updates."""

@@ -20,16 +20,19 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from endmark.algorithms import actor_critic, proximal
 from endmark.algorithms.actor_critic import (
     ActorCritic,
     ActorCriticConfig,
+    Networks,
+    distribution_of,
     normalised,
-    policy_terms,
     targets_of,
 )
+from endmark.algorithms.learner import Learner
 from endmark.algorithms.proximal import PPOSettings, descend, parts_of, surrogate, value_loss
 from endmark.algorithms.values import mean
 from endmark.episodes import EpisodeBatch, EpisodeSpec
@@ -45,7 +48,7 @@ class PPOConfig(PPOSettings, ActorCriticConfig):
         **proximal.METRICS,
     }
 
-    def learner(self, spec: EpisodeSpec, device: torch.device) -> PPOLearner:
+    def learner(self, spec: EpisodeSpec, device: torch.device) -> Learner:
         """The learner, untrained."""
         return PPOLearner(spec, self, device)
 
@@ -66,18 +69,19 @@ class MAPPOConfig(PPOConfig):
     """Whose rewards an agent's return adds up: its own, or the team's (the sum of all agents')."""
 
 
-class PPOLearner(ActorCritic):
+class PPOLearner(ActorCritic[Networks]):
     """Learns a policy and its critic, several optimiser steps a batch. A `Learner`."""
 
     def __init__(self, spec: EpisodeSpec, config: PPOConfig, device: torch.device | str = "cpu") -> None:
-        super().__init__(spec, config, device)
+        distribution = distribution_of(spec, config)
+        super().__init__(spec, config, Networks(spec, config, distribution), distribution, device)
         self.config = config
         # Of the minibatches. Its seed is drawn, as the networks' weights are, from torch's global generator.
         self._generator = torch.Generator().manual_seed(int(torch.randint(2**62, ())))
 
     def loss(self, batch: EpisodeBatch) -> dict[str, Tensor]:
         """The loss of the first optimiser step, and for the log the scalars of `PPOConfig.METRICS`."""
-        return self._loss(self._with_targets(batch))
+        return self._loss(with_targets(batch, self.networks, self.config))
 
     def update(self, batch: EpisodeBatch) -> dict[str, Tensor]:
         """`epochs` passes over the batch in minibatches, or fewer where KL says so."""
@@ -85,7 +89,7 @@ class PPOLearner(ActorCritic):
         if config.normalise_value:
             targets = targets_of(batch, self.networks, config)
             self.networks.value_moments.add(targets.value_target[targets.counted])
-        parts = parts_of(self._with_targets(batch), config, self._generator)
+        parts = parts_of(with_targets(batch, self.networks, config), config, self._generator)
         metrics = descend(parts, self._loss, self.step, config.target_kl)
         self.updates += 1
         return metrics
@@ -99,37 +103,47 @@ class PPOLearner(ActorCritic):
         super().load_state_dict(state)
         self._generator.set_state(state["generator"])
 
-    def _with_targets(self, batch: EpisodeBatch) -> EpisodeBatch:
-        """The batch with advantage, value target and old value as step fields, which its parts keep."""
-        config, moments = self.config, self.networks.value_moments
-        targets = targets_of(batch, self.networks, config)
-        advantage, old_value, value_target = targets.advantage, targets.value, targets.value_target
-        if config.normalise_advantage:
-            advantage = normalised(advantage, targets.counted)
-        if config.normalise_value:
-            old_value, value_target = moments.standardise(old_value), moments.standardise(value_target)
-        return batch.with_steps(advantage=advantage, old_value=old_value, value_target=value_target)
-
     def _loss(self, batch: EpisodeBatch) -> dict[str, Tensor]:
         config, networks = self.config, self.networks
         steps = batch.step_frames
         learning = batch.learning[steps]
-        old_value, value_target = batch.steps("old_value"), batch.steps("value_target")
-        counted = learning if config.critic != "team" else torch.ones_like(old_value, dtype=torch.bool)
-
-        log_prob, entropy = policy_terms(networks.actor, batch)
+        log_prob, entropy = self.distribution.terms(networks.actor, batch)
         policy = surrogate(log_prob, batch.steps("log_prob"), batch.steps("advantage"), learning, config.clip)
-        value = networks.critic(batch)[steps]
-        error = value_loss(value, old_value, value_target, counted, config.value_clip)
+        error, metrics = critic_terms(batch, networks, config)
         entropy_mean = mean(entropy, learning)
-        restore = networks.value_moments.restore if config.normalise_value else torch.nn.Identity()
         return {
             "loss": policy.loss + error - config.entropy_coef * entropy_mean,
             "policy_loss": policy.loss.detach(),
-            "value_loss": error.detach(),
             "entropy": entropy_mean.detach(),
-            "value": mean(restore(value.detach()), counted),
-            "value_target": mean(restore(value_target), counted),
+            **metrics,
             "kl": policy.kl,
             "clip_fraction": policy.clip_fraction,
         }
+
+
+def with_targets(batch: EpisodeBatch, networks: Networks, config: PPOConfig) -> EpisodeBatch:
+    """The batch with advantage, value target and old value as step fields, which its parts keep."""
+    targets = targets_of(batch, networks, config)
+    advantage, old_value, value_target = targets.advantage, targets.value, targets.value_target
+    if config.normalise_advantage:
+        advantage = normalised(advantage, targets.counted)
+    if config.normalise_value:
+        moments = networks.value_moments
+        old_value, value_target = moments.standardise(old_value), moments.standardise(value_target)
+    return batch.with_steps(advantage=advantage, old_value=old_value, value_target=value_target)
+
+
+def critic_terms(
+    batch: EpisodeBatch, networks: Networks, config: PPOConfig
+) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
+    """The critic's loss on a batch of `with_targets`, and what is logged of it."""
+    value, value_target = networks.critic(batch)[batch.step_frames], batch.steps("value_target")
+    learning = batch.learning[batch.step_frames]
+    counted = learning if config.critic != "team" else torch.ones_like(value, dtype=torch.bool)
+    loss = value_loss(value, batch.steps("old_value"), value_target, counted, config.value_clip)
+    restore = networks.value_moments.restore if config.normalise_value else torch.nn.Identity()
+    return loss, {
+        "value_loss": loss.detach(),
+        "value": mean(restore(value.detach()), counted),
+        "value_target": mean(restore(value_target), counted),
+    }

@@ -42,9 +42,14 @@ def hard_batch(spec: EpisodeSpec, seed: int) -> dict[str, Tensor]:
         elif field.dtype.is_floating_point:
             fields[name] = torch.randn(shape, generator=generator, dtype=field.dtype)
         else:
-            high = spec.n_actions if name == "actions" else 256 if field.dtype == torch.uint8 else 5
-            fields[name] = torch.randint(high, shape, generator=generator, dtype=field.dtype)
-    fields["avail_actions"].scatter_(2, fields["actions"][..., None], True)  # the action taken was legal
+            most = spec.n_actions if name == "actions" else 256 if field.dtype == torch.uint8 else 5
+            fields[name] = torch.randint(most, shape, generator=generator, dtype=field.dtype)
+    if spec.bounds is None:
+        fields["avail_actions"].scatter_(2, fields["actions"][..., None], True)  # the action taken was legal
+    else:
+        low, high = spec.bounds.tensors()
+        share = torch.rand(fields["actions"].shape, generator=generator)
+        fields["actions"] = low + (high - low) * share
     alive = torch.ones_like(fields["alive"])
     start = 0
     for length in lengths:

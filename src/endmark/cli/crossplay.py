@@ -6,6 +6,7 @@ import json
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -17,7 +18,7 @@ from endmark.cli.parse import parse
 from endmark.cli.terminal import Terminal
 from endmark.disk import replacing
 from endmark.report import (
-    CellsDisplay,
+    CountsDisplay,
     crossplay_json,
     crossplay_page,
     crossplay_tables,
@@ -78,8 +79,9 @@ class CrossplayCommand:
             self.learner_agents,
             self.device,
         )
-        with CellsDisplay(console) as display:
-            matrix = crossplay(self.learners, self.partners, self.held_out, settings, progress=display)
+        with CountsDisplay(console) as display:
+            shown = partial(display, "cells")
+            matrix = crossplay(self.learners, self.partners, self.held_out, settings, progress=shown)
         made = sheets(matrix, normalise=self.normalise == "best-response")
         for part in crossplay_tables(matrix, made, console):
             console.print(part)

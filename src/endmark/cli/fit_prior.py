@@ -14,6 +14,7 @@ from rich.console import Console
 from endmark.cli.parse import parse
 from endmark.cli.terminal import Terminal
 from endmark.disk import replacing
+from endmark.report import CountsDisplay
 from endmark.report.prior import draw_prior, prior_table
 from endmark.training.fit_prior import PriorConfig, collect, fit, save
 
@@ -32,12 +33,8 @@ class FitPriorCommand:
 
     def __call__(self, console: Console) -> None:
         """Run the command."""
-        with console.status("collecting episodes") as status:
-
-            def show(what: str, done: int, n: int) -> None:
-                status.update(f"{what}: {done} of {n}")
-
-            fitted = fit(self.config, collect(self.config, show), show)
+        with CountsDisplay(console) as display:
+            fitted = fit(self.config, collect(self.config, display), display)
         report = save(self.config, fitted, self.out)
         with replacing(self.out / "report.json") as path:
             path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")

@@ -55,6 +55,8 @@ class PlayCommand:
         if self.fps is not None and not 0.1 <= self.fps < math.inf:
             raise ValueError(f"fps: given {self.fps}, want at least 0.1, and finite")
         config, learner = load(self.run_dir, BEST if self.checkpoint == "best" else WEIGHTS)
+        if self.values and learner.spec.bounds is not None:
+            raise ValueError("values: given a run whose actions are vectors, want one with numbered actions")
         gif = self.gif or (None if self.mp4 else self.run_dir / "play.gif")
         with drawn_env(config) as env:
             draw: Callable[[Scene], Picture] = lambda scene: scene.picture  # noqa: E731

@@ -96,7 +96,7 @@ def train_and_report(
         return STOPPED
     summaries = {
         "greedy": evaluate(config, learner.greedy_policy(config.n_envs), config.final_episodes),
-        "random": evaluate(config, random_policy(), config.final_episodes),
+        "random": evaluate(config, random_policy(learner.spec.bounds), config.final_episodes),
     }
     console.print(summary_table(f"{config.name} on {config.env}", summaries))
     _draw_curve(directory, console, {"random": summaries["random"]})

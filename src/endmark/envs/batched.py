@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Real
 from torch import Tensor
 
 from endmark.envs.pictures import picture_of
-from endmark.envs.protocol import End, Frame, Picture, Step
+from endmark.envs.protocol import End, Frame, Picture, Step, frame_of
 from endmark.episodes import EpisodeSpec
 
 Frames = Mapping[str, Tensor]
-"""Fields of K frames by name: `obs`, `avail_actions`, `alive` and, if there is one, `state`."""
+"""Fields of K frames by name: `obs`, `avail_actions`, `alive` and, if there is one, `state`. Without
+`avail_actions` where actions are vectors."""
 
 
 class BatchedStep(NamedTuple):
@@ -54,7 +55,7 @@ class BatchedEnvironment(Protocol):
         """
         ...
 
-    def step(self, actions: Int[Tensor, "K N"]) -> BatchedStep:
+    def step(self, actions: Real[Tensor, "K N *D"]) -> BatchedStep:
         """Act in all environments.
 
         One whose episode has ended goes on with results that nobody reads.
@@ -82,7 +83,7 @@ class Alone:
         seed = int(self._generator.integers(2**31)) if seed is None else seed
         return _frame(self._envs.reset(torch.tensor([seed]), torch.tensor([True])))
 
-    def step(self, actions: npt.NDArray[np.int64]) -> Step:
+    def step(self, actions: npt.NDArray[Any]) -> Step:
         """Apply one action per agent and return the result."""
         step = self._envs.step(torch.from_numpy(np.array(actions))[None].to(self._envs.device))
         end: End | None = "terminated" if step.terminated[0] else "truncated" if step.truncated[0] else None
@@ -99,4 +100,4 @@ class Alone:
 
 
 def _frame(frames: Frames) -> Frame:
-    return Frame(**{name: tensor[0].cpu().numpy() for name, tensor in frames.items()})
+    return frame_of({name: tensor[0].cpu().numpy() for name, tensor in frames.items()})

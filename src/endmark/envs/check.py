@@ -28,7 +28,7 @@ from endmark.envs.guarded import Guarded
 from endmark.envs.protocol import Environment, Frame, Step
 from endmark.episodes import EpisodeSpec
 
-Actions = npt.NDArray[np.int64]
+Actions = npt.NDArray[np.int64] | npt.NDArray[np.float32]
 
 FEW_STEPS = 3
 RESETS_PER_SEED = 5
@@ -75,7 +75,7 @@ def check(
     resets: int = 100,
     seed: int = 0,
 ) -> CheckReport:
-    """Play random legal actions, and raise `EnvError` at the first breach of the contract.
+    """Play random legal actions, or random vectors, and raise `EnvError` at the first breach of the contract.
 
     An episode must be a function of its seed and the actions. So one environment is used again and again,
     and each of its episodes is compared with the same episode in a fresh environment.
@@ -175,8 +175,7 @@ def _check_that_leavers_are_ignored(episode: _Episode, fresh: _Fresh) -> None:
     if np.all(alive):
         return
     actions = [
-        np.where(here, chosen, (chosen + 1) % fresh.spec.n_actions)
-        for here, chosen in zip(alive, episode.actions, strict=True)
+        _other_actions(chosen, here, fresh.spec) for here, chosen in zip(alive, episode.actions, strict=True)
     ]
     if found := fresh.difference(episode, actions):
         raise fault(
@@ -220,7 +219,7 @@ def _play(
     episode = _Episode(seed, _copy(frame))
     frame = episode.first
     for t in range(max_steps):
-        actions = _random_actions(frame, rng)
+        actions = _random_actions(frame, spec, rng)
         step = env.step(actions.copy())
         where = f"seed {seed}, frame {t + 1}"
         check_step(step, spec, f"seed {seed}, step {t}")
@@ -258,10 +257,21 @@ def _first_difference(
     return None
 
 
-def _random_actions(frame: Frame, rng: np.random.Generator) -> Actions:
+def _random_actions(frame: Frame, spec: EpisodeSpec, rng: np.random.Generator) -> Actions:
     """A legal action for each agent that is alive, any action for the others."""
-    legal = frame.avail_actions | ~frame.alive[:, None]
+    if spec.bounds is not None:
+        low, high = np.array(spec.bounds.low), np.array(spec.bounds.high)
+        return rng.uniform(low, high).astype(np.float32).clip(low, high, dtype=np.float32)
+    legal = frame.legal | ~frame.alive[:, None]
     return np.array([rng.choice(np.flatnonzero(row)) for row in legal], np.int64)
+
+
+def _other_actions(actions: Actions, keep: npt.NDArray[np.bool_], spec: EpisodeSpec) -> Actions:
+    """These actions, and others for the agents that are not to keep theirs."""
+    if spec.bounds is None:
+        return np.where(keep, actions, (actions + 1) % spec.n_actions)
+    low, high = np.array(spec.bounds.low, np.float32), np.array(spec.bounds.high, np.float32)
+    return np.where(keep[:, None], actions, np.where(actions > low, low, high))
 
 
 def _differs(given: Frame | Step, want: Frame | Step, where: str) -> _Difference | None:

@@ -81,7 +81,9 @@ def check_agents(frame: Frame, before: Frame | None, where: str, *, terminated: 
 
 
 def check_legal(frame: Frame, where: str) -> None:
-    """Test that each agent that is alive has a legal action."""
+    """Test that each agent that is alive has a legal action. Where actions are vectors, it has."""
+    if frame.avail_actions is None:
+        return
     for agent in np.flatnonzero(frame.alive & ~frame.avail_actions.any(axis=1)):
         want = "at least one: the agent is alive"
         raise fault(f"{where}, avail_actions, agent {agent}", "no legal action", want)

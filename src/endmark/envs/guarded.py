@@ -6,7 +6,6 @@ import warnings
 from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from endmark.envs.errors import EnvError, EnvWarning, located
@@ -51,7 +50,7 @@ class Guarded:
         except (Exception, SystemExit) as error:
             raise located(error, f"{self.episode}, reset") from error
 
-    def step(self, actions: npt.NDArray[np.int64]) -> Any:
+    def step(self, actions: npt.NDArray[Any]) -> Any:
         """Apply one action per agent and return what should be a `Step`."""
         try:
             step = self._env.step(actions)

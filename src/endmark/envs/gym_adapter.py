@@ -1,4 +1,4 @@
-"""Gymnasium environments with discrete actions: one agent, or a team whose spaces are Tuples over agents."""
+"""Gymnasium environments: one agent, or a team whose spaces are Tuples over agents."""
 
 from __future__ import annotations
 
@@ -46,10 +46,9 @@ class GymAdapter:
         self._unwrapped: Any = env.unwrapped
         self._single = not isinstance(env.action_space, spaces.Tuple)
         self._team = team = Team(*_spaces(env))
-        self._acts_from_zero = not any(team.starts)
         alive = np.ones(team.n_agents, np.bool_)
         # Frames of the same arrays, which are filled anew at every step.
-        self._unmasked = Frame(team.obs, team.legal, alive)
+        self._unmasked = Frame(team.obs, None if team.bounds else team.legal, alive)
         self._masked = Frame(team.obs, team.avail, alive)
         family = family_of(self._unwrapped)
         self._mdp_ended = family.mdp_ended if family else None
@@ -68,6 +67,7 @@ class GymAdapter:
         self._spec = EpisodeSpec.of(
             n_agents=team.n_agents,
             n_actions=team.n_actions,
+            bounds=team.bounds,
             episode_limit=self._limit,
             obs_shape=team.obs.shape[1:],
             obs_dtype=torch.from_numpy(team.obs).dtype,
@@ -87,9 +87,9 @@ class GymAdapter:
         obs, info = self._env.reset(seed=seed)
         return self._frame(obs, info)
 
-    def step(self, actions: npt.NDArray[np.int64]) -> Step:
+    def step(self, actions: npt.NDArray[Any]) -> Step:
         """Apply one action per agent and return the result."""
-        chosen = (actions if self._acts_from_zero else actions + self._team.starts).tolist()
+        chosen = self._team.actions(actions)
         action = chosen[0] if self._single else tuple(chosen)
         obs, given, terminated, truncated, info = self._env.step(action)
         self._steps += 1

@@ -147,6 +147,15 @@ FAMILIES = (
         home="mpe2.",
     ),
     Family(
+        name="MaMuJoCo (robots whose joints are agents)",
+        package="gymnasium_robotics",
+        examples=("mamujoco:HalfCheetah-2x3", "mamujoco:Ant-2x4", "mamujoco:Walker2d-2x3"),
+        extra="mamujoco",
+        extra_packages=("mujoco",),
+        scheme="mamujoco",
+        maker="endmark.envs.mamujoco:make_mamujoco",
+    ),
+    Family(
         name="SMAX (StarCraft-like, JaxMARL)",
         package="jaxmarl",
         examples=("smax:3m", "smax:8m", "smax:2s3z", "smax:5m_vs_6m", "smax:smacv2_5_units"),

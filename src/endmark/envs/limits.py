@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from endmark.envs.errors import EnvError
@@ -50,7 +50,7 @@ class Shortened:
         self._steps = 0
         return self._env.reset(seed=seed)
 
-    def step(self, actions: npt.NDArray[np.int64]) -> Step:
+    def step(self, actions: npt.NDArray[Any]) -> Step:
         """Apply one action per agent and return the result."""
         step = self._env.step(actions)
         self._steps += 1

@@ -1,4 +1,4 @@
-"""PettingZoo parallel environments with discrete actions."""
+"""PettingZoo parallel environments."""
 
 from __future__ import annotations
 
@@ -41,6 +41,8 @@ class PettingZooAdapter:
     for them; agents that terminated there are not. At the final frame of a terminated episode `alive` is
     that of the frame before.
 
+    Boxes with finite bounds as action spaces make actions that are vectors.
+
     A final observation that the environment does not give is zero. Any other observation of an agent that is
     alive is refused if it is missing, and so is the reward of an agent that acted.
 
@@ -48,9 +50,10 @@ class PettingZooAdapter:
 
     episode_limit: truncates longer episodes. Required if the environment has no step limit under one of
         `LIMIT_NAMES`.
+    shared_reward: for environments that give each agent the team's reward. It is stored once.
     """
 
-    def __init__(self, env: Any, *, episode_limit: int | None = None) -> None:
+    def __init__(self, env: Any, *, episode_limit: int | None = None, shared_reward: bool = False) -> None:
         self._env = env
         self._is_closed = False
         self._unwrapped: Any = getattr(env, "unwrapped", env)
@@ -65,6 +68,7 @@ class PettingZooAdapter:
         self._team = Team([_observation(space) for space in observed], acted)
         self._alive = np.ones(self._team.n_agents, np.bool_)
         self._reward = np.zeros(self._team.n_agents, np.float32)
+        self._shares_reward = shared_reward
         family = family_of(self._unwrapped)
         self._mdp_ended = family.mdp_ended if family else None
         self._clear = family.clear if family else None
@@ -89,12 +93,13 @@ class PettingZooAdapter:
         self._spec = EpisodeSpec.of(
             n_agents=self._team.n_agents,
             n_actions=self._team.n_actions,
+            bounds=self._team.bounds,
             episode_limit=self._limit,
             obs_shape=self._team.obs.shape[1:],
             obs_dtype=torch.from_numpy(self._team.obs).dtype,
             state_shape=None if self._state_row is None else self._state_row.shape,
             state_dtype=torch.float32 if self._state_row is None else torch.from_numpy(self._state_row).dtype,
-            reward_per_agent=True,
+            reward_per_agent=not shared_reward,
         )
 
     @property
@@ -112,16 +117,11 @@ class PettingZooAdapter:
         self._alive[:] = [agent in present for agent in self._agents]
         return self._frame(observations, infos, is_final=False)
 
-    def step(self, actions: npt.NDArray[np.int64]) -> Step:
+    def step(self, actions: npt.NDArray[Any]) -> Step:
         """Apply one action per agent and return the result."""
         alive, agents = self._alive.tolist(), self._agents
-        chosen = {
-            agent: action + start
-            for agent, action, start, here in zip(
-                agents, actions.tolist(), self._team.starts, alive, strict=True
-            )
-            if here
-        }
+        acted = zip(agents, self._team.actions(actions), alive, strict=True)
+        chosen = {agent: action for agent, action, here in acted if here}
         observations, rewards, ended, cut, infos = self._env.step(chosen)
         self._steps += 1
         if self._mdp_ended is not None and any(ended.values()) and not self._mdp_ended(self._unwrapped):
@@ -152,7 +152,8 @@ class PettingZooAdapter:
             self._alive[:] = goes_on
         end: End | None = "truncated" if truncated else "terminated" if over else None
         fill(self._reward, given, self._reward.shape, "reward")
-        return Step(self._frame(observations, infos, is_final=end is not None), self._reward, end)
+        reward = self._reward[alive.index(True)] if self._shares_reward else self._reward
+        return Step(self._frame(observations, infos, is_final=end is not None), reward, end)
 
     @property
     def draws_if_asked(self) -> bool:
@@ -187,10 +188,10 @@ class PettingZooAdapter:
                 team.observe(n, obs)
                 if mask is not None:
                     team.restrict(n, mask)
-            if not alive:
+            if not alive and team.bounds is None:
                 avail[n] = False
                 avail[n, 0] = True
-        return Frame(team.obs, avail, self._alive, self._state())
+        return Frame(team.obs, None if team.bounds else avail, self._alive, self._state())
 
     def _state(self) -> npt.NDArray[Any] | None:
         if self._state_row is not None:

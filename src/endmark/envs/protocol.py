@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal, NamedTuple, Protocol, runtime_checkable
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -17,22 +17,34 @@ Picture = npt.NDArray[np.uint8]
 
 
 class Frame(NamedTuple):
-    """The observation of all agents at one time step. N agents, A actions.
+    """The observation of all agents at one time step. N agents, A actions, or actions of D numbers.
 
     The arrays are read before the next `reset` or `step`, so an environment may overwrite them there.
 
     obs: [N, ...] float32, or uint8 for images, one row per agent; zeros for an agent that has left.
     avail_actions: [N, A] bool, the legal actions. An agent that is alive has at least one, except at the
-        final frame of a terminated episode.
+        final frame of a terminated episode. None where actions are vectors, of which none is illegal.
     alive: [N] bool, the agents that still take part.
     state: [...] float32, or uint8 for an image, the global state for centralised training; None if the
         environment has none.
     """
 
     obs: npt.NDArray[np.float32 | np.uint8]
-    avail_actions: npt.NDArray[np.bool_]
+    avail_actions: npt.NDArray[np.bool_] | None
     alive: npt.NDArray[np.bool_]
     state: npt.NDArray[np.float32 | np.uint8] | None = None
+
+    @property
+    def legal(self) -> npt.NDArray[np.bool_]:
+        """The legal actions. ValueError where actions are vectors: who asks chooses among numbered ones."""
+        if self.avail_actions is None:
+            raise ValueError("avail_actions: given none, as actions are vectors; want numbered actions here")
+        return self.avail_actions
+
+
+def frame_of(fields: Mapping[str, npt.NDArray[Any]]) -> Frame:
+    """The frame of these fields, by name."""
+    return Frame(fields["obs"], fields.get("avail_actions"), fields["alive"], fields.get("state"))
 
 
 class Step(NamedTuple):
@@ -66,7 +78,7 @@ class Step(NamedTuple):
 
 @runtime_checkable
 class Environment(Protocol):
-    """A game for one team of agents with discrete actions.
+    """A game for one team of agents with numbered actions, or with vectors of bounded numbers.
 
     An episode is a function of its seed and the actions: earlier episodes do not influence it. It ends by
     itself, after at most `spec.episode_limit` steps. `endmark.envs.check` tests all of this.
@@ -84,10 +96,11 @@ class Environment(Protocol):
         """
         ...
 
-    def step(self, actions: npt.NDArray[np.int64]) -> Step:
-        """Apply one action per agent, [N] int64, and return the result.
+    def step(self, actions: npt.NDArray[Any]) -> Step:
+        """Apply one action per agent and return the result.
 
-        The action of an agent that has left has no effect.
+        actions: [N] int64, or [N, D] float32 within `spec.bounds`. The action of an agent that has left has
+        no effect.
         """
         ...
 

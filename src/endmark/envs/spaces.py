@@ -1,4 +1,4 @@
-"""Gymnasium spaces as images, float32 vectors and numbered actions."""
+"""Gymnasium spaces as images, float32 vectors, and actions that are numbered or vectors."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from numpy import ndarray
 from endmark.envs.contract import fault
 from endmark.envs.errors import EnvError
 from endmark.envs.fitting import BOOL, FLOAT32, UINT8, fill, fitted
+from endmark.episodes import Bounds
 from endmark.episodes.images import image_layout
 from endmark.wording import shown
 
@@ -86,9 +87,34 @@ def counted_actions(space: spaces.Space[Any]) -> tuple[int, int]:
     """The number of actions, and the environment's own number of the first action."""
     if not isinstance(space, spaces.Discrete):
         raise EnvError(
-            f"action space: given {space}, want Discrete: endmark chooses one of A numbered actions"
+            f"action space: given {space}, want Discrete, or for all agents a Box with finite bounds"
         )
     return int(space.n), int(space.start)
+
+
+def bounds_of(action_spaces: Sequence[spaces.Space[Any]]) -> Bounds | None:
+    """The bounds of actions that are Boxes, flat; None where no space is a Box.
+
+    All agents get as many numbers as the one that has the most. The numbers that an agent does not have are
+    always 0. `EnvError` for a Box without finite bounds or of integers, and for a team of both kinds.
+    """
+    boxes = [space for space in action_spaces if isinstance(space, spaces.Box)]
+    if not boxes:
+        return None
+    if len(boxes) < len(action_spaces):
+        raise EnvError("action spaces: given some Boxes and some others, want one kind for all agents")
+    for box in boxes:
+        if box.dtype is None or box.dtype.kind != "f" or not box.shape or not box.is_bounded("both"):
+            raise EnvError(f"action space: given {box}, want a Box of floats with finite bounds")
+    size = max(math.prod(box.shape) for box in boxes)
+    low, high = (
+        tuple(tuple(row.ravel().tolist()) + (0.0,) * (size - row.size) for row in rows)
+        for rows in ([box.low for box in boxes], [box.high for box in boxes])
+    )
+    try:
+        return Bounds(low, high)
+    except ValueError as error:
+        raise EnvError(f"action space: {error}") from error
 
 
 class Team:
@@ -100,6 +126,7 @@ class Team:
 
     obs: [N, D] float32, or [N, H, W, C] or [N, C, H, W] float32 or uint8. Agent n's observation is `rows[n]`,
         a view of it; `write[n]` fills it.
+    bounds: of actions that are vectors, in which case `n_actions` is 0; None where they are numbered.
     legal: [N, A] bool, the actions that each agent has; constant.
     avail: [N, A] bool, the legal actions of a frame with an action mask; `masks[n]` is agent n's view.
     starts: [N], the environment's own number of each agent's action 0.
@@ -109,10 +136,13 @@ class Team:
         self, observation_spaces: Sequence[spaces.Space[Any]], action_spaces: Sequence[spaces.Space[Any]]
     ) -> None:
         shape, dtype = _row(observation_spaces)
-        counts = [counted_actions(space) for space in action_spaces]
+        self.bounds = bounds_of(action_spaces)
+        counts = [(0, 0) if self.bounds else counted_actions(space) for space in action_spaces]
+        self._boxes = [space for space in action_spaces if isinstance(space, spaces.Box)]
         self.n_agents = len(observation_spaces)
         self.n_actions = max(count for count, _ in counts)
         self.starts = [start for _, start in counts]
+        self._shifted = any(self.starts)
         self.obs: Row = np.zeros((self.n_agents, *shape), dtype)
         is_flat = len(shape) == 1
         self.rows = [
@@ -142,8 +172,23 @@ class Team:
             else:
                 write(row, obs)
 
+    def actions(self, chosen: npt.NDArray[Any]) -> list[Any]:
+        """Each agent's action in its own space: a number, or an array of its Box in memory of its own.
+
+        chosen: [N] or [N, D].
+        """
+        if self.bounds is None:
+            numbers: list[Any] = (chosen + self.starts if self._shifted else chosen).tolist()
+            return numbers
+        return [
+            row[: math.prod(box.shape)].reshape(box.shape).astype(box.dtype)
+            for row, box in zip(chosen, self._boxes, strict=True)
+        ]
+
     def restrict(self, agent: int, mask: object) -> None:
         """Write this agent's action mask into `avail`."""
+        if self.bounds is not None:
+            raise fault(f"action_mask, agent {agent}", shown(mask), "none: actions are vectors")
         row = self.masks[agent]
         row[:] = fitted(mask, row.shape, BOOL, f"action_mask, agent {agent}")
 

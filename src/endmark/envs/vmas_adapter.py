@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 import vmas
+from gymnasium import spaces
 from torch import Tensor
 from torch.nn.functional import pad
 from vmas.scenarios import load
@@ -24,6 +25,7 @@ from endmark.envs.constructing import constructed
 from endmark.envs.errors import EnvError
 from endmark.envs.importing import near, unknown
 from endmark.envs.limits import shortest
+from endmark.envs.spaces import bounds_of
 from endmark.episodes import EpisodeSpec
 
 MAX_STEPS = 100
@@ -40,21 +42,27 @@ TAKEN = re.compile(r"""kwargs\.(?:pop|get)\(\s*["'](\w+)["']""")
 
 
 def vmas_env(name: str, n_envs: int, episode_limit: int | None, kwargs: Mapping[str, Any]) -> VMAS:
-    """K worlds of the scenario of this name, such as balance. It gets all arguments but max_steps."""
+    """K worlds of the scenario of this name, such as balance. It gets all arguments but max_steps.
+
+    continuous_actions=True: actions are vectors.
+    """
     env_id = f"vmas:{name}"
     if name not in SCENARIOS:
         raise unknown(env_id, [f"vmas:{other}" for other in near(name, SCENARIOS)])
     limit = kwargs.get("max_steps", MAX_STEPS)
+    if not isinstance(continuous := kwargs.get("continuous_actions", False), bool):
+        raise EnvError(f"'{env_id}': continuous_actions: given {continuous!r}, want True or False")
     if not isinstance(limit, int) or limit < 1:
         raise EnvError(f"'{env_id}': max_steps: given {limit!r}, want a whole number of at least 1")
     limit = shortest(episode_limit, limit)
     source = Path(load(f"{name}.py").__file__).read_text(encoding="utf-8")
-    takes = list(dict.fromkeys(["max_steps", *TAKEN.findall(source)]))
+    takes = list(dict.fromkeys(["max_steps", "continuous_actions", *TAKEN.findall(source)]))
     for given in kwargs:
         if given not in takes:
             raise EnvError(f"'{env_id}' takes no argument '{given}': it takes {', '.join(takes)}")
     apart = name in APART or any("noise" in given for given in kwargs)
-    return VMAS(env_id, n_envs, {**kwargs, "max_steps": limit}, apart=apart)
+    kwargs = {**kwargs, "continuous_actions": continuous, "max_steps": limit}
+    return VMAS(env_id, n_envs, kwargs, apart=apart)
 
 
 class VMAS:
@@ -74,7 +82,13 @@ class VMAS:
         self._simulations = [self._made(0) for _ in range(n_envs if apart else 1)]
         self._random = [random_state(0) for _ in self._simulations]
         first = self._simulations[0]
-        n_actions = [int(space.n) for space in first.action_space]
+        self._sizes: list[int] = []  # of actions that are vectors
+        bounds, n_actions = None, [0] * len(first.action_space)
+        if kwargs["continuous_actions"]:
+            bounds = bounds_of([spaces.Box(space.low, space.high) for space in first.action_space])
+            self._sizes = [len(space.low) for space in first.action_space]
+        else:
+            n_actions = [int(space.n) for space in first.action_space]
         shapes = [space.shape for space in first.observation_space]
         if any(shape is None or len(shape) != 1 for shape in shapes):
             raise EnvError(f"'{env_id}': given observations that are not vectors, want one vector per agent")
@@ -82,12 +96,13 @@ class VMAS:
         self.spec = EpisodeSpec.of(
             n_agents=len(n_actions),
             n_actions=max(n_actions),
+            bounds=bounds,
             episode_limit=kwargs["max_steps"],
             obs_shape=(self._obs_size,),
             reward_per_agent=True,
         )
         legal = torch.arange(max(n_actions)) < torch.tensor(n_actions)[:, None]
-        self._avail_actions = legal.expand(n_envs, -1, -1).clone()
+        self._legal = {} if bounds else {"avail_actions": legal.expand(n_envs, -1, -1).clone()}
         self._alive = torch.ones(n_envs, len(n_actions), dtype=torch.bool)
         self._obs = torch.zeros(n_envs, len(n_actions), self._obs_size)
 
@@ -111,6 +126,10 @@ class VMAS:
             with self._random_numbers(i):
                 # A column for each agent: VMAS would make one of a vector in place.
                 columns = list(rows.chunk(self.spec.n_agents, dim=1))
+                if self.spec.bounds is not None:  # copies, as it may change them, too
+                    columns = [
+                        column[:, 0, :size].clone() for column, size in zip(columns, self._sizes, strict=True)
+                    ]
                 obs, rewards, terminated, truncated, _ = self._simulations[i].step(columns)
             reward = torch.stack([each.view(len(rows)) for each in rewards], dim=1).float()
             steps.append((self._padded(obs), reward, terminated, truncated & ~terminated))
@@ -143,7 +162,7 @@ class VMAS:
         return torch.stack([pad(rows, (0, self._obs_size - rows.shape[1])) for rows in obs], dim=1).float()
 
     def _frames(self) -> Frames:
-        return {"obs": self._obs, "avail_actions": self._avail_actions, "alive": self._alive}
+        return {"obs": self._obs, **self._legal, "alive": self._alive}
 
     @contextlib.contextmanager
     def _random_numbers(self, i: int) -> Iterator[None]:
@@ -155,7 +174,7 @@ class VMAS:
 
 def _simulation(env_id: str, n_envs: int, kwargs: Mapping[str, Any]) -> Any:
     """VMAS's own environment. `EnvError` for arguments that it refuses."""
-    fixed = {"num_envs": n_envs, "continuous_actions": False, "terminated_truncated": True}
+    fixed = {"num_envs": n_envs, "terminated_truncated": True}
     scenario = load(f"{env_id.partition(':')[2]}.py").Scenario()
     with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):  # VMAS restores it unless it fails
         warnings.simplefilter("ignore")

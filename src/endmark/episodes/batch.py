@@ -14,6 +14,7 @@ from torch import Tensor
 
 from endmark.episodes import ragged
 from endmark.episodes.padded import pad, unpad
+from endmark.episodes.seen import no_action
 from endmark.episodes.spec import EpisodeSpec, Field
 
 
@@ -73,7 +74,7 @@ class EpisodeBatch:
 
     @property
     def avail_actions(self) -> Bool[Tensor, "F N A"]:
-        """Each agent's legal actions at each frame."""
+        """Each agent's legal actions at each frame. KeyError where actions are vectors: none is illegal."""
         return self["avail_actions"]
 
     @property
@@ -152,17 +153,17 @@ class EpisodeBatch:
         return (self.lengths.cumsum(0) - 1).to(self.device, non_blocking=True)
 
     @cached_property
-    def actions_taken(self) -> Int[Tensor, "F N"]:
-        """The action of each agent at each frame; -1 at an episode's final frame, where nobody acts."""
+    def actions_taken(self) -> Real[Tensor, "F N *D"]:
+        """The action of each agent at each frame; at an episode's final frame -1, or a vector of zeros."""
         taken = self["actions"].clone()
-        taken[self.final_frames] = -1
+        taken[self.final_frames] = no_action(taken)
         return taken
 
     @cached_property
-    def last_actions(self) -> Int[Tensor, "F N"]:
-        """The previous action of each agent at each frame; -1 at an episode's first frame."""
+    def last_actions(self) -> Real[Tensor, "F N *D"]:
+        """The previous action of each agent at each frame; at a first frame -1, or a vector of zeros."""
         last = self["actions"].roll(1, dims=0)
-        last[self.first_frames] = -1
+        last[self.first_frames] = no_action(last)
         return last
 
     @cached_property
@@ -256,7 +257,7 @@ class EpisodeBatch:
         """
         if not 0 <= n < self.spec.n_agents:
             raise IndexError(f"agent: given {n}, want 0 <= agent < {self.spec.n_agents}")
-        spec = self.spec.agent()
+        spec = self.spec.agent(n)
         fields = {}
         for name, field in spec.fields.items():
             tensor = self.fields[name]
@@ -284,6 +285,7 @@ class EpisodeBatch:
             `terminated` and, if it is stored, `truncated` (B, T+1, 1) 0/1 in any dtype. `actions`
             (B, T+1, N, 1) or (B, T+1, N), `reward` (B, T+1, 1), or (B, T+1, N) one an agent. `avail_actions`
             and `alive` are all ones where they are not stored. `actions_onehot` is derived and so left out.
+            Where actions are vectors, `actions` are (B, T+1, N, D), and a spec has to say their bounds.
         spec: inferred from the shapes if None; names that are not standard fields then become frame fields.
         on_error: what to do with a row that holds anything but one episode. `"raise"`: a ValueError with the
             row, the time and the rule (`RULES`). `"repair"`: keep the real prefix of each row, drop rows
@@ -307,7 +309,7 @@ class EpisodeBatch:
 
         limit: in steps, at least the longest episode (the default).
         Adds `filled` int64, `terminated` and `truncated` uint8 (E, limit + 1, 1), and the exact `mask`
-        (E, limit, 1) bool. `actions` and a shared `reward` have a last axis of one, as PyMARL has it.
+        (E, limit, 1) bool. Numbered `actions` and a shared `reward` have a last axis of one, as PyMARL has.
         `from_padded` gives the same episodes back.
         """
         return pad(self.spec, self.fields, self.lengths, self.terminated, limit)
@@ -351,16 +353,25 @@ def _validate(batch: EpisodeBatch) -> None:
 
 def _validate_values(batch: EpisodeBatch) -> None:
     actions, reward = batch.steps("actions"), batch.steps("reward")
-    n_actions = batch.spec.n_actions
+    bounds, n_actions = batch.spec.bounds, batch.spec.n_actions
+    if bounds is None:
+        outside, want_action = (actions < 0) | (actions >= n_actions), f"0 <= action < {n_actions}"
+    else:
+        low, high = bounds.tensors(actions.device)
+        outside, want_action = ~((low <= actions) & (actions <= high)), "a number within its bounds"
     for name, value, wrong, want in [
         ("reward", reward, ~reward.isfinite(), "a finite number"),
-        ("actions", actions, (actions < 0) | (actions >= n_actions), f"0 <= action < {n_actions}"),
+        ("actions", actions, outside, want_action),
     ]:
         if wrong.any():
             index = tuple(wrong.nonzero()[0].tolist())
             episode = int(torch.searchsorted(batch.lengths.cumsum(0), index[0], right=True))
             t = index[0] - int(batch.lengths[:episode].sum())
             agent = f", agent {index[1]}" if len(index) > 1 else ""
+            if len(index) > 2:
+                assert bounds is not None
+                n, d = index[1:]
+                agent, want = f"{agent}, number {d}", f"{bounds.low[n][d]:g} to {bounds.high[n][d]:g}"
             given = value[index].item()
             raise ValueError(
                 f"field '{name}': episode {episode}, step {t}{agent}: given {given}, want {want}"

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from endmark.disk import replacing
 from endmark.episodes.batch import EpisodeBatch
-from endmark.episodes.spec import EpisodeSpec, Field, Per
+from endmark.episodes.spec import Bounds, EpisodeSpec, Field, Per
 from endmark.wording import joined, quoted, shortened, shown
 
 FORMAT = "endmark-episodes-2"
@@ -45,7 +45,7 @@ def own_tensors(file: Any) -> dict[str, Tensor]:
 def save_episodes(batch: EpisodeBatch, path: Path) -> None:
     """Write the episodes and their spec. An old file at `path` stays until the new one is complete."""
     spec = batch.spec
-    described = {
+    described: dict[str, Any] = {
         "n_agents": spec.n_agents,
         "n_actions": spec.n_actions,
         "episode_limit": spec.episode_limit,
@@ -54,6 +54,8 @@ def save_episodes(batch: EpisodeBatch, path: Path) -> None:
             for name, field in spec.fields.items()
         },
     }
+    if spec.bounds is not None:
+        described["bounds"] = vars(spec.bounds)
     tensors = {_FIELD + name: tensor for name, tensor in batch.fields.items()}
     tensors |= {"lengths": batch.lengths, "terminated": batch.terminated}
     with replacing(path) as unfinished:
@@ -111,7 +113,21 @@ def _spec(path: Path, described: object) -> EpisodeSpec:
             want = "'frame', 'step' or 'end'"
             raise FileError(f"{path}: damaged: field '{name}': given per {quoted(per)}, want {want}")
         fields[name] = Field(tuple(shape), dtype, cast(Per, per))
-    return EpisodeSpec(**counts, fields=fields)
+    return EpisodeSpec(**counts, fields=fields, bounds=_bounds(path, described))
+
+
+def _bounds(path: Path, described: dict[str, Any]) -> Bounds | None:
+    if "bounds" not in described:
+        return None
+    given = _entry(path, described, "bounds", dict)
+    rows: dict[str, tuple[tuple[float, ...], ...]] = {}
+    for end in ("low", "high"):
+        stored = _entry(path, given, end, list)
+        for number in (number for row in stored for number in row):
+            if type(number) not in (int, float):
+                raise FileError(f"{path}: damaged: '{end}': given {shown(number)}, want numbers")
+        rows[end] = tuple(tuple(map(float, row)) for row in stored)
+    return Bounds(**rows)
 
 
 def _entry(path: Path, described: dict[str, Any], name: str, kind: type[Any]) -> Any:

@@ -215,6 +215,10 @@ def _summary(faults: list[Fault], verb: str) -> str:
 
 def _infer_spec(tensors: Mapping[str, Tensor]) -> EpisodeSpec:
     """The spec of padded tensors. `obs` and `avail_actions` give the numbers of agents and actions."""
+    actions = tensors.get("actions")
+    if "avail_actions" not in tensors and actions is not None and actions.is_floating_point():
+        want = "want 'avail_actions', or for vectors a spec with their bounds (EpisodeSpec.of(bounds=...))"
+        raise ValueError(f"field 'actions': given {actions.dtype}, {want}")
     for name in ("obs", "avail_actions", "actions", "reward"):
         if name not in tensors:
             raise ValueError(f"field '{name}': missing, and no spec is given that could stand in for it")
@@ -286,7 +290,7 @@ def _cannot_be(dtype: torch.dtype, value: Tensor) -> Tensor:
 
 
 def _has_trailing_one(name: str, field: Field) -> bool:
-    return name == "actions" or (name == "reward" and field.shape == ())
+    return (name == "actions" and len(field.shape) == 1) or (name == "reward" and field.shape == ())
 
 
 def _tensor(name: str, value: object) -> Tensor:

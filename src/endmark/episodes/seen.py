@@ -9,20 +9,27 @@ from jaxtyping import Bool, Int, Real
 from torch import Tensor
 
 NO_ACTION = -1
-"""In the place of an action where there is none, such as the last action at an episode's first frame."""
+"""In the place of an action where there is none, such as the last action at an episode's first frame.
+
+Where actions are vectors, zeros stand there."""
+
+
+def no_action(like: Real[Tensor, "..."]) -> int:
+    """What stands where there is no action, beside actions such as these."""
+    return 0 if like.is_floating_point() else NO_ACTION
 
 
 class Seats(NamedTuple):
     """Who acts for which agent of K episodes, while there are partners (`endmark.policies.seats`).
 
     learns: the agents of the policy that is asked. partner: the member of the pool that each agent follows,
-    -1 for the learner. actions: what partners do at this frame, `NO_ACTION` where the policy is to act. Only
-    an oracle reads the last two.
+    -1 for the learner. actions: what partners do at this frame, `NO_ACTION` or zeros where the policy is to
+    act. Only an oracle reads the last two.
     """
 
     learns: Bool[Tensor, "K N"]
     partner: Int[Tensor, "K N"]
-    actions: Int[Tensor, "K N"]
+    actions: Real[Tensor, "K N *D"]
 
 
 class Seen(NamedTuple):
@@ -30,16 +37,18 @@ class Seen(NamedTuple):
 
     state: None where the environment has none.
     first: where an episode starts, so that a policy's memory starts anew there.
-    last_actions: what all agents did at the step before; `NO_ACTION` where an episode starts.
+    avail_actions: None where actions are vectors, of which none is illegal.
+    last_actions: what all agents did at the step before, numbers or vectors; `NO_ACTION`, or zeros, where an
+    episode starts.
     seed: that of each episode. seats: None where one policy acts for all agents.
     """
 
     obs: Real[Tensor, "K N ..."]
-    avail_actions: Bool[Tensor, "K N A"]
+    avail_actions: Bool[Tensor, "K N A"] | None
     alive: Bool[Tensor, "K N"]
     state: Real[Tensor, "K ..."] | None
     first: Bool[Tensor, " K"]
-    last_actions: Int[Tensor, "K N"]
+    last_actions: Real[Tensor, "K N *D"]
     seed: Int[Tensor, " K"]
     seats: Seats | None = None
 
@@ -47,7 +56,7 @@ class Seen(NamedTuple):
         """The same frame on another device."""
         return Seen(
             self.obs.to(device),
-            self.avail_actions.to(device),
+            None if self.avail_actions is None else self.avail_actions.to(device),
             self.alive.to(device),
             None if self.state is None else self.state.to(device),
             self.first.to(device),
@@ -59,6 +68,12 @@ class Seen(NamedTuple):
     def agent(self, n: int) -> Seen:
         """Agent n alone; `state` stays the team's, and so do the last actions."""
         only = slice(n, n + 1)
-        return self._replace(
-            obs=self.obs[:, only], avail_actions=self.avail_actions[:, only], alive=self.alive[:, only]
-        )
+        avail_actions = None if self.avail_actions is None else self.avail_actions[:, only]
+        return self._replace(obs=self.obs[:, only], avail_actions=avail_actions, alive=self.alive[:, only])
+
+    @property
+    def legal(self) -> Bool[Tensor, "K N A"]:
+        """The legal actions. ValueError where actions are vectors: who asks chooses among numbered ones."""
+        if self.avail_actions is None:
+            raise ValueError("avail_actions: given none, as actions are vectors; want numbered actions here")
+        return self.avail_actions

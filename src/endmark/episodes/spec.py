@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, Literal
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 Per = Literal["frame", "step", "end"]
 STANDARD = ("obs", "avail_actions", "alive", "actions", "reward", "state")
@@ -30,6 +32,49 @@ class Field:
     per: Per = "frame"
 
 
+@dataclass(frozen=True)
+class Bounds:
+    """The range of each number of each agent's action, in the environment's units: N tuples of D numbers.
+
+    Both ends are included, finite, and exact in float32. A number whose ends are the same is no choice: what
+    stands there for an agent whose actions have fewer numbers than its team-mates'.
+    """
+
+    low: tuple[tuple[float, ...], ...]
+    high: tuple[tuple[float, ...], ...]
+
+    def __post_init__(self) -> None:
+        sizes = {len(row) for row in (*self.low, *self.high)}
+        if len(self.low) != len(self.high) or len(sizes) != 1 or sizes == {0}:
+            given = f"{[len(row) for row in self.low]} and {[len(row) for row in self.high]} numbers"
+            raise ValueError(f"bounds: given {given}, want as many for each agent, low and high")
+        for n, (lows, highs) in enumerate(zip(self.low, self.high, strict=True)):
+            for d, (low, high) in enumerate(zip(lows, highs, strict=True)):
+                if not (-_LARGEST <= low <= high <= _LARGEST):
+                    want = "low <= high, both finite in float32"
+                    raise ValueError(f"bounds: agent {n}, number {d}: given {low} to {high}, want {want}")
+        for name in ("low", "high"):
+            rows = torch.tensor(getattr(self, name), dtype=torch.float32).tolist()
+            object.__setattr__(self, name, tuple(map(tuple, rows)))
+
+    @staticmethod
+    def of(low: Sequence[float], high: Sequence[float], n_agents: int) -> Bounds:
+        """The same for each agent: [D] numbers."""
+        return Bounds((tuple(low),) * n_agents, (tuple(high),) * n_agents)
+
+    @property
+    def size(self) -> int:
+        """D, the numbers of an action."""
+        return len(self.low[0])
+
+    def tensors(
+        self, device: torch.device | str = "cpu"
+    ) -> tuple[Float[Tensor, "N D"], Float[Tensor, "N D"]]:
+        """Low and high."""
+        return torch.tensor(self.low, device=device), torch.tensor(self.high, device=device)
+
+
+_LARGEST = torch.finfo(torch.float32).max
 OUTCOME = Field((), torch.float32, per="end")
 """An outcome of an episode: one number, known at its last step."""
 NO_OUTCOMES: Mapping[str, float] = MappingProxyType({})
@@ -46,26 +91,31 @@ class EpisodeSpec:
     | field | shape of a frame | dtype | per |
     |---|---|---|---|
     | `obs` | (N, *obs_shape) | obs_dtype: float32, or uint8 for images | frame |
-    | `avail_actions` | (N, A) | bool | frame |
+    | `avail_actions` (numbered actions) | (N, A) | bool | frame |
     | `alive` | (N,) | bool | frame |
     | `state` (optional) | state_shape | state_dtype, as of `obs` | frame |
-    | `actions` | (N,) | int64 | step |
+    | `actions`: numbered, or vectors | (N,) or (N, D) | int64 or float32 | step |
     | `reward` | () shared, or (N,) for each agent | float32 | step |
     | each outcome, such as `win` | () | float32 | end |
 
+    n_actions: A, where an agent chooses one of A numbered actions; 0 where an action is a vector.
     episode_limit: the most steps an episode can have.
+    bounds: where an action is a vector of D numbers: their ranges. No vector is illegal, so there is no
+        `avail_actions`.
     """
 
     n_agents: int
     n_actions: int
     episode_limit: int
     fields: Mapping[str, Field]
+    bounds: Bounds | None = None
 
     @staticmethod
     def of(
         *,
         n_agents: int,
-        n_actions: int,
+        n_actions: int = 0,
+        bounds: Bounds | None = None,
         episode_limit: int,
         obs_shape: tuple[int, ...],
         obs_dtype: torch.dtype = torch.float32,
@@ -77,16 +127,18 @@ class EpisodeSpec:
     ) -> EpisodeSpec:
         """A spec of the standard fields, of outcomes and of `extra` fields.
 
-        ValueError for a name that is taken.
+        n_actions or bounds: numbered actions, or vectors. ValueError for a name that is taken.
         """
         agents = (n_agents,)
         fields = {
             "obs": Field((*agents, *obs_shape), obs_dtype),
             "avail_actions": Field((n_agents, n_actions), torch.bool),
             "alive": Field(agents, torch.bool),
-            "actions": Field(agents, torch.int64, per="step"),
+            "actions": _actions(n_agents, bounds),
             "reward": Field(agents if reward_per_agent else (), torch.float32, per="step"),
         }
+        if bounds is not None:
+            del fields["avail_actions"]
         if state_shape is not None:
             fields["state"] = Field(tuple(state_shape), state_dtype)
         of_the_end = [("outcome", name, OUTCOME) for name in outcomes]
@@ -95,19 +147,25 @@ class EpisodeSpec:
                 by = "a standard field" if name in STANDARD else "an outcome"
                 raise ValueError(f"{what} '{name}': this name is taken by {by}")
             fields[name] = field
-        return EpisodeSpec(n_agents, n_actions, episode_limit, fields)
+        return EpisodeSpec(n_agents, n_actions, episode_limit, fields, bounds)
 
     def __post_init__(self) -> None:
         for name in ("n_agents", "n_actions", "episode_limit"):
+            if name == "n_actions" and self.bounds is not None:
+                continue
             if (given := getattr(self, name)) < 1:
                 raise ValueError(f"{name}: given {given}, want at least 1")
+        if self.bounds is not None and self.n_actions != 0:
+            raise ValueError(f"n_actions: given {self.n_actions}, want 0: with bounds, actions are vectors")
+        if self.bounds is not None and len(self.bounds.low) != self.n_agents:
+            raise ValueError(f"bounds: given {len(self.bounds.low)} agents, want {self.n_agents}")
         if taken := self.fields.keys() & {*FLAGS, *DERIVED}:
             raise ValueError(f"field '{min(taken)}': this name has a meaning of its own in the padded layout")
         n, a = self.n_agents, self.n_actions
         standard = {
-            "avail_actions": Field((n, a), torch.bool),
+            "avail_actions": Field((n, a), torch.bool) if self.bounds is None else None,
             "alive": Field((n,), torch.bool),
-            "actions": Field((n,), torch.int64, per="step"),
+            "actions": _actions(n, self.bounds),
         }
         for name, want in standard.items():
             if self.fields.get(name) != want:
@@ -128,17 +186,26 @@ class EpisodeSpec:
         for name in fields:
             if name in self.fields:
                 raise ValueError(f"field '{name}': the spec has a field of this name already")
-        return EpisodeSpec(self.n_agents, self.n_actions, self.episode_limit, {**self.fields, **fields})
+        return replace(self, fields={**self.fields, **fields})
 
-    def agent(self) -> EpisodeSpec:
-        """The standard fields of one agent alone: `state` and a shared reward stay the team's."""
+    def agent(self, n: int = 0) -> EpisodeSpec:
+        """The standard fields of agent n alone: `state` and a shared reward stay the team's.
+
+        n matters where actions are vectors, whose bounds may differ.
+        """
         of_the_team = {"state"} if self.reward_per_agent else {"state", "reward"}
         fields = {
             name: field if name in of_the_team else replace(field, shape=(1, *field.shape[1:]))
             for name, field in self.fields.items()
             if name in STANDARD
         }
-        return EpisodeSpec(1, self.n_actions, self.episode_limit, fields)
+        bounds = self.bounds and Bounds(self.bounds.low[n : n + 1], self.bounds.high[n : n + 1])
+        return EpisodeSpec(1, self.n_actions, self.episode_limit, fields, bounds)
+
+    @property
+    def action_size(self) -> int:
+        """D, the numbers of an action that is a vector; 0 where actions are numbered."""
+        return 0 if self.bounds is None else self.bounds.size
 
     @property
     def reward_per_agent(self) -> bool:
@@ -173,8 +240,21 @@ class EpisodeSpec:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A mapping proxy can be neither copied nor pickled, but learners and workers copy and pickle specs.
-        return EpisodeSpec, (self.n_agents, self.n_actions, self.episode_limit, dict(self.fields))
+        return EpisodeSpec, (
+            self.n_agents,
+            self.n_actions,
+            self.episode_limit,
+            dict(self.fields),
+            self.bounds,
+        )
 
     def _key(self) -> tuple[Any, ...]:
         fields = tuple((name, self.fields[name]) for name in sorted(self.fields))
-        return self.n_agents, self.n_actions, self.episode_limit, fields
+        return self.n_agents, self.n_actions, self.episode_limit, fields, self.bounds
+
+
+def _actions(n_agents: int, bounds: Bounds | None) -> Field:
+    """The field of numbered actions, or of vectors."""
+    if bounds is None:
+        return Field((n_agents,), torch.int64, per="step")
+    return Field((n_agents, bounds.size), torch.float32, per="step")

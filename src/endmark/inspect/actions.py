@@ -32,11 +32,17 @@ class WrongActions:
 
 
 def find_wrong_actions(source: Source, steps: Bool[Tensor, "B T_plus_1"]) -> WrongActions | None:
-    """What is wrong with the actions of real steps; None if nothing is, or none are stored."""
+    """What is wrong with the actions of real steps; None if nothing is, or none are stored.
+
+    Vectors have no bounds in a padded batch: whether they are finite is looked at as for every other field.
+    """
     stored, avail = source.tensors.get("actions"), source.tensors.get("avail_actions")
     if stored is None or stored.is_complex() or stored.ndim < 3:
         return None
     onehot = source.tensors.get("actions_onehot")
+    several = stored.is_floating_point() and stored.ndim == 4 and stored.shape[3] > 1
+    if source.vectors or (avail is None and onehot is None and several):
+        return None
     n_actions = next((t.shape[-1] for t in (avail, onehot) if t is not None and t.ndim == 4), None)
     taken = stored.flatten(2).double()
     real = steps[..., None].expand_as(taken)

@@ -51,6 +51,7 @@ class Source:
         (B, T+1, 1) hold 0 and 1 only. Stored episodes are padded to the longest one.
     step_fields: the names of fields that are undefined on a final frame.
     outcomes: those of them that belong to an episode's last step alone, such as `win`.
+    vectors: whether actions are known to be vectors.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Source:
     tensors: Mapping[str, Tensor]
     step_fields: frozenset[str] = STEP_FIELDS
     outcomes: tuple[str, ...] = ()
+    vectors: bool = False
 
 
 def read(path: Path) -> Source:
@@ -125,7 +127,8 @@ def _stored(path: Path, name: str, kind: Kind, batch: EpisodeBatch) -> Source:
     padded = batch.to_padded()
     del padded["mask"]
     outcomes = batch.spec.outcomes
-    return Source(name, kind, padded, frozenset({*batch.spec.step_fields, *outcomes}), outcomes)
+    step_fields, vectors = frozenset({*batch.spec.step_fields, *outcomes}), batch.spec.bounds is not None
+    return Source(name, kind, padded, step_fields, outcomes, vectors)
 
 
 def _npz(path: Path) -> dict[str, Any]:

@@ -1,12 +1,12 @@
 """Networks over ragged episodes."""
 
-from endmark.nets.actor import AGENTS, Actor
+from endmark.nets.actor import AGENTS, Actor, check_numbered
 from endmark.nets.agents import Agent, AgentKind, Inputs, Memory
 from endmark.nets.attentive import QattenMixer
-from endmark.nets.critics import CentralCritic, OwnCritic
+from endmark.nets.critics import CentralCritic, CounterfactualCritic, JointCritic, OwnCritic
 from endmark.nets.duplex import QPLEXMixer
 from endmark.nets.feed_forward import FeedForwardAgent
-from endmark.nets.heads import Head, IndependentHeads, LinearHead
+from endmark.nets.heads import GaussianHead, Head, IndependentHeads, LinearHead
 from endmark.nets.independent import IndependentAgents
 from endmark.nets.joint import CentralMixer, JointValue
 from endmark.nets.mixers import QMIXMixer, VDNMixer
@@ -20,11 +20,14 @@ __all__ = [
     "AgentKind",
     "CentralCritic",
     "CentralMixer",
+    "CounterfactualCritic",
     "FeedForwardAgent",
+    "GaussianHead",
     "Head",
     "IndependentAgents",
     "IndependentHeads",
     "Inputs",
+    "JointCritic",
     "JointValue",
     "LinearHead",
     "Memory",
@@ -35,4 +38,5 @@ __all__ = [
     "RecurrentAgent",
     "RunningMoments",
     "VDNMixer",
+    "check_numbered",
 ]

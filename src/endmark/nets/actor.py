@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from endmark.episodes import EpisodeBatch, EpisodeSpec
 from endmark.nets.agents import Agent, AgentKind, Inputs
 from endmark.nets.feed_forward import FeedForwardAgent
-from endmark.nets.heads import Head, IndependentHeads, LinearHead
+from endmark.nets.heads import GaussianHead, Head, IndependentHeads, LinearHead
 from endmark.nets.independent import IndependentAgents
 from endmark.nets.recurrent import RecurrentAgent
 
@@ -37,9 +37,20 @@ class Actor(nn.Module):
         """The layer from features to values or logits."""
         return cast(Head, self._modules["head"])
 
+    @property
+    def gaussian(self) -> GaussianHead:
+        """The layer from features to distributions over vectors; in the place of `head`."""
+        return cast(GaussianHead, self._modules["head"])
+
     def forward(self, batch: EpisodeBatch) -> Float[Tensor, "F N A"]:
         """Every output at every frame of every episode."""
         return self.head.outputs(self.agent.features(batch))
+
+    def alone(self, n: int) -> Actor:
+        """Agent n's own network and head. ValueError where all agents share one network."""
+        if not (isinstance(self.agent, IndependentAgents) and isinstance(self.head, IndependentHeads)):
+            raise ValueError("alone: given an actor whose agents share one network, want one for each")
+        return Actor(self.agent.agents[n], self.head.heads[n])
 
     @staticmethod
     def of(
@@ -55,8 +66,10 @@ class Actor(nn.Module):
         """An actor for the agents of `spec`: one for all, or one each without parameter sharing.
 
         kind: with a memory ("gru") or without ("feedforward"). last_action, agent_id: whether these join the
-        observation, one-hot.
+        observation, one-hot. ValueError for an output a numbered action where actions are vectors.
         """
+        if n_outputs == 0:
+            check_numbered(spec)
         make = AGENTS[kind]
         if share_parameters or spec.n_agents == 1:
             inputs = Inputs.of(spec, last_action=last_action, agent_id=agent_id)
@@ -67,3 +80,11 @@ class Actor(nn.Module):
         ]
         heads = [LinearHead(hidden_size, n_outputs) for _ in range(spec.n_agents)]
         return Actor(IndependentAgents(agents), IndependentHeads(heads))
+
+
+def check_numbered(spec: EpisodeSpec) -> None:
+    """ValueError where actions are vectors, for what chooses among numbered ones."""
+    if spec.bounds is not None:
+        given = f"given vectors of {spec.action_size} numbers"
+        takers = "ippo, mappo, ia2c, maa2c and maddpg take either"
+        raise ValueError(f"actions: {given}, want numbered actions; {takers}")

@@ -33,11 +33,12 @@ class Agent(Protocol):
         ...
 
     def step(
-        self, seen: Seen, last_actions: Int[Tensor, "K N"], memory: Memory
+        self, seen: Seen, last_actions: Real[Tensor, "K N *D"], memory: Memory
     ) -> tuple[Float[Tensor, "K N H"], Memory]:
         """Features at one frame of K episodes, and the memory for the next frame.
 
-        last_actions: `NO_ACTION` at an episode's first frame, where no one-hot input is 1.
+        last_actions: `NO_ACTION` at an episode's first frame, where no one-hot input is 1; or vectors, zeros
+        there.
         """
         ...
 
@@ -50,17 +51,26 @@ class Inputs(nn.Module):
     """What an agent's first layer reads: the observation, the last action and the agent's number.
 
     The last two are one-hot. They are given to the layer as indices and never written out. Observations that
-    are images become vectors by convolutions, the only parameters here.
+    are images become vectors by convolutions, the only parameters here. An action that is a vector joins the
+    observation as it is, in the environment's units.
 
-    obs_shape: of one agent's observation.
+    obs_shape: of one agent's observation. action_size: numbers of an action that is a vector; 0 where actions
+        are numbered.
     """
 
     def __init__(
-        self, obs_shape: Sequence[int], n_agents: int, n_actions: int, *, last_action: bool, agent_id: bool
+        self,
+        obs_shape: Sequence[int],
+        n_agents: int,
+        n_actions: int,
+        *,
+        last_action: bool,
+        agent_id: bool,
+        action_size: int = 0,
     ) -> None:
         super().__init__()
         self.obs = AsVector(obs_shape)
-        self.n_agents, self.n_actions = n_agents, n_actions
+        self.n_agents, self.n_actions, self.action_size = n_agents, n_actions, action_size
         self.last_action, self.agent_id = last_action, agent_id
 
     @staticmethod
@@ -72,12 +82,13 @@ class Inputs(nn.Module):
             spec.n_actions,
             last_action=last_action,
             agent_id=agent_id and spec.n_agents > 1,
+            action_size=spec.action_size,
         )
 
     @property
     def obs_size(self) -> int:
-        """The number of inputs that an observation becomes."""
-        return self.obs.n_features
+        """The number of inputs that an observation, and a last action that is a vector, become."""
+        return self.obs.n_features + self.action_size * self.last_action
 
     @property
     def size(self) -> int:
@@ -86,14 +97,16 @@ class Inputs(nn.Module):
         return self.obs_size + one_hot
 
     def forward(
-        self, obs: Real[Tensor, "K N ..."], last_actions: Int[Tensor, "K N"]
+        self, obs: Real[Tensor, "K N ..."], last_actions: Real[Tensor, "K N *D"]
     ) -> tuple[Float[Tensor, "K N O"], Int[Tensor, "K N C"] | None]:
         """Observations as vectors, and the indices of the one-hot inputs that are 1; None if none exist."""
-        one_hot = []
-        if self.last_action:
+        flat, one_hot = self.obs(obs), []
+        if self.last_action and self.action_size:
+            flat = torch.cat([flat, last_actions], -1)
+        elif self.last_action:
             one_hot.append(last_actions)
         if self.agent_id:
             before = self.n_actions if self.last_action else 0
             ids = torch.arange(before, before + self.n_agents, device=obs.device)
             one_hot.append(ids.expand(len(obs), -1))
-        return self.obs(obs), torch.stack(one_hot, -1) if one_hot else None
+        return flat, torch.stack(one_hot, -1) if one_hot else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jaxtyping import Float, Int, Real
+from jaxtyping import Float, Real
 from torch import Tensor, nn
 
 from endmark.episodes import EpisodeBatch, Seen
@@ -25,13 +25,13 @@ class FeedForwardAgent(nn.Module):
         return {}
 
     def step(
-        self, seen: Seen, last_actions: Int[Tensor, "K N"], memory: Memory
+        self, seen: Seen, last_actions: Real[Tensor, "K N *D"], memory: Memory
     ) -> tuple[Float[Tensor, "K N H"], Memory]:
         """Features at one frame of K episodes."""
         return self.advance(seen.obs, last_actions, memory)
 
     def advance(
-        self, obs: Real[Tensor, "K N ..."], last_actions: Int[Tensor, "K N"], memory: Memory
+        self, obs: Real[Tensor, "K N ..."], last_actions: Real[Tensor, "K N *D"], memory: Memory
     ) -> tuple[Float[Tensor, "K N H"], Memory]:
         """`step` from these observations."""
         return self._features(obs, last_actions), memory
@@ -43,14 +43,14 @@ class FeedForwardAgent(nn.Module):
     def unroll(
         self,
         obs: Real[Tensor, "F N ..."],
-        last_actions: Int[Tensor, "F N"],
+        last_actions: Real[Tensor, "F N *D"],
         packing: TimeMajor,  # noqa: ARG002
     ) -> Float[Tensor, "F N H"]:
         """`features` of these observations and last actions; frames do not depend on one another."""
         return self._features(obs, last_actions)
 
     def _features(
-        self, obs: Real[Tensor, "K N ..."], last_actions: Int[Tensor, "K N"]
+        self, obs: Real[Tensor, "K N ..."], last_actions: Real[Tensor, "K N *D"]
     ) -> Float[Tensor, "K N H"]:
         flat, one_hot = self.inputs(obs, last_actions)
         x = linear(self.encoder, flat, one_hot=one_hot, relu=True)

@@ -1,4 +1,4 @@
-"""Heads: the last layer of a network, from an agent's features to a value or a logit for each action."""
+"""Heads: the last layer, from features to a value or a logit for each action, or to a distribution."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from endmark.episodes import Bounds
 from endmark.ops import greedy_linear, linear, linear_chosen
+from endmark.ops.gaussian import Gaussian, Squash
 
 
 @runtime_checkable
@@ -85,3 +87,43 @@ class IndependentHeads(nn.Module):
 
     def _heads(self) -> list[LinearHead]:
         return list(self.heads)  # type: ignore[arg-type]
+
+
+class GaussianHead(nn.Module):
+    """A distribution over vectors within bounds: its mean from features, its log std a parameter for itself.
+
+    means: a `Head` of D outputs. Its weights are made small, so that at first all means are near the bounds'
+        middle. squash: see `endmark.ops.gaussian`.
+    log_std: at the start, with the least and the most that it becomes: it goes towards them and never stops.
+    per_agent: one for each agent, rather than for all.
+    """
+
+    low: Tensor
+    high: Tensor
+
+    def __init__(
+        self,
+        means: nn.Module,
+        bounds: Bounds,
+        squash: Squash,
+        *,
+        log_std: tuple[float, float, float],
+        per_agent: bool,
+    ) -> None:
+        super().__init__()
+        self.means, self.squash = means, squash
+        start, self._least, self._most = log_std
+        share = torch.tensor((start - self._least) / (self._most - self._least)).clamp(1e-3, 1 - 1e-3)
+        shape = (len(bounds.low) if per_agent else 1, bounds.size)
+        self.log_std = nn.Parameter(share.logit().expand(shape).clone())
+        with torch.no_grad():
+            for parameter in means.parameters():
+                parameter.mul_(0.01)
+        for name, rows in zip(("low", "high"), bounds.tensors(), strict=True):
+            self.register_buffer(name, rows, persistent=False)  # the spec's, no weights
+
+    def distribution(self, features: Float[Tensor, "*rows N H"]) -> Gaussian:
+        """The distributions."""
+        mean: Tensor = self.means.outputs(features)  # type: ignore[operator]
+        log_std = self._least + (self._most - self._least) * self.log_std.sigmoid()
+        return Gaussian(mean, log_std.expand_as(mean), self.low, self.high, self.squash)

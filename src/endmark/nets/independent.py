@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import cast
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Real
 from torch import Tensor, nn
 
 from endmark.episodes import EpisodeBatch, Seen
@@ -26,7 +26,7 @@ class IndependentAgents(nn.Module):
         return _side_by_side([agent.start(n_rows) for agent in self._agents()])
 
     def step(
-        self, seen: Seen, last_actions: Int[Tensor, "K N"], memory: Memory
+        self, seen: Seen, last_actions: Real[Tensor, "K N *D"], memory: Memory
     ) -> tuple[Float[Tensor, "K N H"], Memory]:
         """Features at one frame of K episodes, each agent's from its own network."""
         features, memories = [], []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jaxtyping import Float, Int, Real
+from jaxtyping import Float, Real
 from torch import Tensor, nn
 
 from endmark.episodes import EpisodeBatch, Seen
@@ -28,13 +28,13 @@ class RecurrentAgent(nn.Module):
         return {"hidden": self.encoder.weight.new_zeros(n_rows, self.inputs.n_agents, self.n_features)}
 
     def step(
-        self, seen: Seen, last_actions: Int[Tensor, "K N"], memory: Memory
+        self, seen: Seen, last_actions: Real[Tensor, "K N *D"], memory: Memory
     ) -> tuple[Float[Tensor, "K N H"], Memory]:
         """Hidden states after one frame of K episodes, which are features and memory in one."""
         return self.advance(seen.obs, last_actions, memory)
 
     def advance(
-        self, obs: Real[Tensor, "K N ..."], last_actions: Int[Tensor, "K N"], memory: Memory
+        self, obs: Real[Tensor, "K N ..."], last_actions: Real[Tensor, "K N *D"], memory: Memory
     ) -> tuple[Float[Tensor, "K N H"], Memory]:
         """`step` from these observations."""
         flat, one_hot = self.inputs(obs, last_actions)
@@ -49,7 +49,7 @@ class RecurrentAgent(nn.Module):
         return self.unroll(batch.obs, batch.last_actions, batch.time_major)
 
     def unroll(
-        self, obs: Real[Tensor, "F N ..."], last_actions: Int[Tensor, "F N"], packing: TimeMajor
+        self, obs: Real[Tensor, "F N ..."], last_actions: Real[Tensor, "F N *D"], packing: TimeMajor
     ) -> Float[Tensor, "F N H"]:
         """`features` of these observations and last actions, for ragged frames packed by `packing`."""
         flat, one_hot = self.inputs(obs, last_actions)

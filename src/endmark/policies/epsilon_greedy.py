@@ -46,8 +46,8 @@ class EpsilonGreedy:
         with torch.inference_mode():
             on_device = seen.to(self.memory.device)
             features = self.memory.features(on_device)
-            actions = self.memory.actor.head.greedy(features, on_device.avail_actions)
-            actions = explored(actions, seen.avail_actions, self.epsilon, self.generator)
+            actions = self.memory.actor.head.greedy(features, on_device.legal)
+            actions = explored(actions, seen.legal, self.epsilon, self.generator)
         return {"actions": actions.clone()}  # outside inference mode, so that callers may do what they like
 
     def schedule(self, env_steps: int) -> dict[str, float]:

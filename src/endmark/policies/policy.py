@@ -15,7 +15,9 @@ class Policy(Protocol):
     """Acts in K environments side by side, and remembers what it needs from frame to frame."""
 
     def act(self, seen: Seen) -> Mapping[str, Tensor]:
-        """`actions` [K, N] int64, legal ones, and every further step field that the learner's spec names.
+        """`actions` and every further step field that the learner's spec names.
+
+        `actions` [K, N] int64, legal ones, or [K, N, D] float32 within their bounds.
 
         Where `seen.first` is True an episode starts, and memory starts anew. The tensors of `seen` are the
         same at every call, with new numbers in them.

@@ -1,4 +1,4 @@
-"""Random legal actions."""
+"""Random legal actions, and random vectors."""
 
 from __future__ import annotations
 
@@ -9,18 +9,26 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from endmark.episodes import Seen
+from endmark.episodes import Bounds, Seen
+from endmark.ops.gaussian import within
 
 
 class RandomPolicy:
-    """Every legal action is equally likely. A `Policy` without memory."""
+    """Every legal action is equally likely, or every vector within its bounds. A `Policy` without memory.
 
-    def __init__(self, generator: torch.Generator) -> None:
-        self.generator = generator
+    bounds: of actions that are vectors; None where they are numbered.
+    """
+
+    def __init__(self, generator: torch.Generator, bounds: Bounds | None = None) -> None:
+        self.generator, self.bounds = generator, bounds
 
     def act(self, seen: Seen) -> dict[str, Tensor]:
         """An action for each agent."""
-        return {"actions": random_legal(seen.avail_actions, self.generator)}
+        if self.bounds is None:
+            return {"actions": random_legal(seen.legal, self.generator)}
+        low, high = self.bounds.tensors()
+        u = 2 * torch.rand((len(seen.obs), *low.shape), generator=self.generator) - 1
+        return {"actions": within(u, low, high)}
 
     def schedule(self, env_steps: int) -> dict[str, float]:  # noqa: ARG002
         """Nothing changes over time."""

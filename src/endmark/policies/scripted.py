@@ -6,14 +6,14 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Int, Real
 from torch import Tensor
 
 from endmark.episodes import Seen
 from endmark.policies.random import random_legal
 from endmark.wording import joined, one_line, shown
 
-Script = Callable[[Seen, torch.Generator], Int[Tensor, "K N"]]
+Script = Callable[[Seen, torch.Generator], Real[Tensor, "K N *D"]]
 """From a frame and a generator of random numbers to an action for each agent. It remembers nothing."""
 
 
@@ -28,13 +28,16 @@ class Scripted:
         """An action for each agent.
 
         ValueError, which names the script, if it raises anything, gives no integers [K, N], or gives an agent
-        that it acts for an action that is not legal.
+        that it acts for an action that is not legal. Where actions are vectors: no finite numbers [K, N, D].
         """
         try:
             actions = self.script(seen, self.generator)
         except (Exception, SystemExit) as error:  # foreign code may raise anything
             said = joined(error) if isinstance(error, ValueError) else one_line(error)
             raise ValueError(f"partner {self.name}: {said}") from error
+        if seen.avail_actions is None:
+            self._check_vectors(actions, seen)
+            return {"actions": actions.to(torch.float32)}
         self._check(actions, seen)
         return {"actions": actions.to(torch.int64)}
 
@@ -50,12 +53,20 @@ class Scripted:
         """Go on from a `state_dict`."""
         self.generator.set_state(state["generator"])
 
-    def _check(self, actions: Any, seen: Seen) -> None:
-        legal = seen.avail_actions
-        want, n_actions = legal.shape[:2], legal.shape[2]
+    def _check_vectors(self, actions: Any, seen: Seen) -> None:
+        self._check_shape(actions, seen.last_actions.shape)
+        if not actions.is_floating_point() or not actions.isfinite().all():
+            raise ValueError(f"partner {self.name}: given other than finite floats, want vectors as actions")
+
+    def _check_shape(self, actions: Any, want: torch.Size) -> None:
         if not isinstance(actions, Tensor) or actions.shape != want:
             given = f"shape {tuple(actions.shape)}" if isinstance(actions, Tensor) else shown(actions)
             raise ValueError(f"partner {self.name}: given {given}, want actions of shape {tuple(want)}")
+
+    def _check(self, actions: Any, seen: Seen) -> None:
+        legal = seen.legal
+        n_actions = legal.shape[2]
+        self._check_shape(actions, legal.shape[:2])
         if actions.dtype == torch.bool or actions.is_floating_point() or actions.is_complex():
             raise ValueError(f"partner {self.name}: given {actions.dtype}, want integers: actions")
         # An agent that has left, or whose episode is over, has no legal action, and may be given any.
@@ -76,7 +87,7 @@ class Scripted:
 
 def random(seen: Seen, generator: torch.Generator) -> Int[Tensor, "K N"]:
     """Every legal action is equally likely."""
-    return random_legal(seen.avail_actions.cpu(), generator)
+    return random_legal(seen.legal.cpu(), generator)
 
 
 def nearest_food(seen: Seen, generator: torch.Generator) -> Int[Tensor, "K N"]:
@@ -102,7 +113,7 @@ STEPS = torch.tensor([[0, 0], [-1, 0], [1, 0], [0, -1], [0, 1]])
 
 
 def _forage(seen: Seen, generator: torch.Generator, *, nearest: bool) -> Int[Tensor, "K N"]:
-    obs, legal = seen.obs.cpu(), seen.avail_actions.cpu()
+    obs, legal = seen.obs.cpu(), seen.legal.cpu()
     n_agents = obs.shape[1]
     if obs.ndim != 3 or obs.shape[2] % 3 or obs.shape[2] < 3 * n_agents or legal.shape[2] != LOAD + 1:
         given = f"observations of shape {tuple(obs.shape[2:])} and {legal.shape[2]} actions"

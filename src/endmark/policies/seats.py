@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import torch
+from jaxtyping import Bool, Real
 from torch import Tensor
 
-from endmark.episodes import NO_ACTION, EpisodeSpec, Field, Seats, Seen
+from endmark.episodes import EpisodeSpec, Field, Seats, Seen, no_action
 from endmark.policies.policy import Policy
 
 LEARNER = -1
@@ -100,14 +101,15 @@ class Seated:
         for k in seen.first.nonzero()[:, 0].tolist():
             self._partner[k] = torch.from_numpy(self._seating(int(seen.seed[k])))
         partner = self._partner.to(seen.obs.device)
-        actions = torch.full_like(partner, NO_ACTION)
+        nothing = torch.full_like(seen.last_actions, no_action(seen.last_actions))
+        actions = nothing
         for m in sorted({*partner.flatten().tolist()} - {LEARNER}):
             mine = partner == m
-            own = seen._replace(seats=Seats(mine, partner, torch.full_like(partner, NO_ACTION)))
-            actions = torch.where(mine, self.members[m].act(own)["actions"].to(actions.device), actions)
+            own = seen._replace(seats=Seats(mine, partner, nothing.clone()))
+            actions = _chosen(mine, self.members[m].act(own)["actions"].to(actions.device), actions)
         learns = partner == LEARNER
         given = dict(self.learner.act(seen._replace(seats=Seats(learns, partner, actions))))
-        given["actions"] = torch.where(learns, given["actions"].to(actions.device), actions)
+        given["actions"] = _chosen(learns, given["actions"].to(actions.device), actions)
         return given | {"learns": learns, "partner": partner}
 
     def schedule(self, env_steps: int) -> Mapping[str, float]:
@@ -125,6 +127,11 @@ class Seated:
         self.learner.load_state_dict(state["learner"])
         for member, its in zip(self.members, state["members"], strict=True):
             member.load_state_dict(its)
+
+
+def _chosen(where: Bool[Tensor, "K N"], these: Tensor, others: Tensor) -> Real[Tensor, "K N *D"]:
+    """These actions for some agents, numbers or vectors, and others for the rest."""
+    return torch.where(where[..., None] if these.ndim == 3 else where, these, others)
 
 
 def with_seats(spec: EpisodeSpec) -> EpisodeSpec:

@@ -15,21 +15,27 @@ from endmark.policies.memory import ActorMemory
 
 
 class SoftmaxPolicy:
-    """Each agent draws a legal action; its log-probability is given as `log_prob` [K, N]. A `Policy`."""
+    """Each agent draws a legal action; its log-probability is given as `log_prob` [K, N]. A `Policy`.
 
-    def __init__(self, actor: Actor, n_envs: int, generator: torch.Generator) -> None:
+    gives_log_prob: False for a learner that does not store it.
+    """
+
+    def __init__(
+        self, actor: Actor, n_envs: int, generator: torch.Generator, *, gives_log_prob: bool = True
+    ) -> None:
         self.memory = ActorMemory(actor, n_envs)
-        self.generator = generator
+        self.generator, self.gives_log_prob = generator, gives_log_prob
 
     def act(self, seen: Seen) -> dict[str, Tensor]:
         """An action for each agent, and its log-probability under the weights that act."""
         with torch.inference_mode():
             on_device = seen.to(self.memory.device)
             logits = self.memory.actor.head.outputs(self.memory.features(on_device))
-            log_probs = log_softmax(logits, on_device.avail_actions)
+            log_probs = log_softmax(logits, on_device.legal)
             actions = sample(log_probs, self.generator)
             taken = log_prob(log_probs, actions)
-        return {"actions": actions.clone(), "log_prob": taken.clone()}
+        given = {"actions": actions.clone()}
+        return given | {"log_prob": taken.clone()} if self.gives_log_prob else given
 
     def schedule(self, env_steps: int) -> dict[str, float]:  # noqa: ARG002
         """Nothing changes over time."""

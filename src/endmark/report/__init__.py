@@ -1,6 +1,6 @@
 """Pictures and tables for people."""
 
-from endmark.report.console import CellsDisplay, ProbeDisplay, TrainingDisplay, summary_table
+from endmark.report.console import CountsDisplay, ProbeDisplay, TrainingDisplay, summary_table
 from endmark.report.crossplay import crossplay_json, crossplay_tables
 from endmark.report.crossplay_page import crossplay_page
 from endmark.report.crossplay_picture import draw_crossplay
@@ -12,7 +12,7 @@ from endmark.report.run_curves import RunCurve, best_of, grouped, points_of, rea
 from endmark.report.values import ValuesBeside
 
 __all__ = [
-    "CellsDisplay",
+    "CountsDisplay",
     "Curve",
     "Film",
     "ProbeDisplay",

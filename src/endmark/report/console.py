@@ -157,32 +157,35 @@ class ProbeDisplay:
         self._progress.stop()
 
 
-class CellsDisplay:
-    """A progress bar over the cells of a matrix; plain lines now and then where the output is no terminal.
+class CountsDisplay:
+    """Progress bars over things counted, one kind after another; plain lines where the output is no terminal.
 
     plain_every: seconds between two plain lines.
     """
 
     def __init__(self, console: Console, *, plain_every: float = 5.0) -> None:
-        columns = (TextColumn("[bold]cells"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        what = TextColumn("[bold]{task.description}")
+        columns = (what, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         self._console, self._plain_every = console, plain_every
         self._progress = Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
-        self._task = self._progress.add_task("cells", total=None)
-        self._begin = time.monotonic()
+        self._what, self._task = "", self._progress.add_task("", total=None)
+        self._begin = self._last_call = time.monotonic()
         self._next_line = self._begin + plain_every
 
-    def __call__(self, done: int, total: int) -> None:
-        """Show how many cells are done, and how long the others will take."""
-        self._progress.update(self._task, completed=done, total=total)
+    def __call__(self, what: str, done: int, total: int) -> None:
+        """Show how many of these are done, and how long the others will take."""
         now = time.monotonic()
-        if done == 0:
-            self._begin, self._next_line = now, now + self._plain_every
-        elif not self._console.is_terminal and now >= self._next_line:
+        if what != self._what:
+            self._what, self._begin = what, self._last_call
+            self._progress.reset(self._task, description=what)
+        self._last_call = now
+        self._progress.update(self._task, completed=done, total=total)
+        if done > 0 and not self._console.is_terminal and now >= self._next_line:
             self._next_line = now + self._plain_every
             left = (now - self._begin) / done * (total - done)
-            self._console.print(f"{done}/{total} cells  {left:.0f} s left", highlight=False, soft_wrap=True)
+            self._console.print(f"{done}/{total} {what}  {left:.0f} s left", highlight=False, soft_wrap=True)
 
-    def __enter__(self) -> CellsDisplay:
+    def __enter__(self) -> CountsDisplay:
         self._progress.start()
         return self
 

@@ -51,6 +51,7 @@ class ValuesBeside:
         """The scene as one picture. All scenes of an environment give the same size."""
         from PIL import Image, ImageDraw
 
+        assert scene.avail_actions is not None, "actions are vectors, want numbered ones"
         n_agents, n_actions = scene.avail_actions.shape
         height, width = scene.picture.shape[:2]
         block = NAME + ROW * n_actions + GAP
@@ -72,6 +73,7 @@ class ValuesBeside:
 
     def _agent(self, draw: Any, x: int, y: int, n: int, scene: Scene, bars: Bars | None) -> None:
         """Agent n's name, and a row for each of its actions."""
+        assert scene.avail_actions is not None
         alive, legal = bool(scene.alive[n]), scene.avail_actions[n]
         _write(
             draw, x, y + 9, f"agent {n}" if alive else f"agent {n} has left", INK if alive else FAINT, 13.0
@@ -95,7 +97,7 @@ class ValuesBeside:
 
     def _bars(self, scene: Scene) -> Bars | None:
         """The bars of legal actions; None at the end. What is illegal has numbers that mean nothing."""
-        if scene.outputs is None:
+        if scene.outputs is None or scene.avail_actions is None:
             return None
         outputs = scene.outputs.astype(np.float64)
         legal = scene.avail_actions & scene.alive[:, None]

@@ -12,7 +12,7 @@ from torch import Tensor
 from endmark.envs import BatchedEnvironment, BatchedStep
 from endmark.envs.batched import Frames
 from endmark.envs.contract import fault, goes_on_too_long
-from endmark.episodes import NO_ACTION, EpisodeBatch, EpisodeSpec, Seen
+from endmark.episodes import EpisodeBatch, EpisodeSpec, Seen, no_action
 from endmark.episodes.builders import EpisodeBuilders
 from endmark.policies import Policy
 from endmark.rollout.checked import SeenCheck
@@ -46,7 +46,10 @@ class Batched:
         self._seed_of = torch.zeros(envs.n_envs, dtype=torch.int64)  # of the episode that is running there
         self._running = torch.zeros(envs.n_envs, dtype=torch.bool)
         self._all = torch.ones_like(self._running)
-        self._last_actions = torch.full((envs.n_envs, envs.spec.n_agents), NO_ACTION, device=envs.device)
+        actions = envs.spec.fields["actions"]
+        shape = envs.n_envs, *actions.shape
+        self._last_actions = torch.zeros(shape, dtype=actions.dtype, device=envs.device)
+        self._no_action = no_action(self._last_actions)
         self._frames = self._envs.reset(self._seed_of, self._all)  # even where no episode will run
         self._begin(self._all)
 
@@ -65,7 +68,7 @@ class Batched:
             frames = self._frames
             seen = Seen(
                 frames["obs"],
-                frames["avail_actions"],
+                frames.get("avail_actions"),
                 frames["alive"],
                 frames.get("state"),
                 first,
@@ -144,7 +147,7 @@ class Batched:
             if t == longest:
                 break
             # Where no episode runs yet, any legal action.
-            outputs["actions"][:] = self._frames["avail_actions"].cpu().int().argmax(-1)
+            outputs["actions"][:] = self._any_actions()
             for k, episode in played.items():
                 if since[k] >= 0:
                     for name, rows in outputs.items():
@@ -152,6 +155,11 @@ class Batched:
             _, ended = self._act(outputs, self._running & (since >= 0))
             early |= set(ended.nonzero()[:, 0].tolist())
         return early
+
+    def _any_actions(self) -> Tensor:
+        if self._envs.spec.bounds is not None:
+            return self._envs.spec.bounds.tensors()[0]
+        return self._frames["avail_actions"].cpu().int().argmax(-1)
 
     def _act(
         self, outputs: Mapping[str, Tensor], running: Bool[Tensor, " K"] | None = None
@@ -180,7 +188,7 @@ class Batched:
         """Start the episodes of `_seed_of`."""
         if where.any():
             self._frames = self._envs.reset(self._seed_of, where)
-            self._last_actions.masked_fill_(where.to(self._envs.device)[:, None], NO_ACTION)
+            self._last_actions[where.to(self._envs.device)] = self._no_action
             self._builders.begin(self._frames, where)
             if not _sound(self._frames, self._all.to(self._envs.device)):
                 self._find_fault(self._frames, where)
@@ -217,7 +225,10 @@ class Batched:
 
 def _sound(frames: Frames, needs_actions: Bool[Tensor, " K"]) -> bool:
     """Whether all numbers are finite and, in these environments, each agent that is alive can act."""
-    stuck = (frames["alive"] & ~frames["avail_actions"].any(-1)).any(-1) & needs_actions
+    if "avail_actions" in frames:
+        stuck = (frames["alive"] & ~frames["avail_actions"].any(-1)).any(-1) & needs_actions
+        if stuck.any():
+            return False
     numbers = (tensor for tensor in frames.values() if tensor.is_floating_point())
     # One pass: a sum is finite only if all its terms are. One that overflows is looked at more closely.
-    return not bool(stuck.any()) and all(bool(torch.isfinite(tensor.sum())) for tensor in numbers)
+    return all(bool(torch.isfinite(tensor.sum())) for tensor in numbers)

@@ -23,6 +23,7 @@ from endmark.envs.contract import (
 )
 from endmark.envs.errors import located
 from endmark.envs.fitting import fitted
+from endmark.envs.protocol import frame_of
 from endmark.episodes import EpisodeSpec
 from endmark.episodes.spec import NO_OUTCOMES, Field
 
@@ -44,9 +45,8 @@ class Checked(Guarded):
         super().__init__(env, f"environment {k}")
         self._spec = spec = self.spec
         self._limit = spec.episode_limit
-        self._has_state = "state" in spec.fields
         self._in_frame = {name: _layout(spec.fields[name]) for name in Frame._fields if name in spec.fields}
-        self._wants = tuple(self._in_frame.values())
+        self._wants = tuple(map(self._in_frame.get, Frame._fields))
         self._reward_shape, self._reward_dtype = _layout(spec.fields["reward"])
         self._known: Frame | None = None  # the last one that fitted
 
@@ -54,7 +54,7 @@ class Checked(Guarded):
         """Start an episode and return its first frame."""
         return self._fitted(super().reset(seed))
 
-    def step(self, actions: npt.NDArray[np.int64]) -> Step:
+    def step(self, actions: npt.NDArray[Any]) -> Step:
         """Apply one action per agent and return the result."""
         try:  # as in `Guarded`, whose method would take another call
             step = self._env.step(actions)
@@ -109,16 +109,16 @@ class Checked(Guarded):
             and frame.state is known.state
         ):
             return frame
-        if type(frame) is Frame and (frame.state is not None) == self._has_state:
-            for value, (shape, dtype) in zip(frame, self._wants, strict=False):  # a state may be None
-                if not _fits(value, shape, dtype):
+        if type(frame) is Frame:
+            for value, want in zip(frame, self._wants, strict=True):
+                if value is not None if want is None else not _fits(value, *want):
                     break
             else:
                 self._known = frame
                 return frame
         where = f"{self.episode}, frame {self._steps}"
         values = values_of(frame, self._spec, where)
-        return Frame(**{name: fitted(v, *self._in_frame[name], f"{where}, {name}") for name, v in values})
+        return frame_of({name: fitted(v, *self._in_frame[name], f"{where}, {name}") for name, v in values})
 
 
 def _fits(value: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> bool:
@@ -139,7 +139,7 @@ class SeenCheck:
 
     def passes(self) -> bool:
         """Whether all is well."""
-        avail_actions, alive = self._rows["avail_actions"], self._rows["alive"]
+        avail_actions, alive = self._rows.get("avail_actions"), self._rows["alive"]
         return all(map(_all_finite, self._numbers)) and _all_can_act(avail_actions, alive)
 
     def check(self, k: int, where: str, *, legal: bool = True) -> None:
@@ -147,7 +147,7 @@ class SeenCheck:
 
         legal: whether its agents are about to act.
         """
-        frame = Frame(**{name: array[k] for name, array in self._rows.items()})
+        frame = frame_of({name: array[k] for name, array in self._rows.items()})
         check_frame(frame, self._spec, where)
         if legal:
             check_legal(frame, where)
@@ -185,8 +185,10 @@ def _all_finite(array: npt.NDArray[Any]) -> bool:
     return b"\0" not in np.isfinite(array).tobytes()
 
 
-def _all_can_act(avail_actions: npt.NDArray[np.bool_], alive: npt.NDArray[np.bool_]) -> bool:
+def _all_can_act(avail_actions: npt.NDArray[np.bool_] | None, alive: npt.NDArray[np.bool_]) -> bool:
     """Whether each agent that is alive has a legal action. Often every action is legal."""
+    if avail_actions is None:  # actions are vectors
+        return True
     return b"\0" not in avail_actions.tobytes() or bool((alive <= avail_actions.any(-1)).all())
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from endmark.envs import Environment, Frame, Step, close_all
@@ -32,7 +32,7 @@ class InProcess:
         first_frames, self._first_frames = self._first_frames, []
         return first_frames
 
-    def step(self, actions: npt.NDArray[np.int64], running: Sequence[bool]) -> Iterable[tuple[int, Step]]:
+    def step(self, actions: npt.NDArray[Any], running: Sequence[bool]) -> Iterable[tuple[int, Step]]:
         """Act where an episode is running."""
         return ((k, env.step(actions[k])) for k, env in enumerate(self._envs) if running[k])
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 
 from endmark.envs import Frame, Step
-from endmark.episodes import NO_ACTION, EpisodeBatch, EpisodeBuilder, EpisodeSpec, Seen
+from endmark.episodes import EpisodeBatch, EpisodeBuilder, EpisodeSpec, Seen, no_action
 from endmark.policies import Policy
 from endmark.rollout.checked import SeenCheck, check_ended, ended_soundly
 from endmark.rollout.rollout import Outputs, Stopped, nothing_runs, refuse_outputs, warn_of_others
@@ -66,12 +66,13 @@ class Lockstep:
         self._in_frame = [(name, i) for i, name in enumerate(Frame._fields) if name in fields]
         self._seen_check = SeenCheck(envs.spec, self._rows)
         self._first = np.ones(n_envs, dtype=np.bool_)
-        self._last_actions = np.full((n_envs, envs.spec.n_agents), NO_ACTION)
+        self._last_actions = self._zeros("actions")
+        self._no_action = no_action(torch.from_numpy(self._last_actions))
         self._seeds_seen = np.zeros(n_envs, dtype=np.int64)
         rows = {name: torch.from_numpy(array) for name, array in self._rows.items()}
         self._seen = Seen(
             rows["obs"],
-            rows["avail_actions"],
+            rows.get("avail_actions"),
             rows["alive"],
             rows.get("state"),
             torch.from_numpy(self._first),
@@ -233,7 +234,7 @@ class Lockstep:
     def _start(self, seeds: Mapping[int, int], free: Iterable[int]) -> None:
         for k in free:
             self._first[k] = True
-            self._last_actions[k] = NO_ACTION
+            self._last_actions[k] = self._no_action
             self._seeds_seen[k] = seeds.get(k, 0)
             self._builders[k].drop()
             self._running[k] = k in seeds

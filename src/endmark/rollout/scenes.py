@@ -13,7 +13,7 @@ from torch import Tensor
 from endmark.envs import End, Environment, Frame, Picture, picture_of
 from endmark.envs.contract import check_frame, check_legal
 from endmark.envs.errors import located
-from endmark.episodes import NO_ACTION, Seen
+from endmark.episodes import Seen, no_action
 from endmark.nets import Actor
 from endmark.policies import ActorMemory, Policy
 from endmark.rollout.checked import Checked
@@ -23,8 +23,8 @@ class Scene(NamedTuple):
     """One frame of an episode, and what was done there. N agents, A actions.
 
     t: its number, from 0. picture: of the frame. alive [N], avail_actions [N, A]: the agents that take part,
-    and their legal actions.
-    actions: [N], what was done there; None at the final frame.
+    and their legal actions, None where actions are vectors.
+    actions: [N] or [N, D], what was done there; None at the final frame.
     outputs: [N, A], what the actor's head gives there; None at the final frame, or without an actor.
     total: the team's reward so far; with partners, that of the learner's agents. end: how the episode ended;
     None before its final frame.
@@ -33,8 +33,8 @@ class Scene(NamedTuple):
     t: int
     picture: Picture
     alive: npt.NDArray[np.bool_]
-    avail_actions: npt.NDArray[np.bool_]
-    actions: npt.NDArray[np.int64] | None
+    avail_actions: npt.NDArray[np.bool_] | None
+    actions: npt.NDArray[np.int64] | npt.NDArray[np.float32] | None
     outputs: npt.NDArray[np.float32] | None
     total: float
     end: End | None
@@ -50,12 +50,15 @@ def scenes(env: Environment, policy: Policy, seed: int, actor: Actor | None = No
     spec, env_here = env.spec, Checked(env, 0)
     memory = None if actor is None else ActorMemory(actor, 1)
     frame, end, total, t = env_here.reset(seed=seed), None, 0.0, 0
-    actions = torch.full((1, spec.n_agents), NO_ACTION)
+    field = spec.fields["actions"]
+    actions = torch.zeros((1, *field.shape), dtype=field.dtype)
+    actions[:] = no_action(actions)
     while True:
         where = f"{env_here.episode}, frame {t}"
         check_frame(frame, spec, where)
         picture = _picture(env, where)
-        alive, avail_actions = frame.alive.copy(), frame.avail_actions.copy()
+        alive = frame.alive.copy()
+        avail_actions = None if frame.avail_actions is None else frame.avail_actions.copy()
         if end is not None:
             yield Scene(t, picture, alive, avail_actions, None, None, total, end)
             return
@@ -90,6 +93,5 @@ def _seen(frame: Frame, last_actions: Tensor, seed: int, *, first: bool) -> Seen
         None if array is None else torch.from_numpy(np.array(array)[None]) for array in frame
     )
     assert obs is not None
-    assert avail_actions is not None
     assert alive is not None
     return Seen(obs, avail_actions, alive, state, torch.tensor([first]), last_actions, torch.tensor([seed]))

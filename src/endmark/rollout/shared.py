@@ -13,6 +13,7 @@ import numpy.typing as npt
 import torch
 
 from endmark.envs import End, Frame, Step
+from endmark.envs.protocol import frame_of
 from endmark.episodes import EpisodeSpec
 from endmark.rollout.checked import Checked
 
@@ -46,7 +47,7 @@ class SharedRows:
         self._outcomes = spec.outcomes
         # Views of the rows as frames, made once.
         in_frame = [name for name in Frame._fields if name in arrays]
-        self.frames = [Frame(**{name: arrays[name][k] for name in in_frame}) for k in range(n_rows)]
+        self.frames = [frame_of({name: arrays[name][k] for name in in_frame}) for k in range(n_rows)]
 
     @staticmethod
     def allocate(spec: EpisodeSpec, n_rows: int, context: BaseContext) -> SharedRows:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
-import numpy as np
 import numpy.typing as npt
 
 from endmark.envs import Frame, Step
@@ -33,10 +32,8 @@ class VectorEnv(Protocol):
         """The first frame of each episode begun since the last call; None for a running one that is lost."""
         ...
 
-    def step(
-        self, actions: npt.NDArray[np.int64], running: Sequence[bool]
-    ) -> Iterable[tuple[int, Step | None]]:
-        """Act, [K, N], where an episode is running. The steps come in the order of the environments.
+    def step(self, actions: npt.NDArray[Any], running: Sequence[bool]) -> Iterable[tuple[int, Step | None]]:
+        """Act, [K, N] or [K, N, D], where an episode is running. The steps come in the environments' order.
 
         A step's arrays are valid until the next step is asked for.
         """

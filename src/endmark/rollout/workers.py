@@ -7,6 +7,7 @@ import pickle
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -80,9 +81,7 @@ class Workers:
                 elif k in begun:
                     yield k, self._rows.frames[k]
 
-    def step(
-        self, actions: npt.NDArray[np.int64], running: Sequence[bool]
-    ) -> Iterator[tuple[int, Step | None]]:
+    def step(self, actions: npt.NDArray[Any], running: Sequence[bool]) -> Iterator[tuple[int, Step | None]]:
         """Act where an episode is running: all workers at once, then their replies in order."""
         self._rows.fields["actions"][:] = actions
         self._rows.request[:] = np.where(running, STEP, IDLE)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from endmark.algorithms import Learner
-from endmark.episodes import EpisodeBatch
+from endmark.episodes import Bounds, EpisodeBatch
 from endmark.policies import Partners, Policy, RandomPolicy, with_seats
 from endmark.rollout import EpisodeSeeds, Summary, play, summarise
 from endmark.training.build import Envs, make_envs
@@ -97,6 +97,6 @@ def played_with(
     return play(envs, seated, seeds, with_seats(envs.spec), stop=stop)
 
 
-def random_policy() -> Policy:
-    """Every legal action equally likely; the same in every run."""
-    return RandomPolicy(torch.Generator().manual_seed(0))
+def random_policy(bounds: Bounds | None = None) -> Policy:
+    """Every legal action, or every vector within these bounds, equally likely; the same in every run."""
+    return RandomPolicy(torch.Generator().manual_seed(0), bounds)

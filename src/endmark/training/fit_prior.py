@@ -130,7 +130,7 @@ def collect(config: PriorConfig, on_progress: OnFit) -> list[Float[Tensor, "_ S"
             frames = (batch.lengths + 1).tolist()
             pairs = zip(torch.split(view.goal_obs, frames), torch.split(view.alive, frames), strict=True)
             seen += [features[alive].cpu() for features, alive in pairs]
-            on_progress("collecting episodes", len(seen), config.episodes)
+            on_progress("episodes collected", len(seen), config.episodes)
         return seen
 
 
@@ -171,7 +171,7 @@ def fit(config: PriorConfig, episodes: list[Float[Tensor, "_ S"]], on_progress: 
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         if update % 100 == 99:
-            on_progress("fitting", update + 1, config.updates)
+            on_progress("updates of the prior", update + 1, config.updates)
     prior.requires_grad_(False)
     decoded = prior.decode(prior.encode(held_out)[0])
     error = (prior.standardised(decoded) - prior.standardised(held_out)).square().mean()

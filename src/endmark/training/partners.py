@@ -154,6 +154,8 @@ def load_member(
     if learner.spec.n_actions != spec.n_actions:
         given_actions = learner.spec.n_actions
         raise RunError(f"{source.role} {source.name}: given {given_actions} actions, want {spec.n_actions}")
+    if learner.spec.bounds != spec.bounds:
+        raise RunError(f"{source.role} {source.name}: given actions within other bounds than here")
     learner.networks.requires_grad_(False)
 
     def policy(n_envs: int, generator: torch.Generator) -> Policy:  # noqa: ARG001 - it is greedy

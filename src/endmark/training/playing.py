@@ -37,7 +37,8 @@ def played(
     Raises as `scenes` does.
     """
     policy: Policy = learner.greedy_policy(1)
-    actor = learner.actor if isinstance(learner.actor, Actor) else None
+    # Outputs are shown for numbered actions alone.
+    actor = learner.actor if isinstance(learner.actor, Actor) and learner.spec.bounds is None else None
     if (partners := load_partners(config, env.spec)) is not None:
         policy = partners.seat(policy, 1, torch.Generator().manual_seed(0))
     for episode_seed in itertools.islice(EpisodeSeeds(FINAL, seed), episodes):

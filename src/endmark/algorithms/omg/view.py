@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from endmark.episodes import NO_ACTION, EpisodeBatch, EpisodeSpec, Seen
+from endmark.nets import check_numbered
 
 GoalOf = Literal["obs", "state"]
 
@@ -44,6 +45,7 @@ def check_spec(spec: EpisodeSpec, goal_of: GoalOf) -> None:
     """ValueError, unless a learner that models its partners can play this."""
     if "learns" not in spec.fields:
         raise ValueError("partners: given none, want some, as the learner is to model them")
+    check_numbered(spec)
     for name in {"obs", goal_of} & spec.fields.keys():
         per_agent = 1 if name == "obs" else 0
         if len(shape := spec.fields[name].shape[per_agent:]) != 1:
@@ -94,7 +96,7 @@ def of_seen(seen: Seen, goal_of: GoalOf) -> View:
         if state is None:  # as `EpisodeBatch.state` has it
             state = torch.where(seen.alive[..., None], seen.obs, 0.0).flatten(1)
     learns, partner, now = seen.seats
-    return _view(learns, partner, seen.obs, state, seen.alive, seen.avail_actions, seen.last_actions, now)
+    return _view(learns, partner, seen.obs, state, seen.alive, seen.legal, seen.last_actions, now)
 
 
 def seat_at(batch: EpisodeBatch) -> Int[Tensor, "S 1"]:

@@ -1,0 +1,200 @@
+"""MADDPG: deterministic policies, each improved through a critic that sees what all agents do.
+
+    Q_i(s, u_1 .. u_N)   the critic's value for agent i
+    target_i(t)          λ-return of i's reward and Q'_i(s(t+1), μ'_1 .. μ'_N), by slow copies
+    critic               mean (target_i(t) - Q_i(s(t), u(t)))²
+    actor                -mean Q_i(s(t), u_1(t) .. μ_i(t) .. u_N(t)), through which no critic learns
+
+Means are over pairs (step, agent alive at it that the learner acts for). An agent's own last step ends its
+return. A partner's next action is the one that it took, or none on a final frame. The noise of a loss is that
+of its update, by time: an episode's loss does not depend on its company.
+
+Lowe et al. (2017), arXiv:1706.02275.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any, ClassVar, Literal, cast
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from endmark.algorithms.joint_actions import joint_actions_of
+from endmark.algorithms.learner import check_positive, check_ranges
+from endmark.algorithms.values import agent_reward, anneal_, backward_, mean, team_reward
+from endmark.episodes import EpisodeBatch, EpisodeSpec, Replay, SampleBuffer, ragged
+from endmark.nets import Actor, AgentKind, JointCritic
+from endmark.policies import Policy, linear_decay
+from endmark.targets import lambda_return
+
+
+@dataclass(frozen=True)
+class MADDPGConfig:
+    """Deterministic policy gradients through a critic of the joint action, for either kind of actions."""
+
+    gamma: float = 0.99
+    """Discount of a step's future."""
+    td_lambda: float = 0.0
+    """Mix of n-step returns in the target: 0 is the one-step target, 1 the Monte Carlo return."""
+    actor_lr: float = 5e-4
+    """Adam's learning rate for the policy."""
+    critic_lr: float = 1e-3
+    """Adam's learning rate for the critic."""
+    lr_updates: int = 0
+    """Updates until both rates have fallen to 0 in a straight line; 0: they stay as they are."""
+    batch_size: int = 32
+    """Episodes an update."""
+    episodes_per_update: int = 1
+    """New episodes between two updates."""
+    replay_frames: int = 100_000
+    """Frames that the replay holds; the oldest episodes make way."""
+    noise_start: float = 0.5
+    """Of vectors: standard deviation of the noise at the first step, where the bounds are -1 and 1."""
+    noise_end: float = 0.1
+    """The same from `noise_steps` on; before that it falls in a straight line."""
+    noise_steps: int = 50_000
+    """Environment steps until `noise_end` is reached."""
+    temperature: float = 1.0
+    """Of numbered actions: of the softmax through which the gradient goes."""
+    output_penalty: float = 1e-3
+    """Weight of the actor's squared outputs in the loss: it keeps them where they have a slope."""
+    target_tau: float = 0.01
+    """The share of the way that the target networks go at every update."""
+    max_grad_norm: float = 10.0
+    """The actor's gradient, and the critic's, are scaled down to this norm where theirs is larger."""
+    reward: Literal["agent", "team"] = "agent"
+    """Whose rewards an agent's return adds up: its own, or the team's (the sum of all agents')."""
+    agent: AgentKind = "gru"
+    """The agents' network: with a memory (gru), or without (feedforward). The critic has none."""
+    hidden_size: int = 64
+    """Units of the networks' layers."""
+    share_parameters: bool = True
+    """One network for all agents, rather than one each. The critic is one, and sees whose value it gives."""
+    last_action: bool = True
+    """Let an agent see what it did at the step before."""
+    agent_id: bool = True
+    """Let an agent see which agent it is, where all share one network."""
+
+    METRICS: ClassVar[Mapping[str, str]] = {
+        "loss": "critic_loss + actor_loss",
+        "critic_loss": "mean squared TD error of the critic, over real steps and agents alive there",
+        "actor_loss": "minus the mean value of what the policies would do, and the penalty on their outputs",
+        "q_taken": "mean value of what was done",
+        "target": "mean λ-return that these values should have",
+        "grad_norm": "norm of the actor's gradient before it is clipped",
+        "critic_grad_norm": "norm of the critic's gradient before it is clipped",
+    }
+
+    def __post_init__(self) -> None:
+        check_ranges(self, gamma=(0, 1), td_lambda=(0, 1), target_tau=(0, 1))
+        for name in ("output_penalty", "noise_start", "noise_end", "noise_steps", "lr_updates"):
+            check_ranges(self, **{name: (0, float("inf"))})
+        for name in ("batch_size", "episodes_per_update", "replay_frames"):
+            check_ranges(self, **{name: (1, float("inf"))})
+        check_positive(self, "actor_lr", "critic_lr", "temperature", "max_grad_norm", "hidden_size")
+        if self.reward not in ("agent", "team"):
+            raise ValueError(f"reward: given {self.reward!r}, want 'agent' or 'team'")
+
+    def learner(self, spec: EpisodeSpec, device: torch.device) -> MADDPGLearner:
+        """The learner, untrained."""
+        return MADDPGLearner(spec, self, device)
+
+    def store(self, spec: EpisodeSpec, generator: torch.Generator, buffer: SampleBuffer | None) -> Replay:
+        """A replay that gives a sample for every `episodes_per_update` new episodes."""
+        n, k = self.batch_size, self.episodes_per_update
+        return Replay(spec, self.replay_frames, batch_size=n, every=k, generator=generator, buffer=buffer)
+
+
+class MADDPGLearner:
+    """Learns policies and their critic: `online` and `target` hold an `actor` and a `critic`. A `Learner`."""
+
+    def __init__(self, spec: EpisodeSpec, config: MADDPGConfig, device: torch.device | str = "cpu") -> None:
+        self.spec, self.config, self.updates = spec, config, 0
+        self.kind = joint_actions_of(spec, config.temperature)
+        shared = ("hidden_size", "last_action", "agent_id", "share_parameters")
+        options: dict[str, Any] = {"kind": config.agent} | {name: getattr(config, name) for name in shared}
+        actor = Actor.of(spec, n_outputs=self.kind.size, **options)
+        critic = JointCritic(spec, hidden_size=config.hidden_size, action_size=self.kind.size)
+        self.online = nn.ModuleDict({"actor": actor, "critic": critic})
+        self.target = copy.deepcopy(self.online).requires_grad_(False)
+        self.networks = nn.ModuleDict({"online": self.online, "target": self.target}).to(device)
+        self._groups: list[list[Tensor]] = [list(self.online[n].parameters()) for n in ("actor", "critic")]
+        self._target: list[Tensor] = list(self.target.parameters())
+        rates = zip(self._groups, (config.actor_lr, config.critic_lr), strict=True)
+        self.optimiser = torch.optim.Adam([{"params": own, "lr": lr} for own, lr in rates], fused=True)
+        self._seed = int(torch.randint(2**62, ()))  # of the noise of losses; drawn as the weights are
+
+    @property
+    def actor(self) -> Actor:
+        """The online networks that act."""
+        return cast(Actor, self.online["actor"])
+
+    def loss(self, batch: EpisodeBatch) -> dict[str, Tensor]:
+        """`loss` to minimise, and for the log, without gradient, the scalars of `MADDPGConfig.METRICS`."""
+        config, kind, steps = self.config, self.kind, batch.step_frames
+        learning, successors = batch.learning[steps], steps + 1
+        critic, taken = self.online["critic"], kind.taken(batch)
+        with torch.no_grad():
+            best = kind.best(self.target["actor"](batch), batch)
+            following = torch.where(batch.learning[..., None], best, taken)[successors]
+            next_q = self.target["critic"](batch.state[successors], following)
+            reward = agent_reward(batch) if config.reward == "agent" else team_reward(batch)[:, None]
+            reward, discount = reward.expand_as(next_q), batch.agent_discount(config.gamma)
+            target = lambda_return(reward, discount, next_q, batch.lengths, config.td_lambda)
+        state, taken = batch.state[steps], taken[steps]
+        q_taken = critic(state, taken)
+        critic_loss = mean(torch.where(learning, target - q_taken, 0.0).square(), learning)
+
+        outputs = self.actor.head.outputs(self.actor.agent.features(batch)[steps])
+        would = torch.where(learning[..., None], kind.relaxed(outputs, batch, self._noise(batch)), taken)
+        frozen = {name: parameter.detach() for name, parameter in critic.named_parameters()}
+        q_would = functional_call(critic, frozen, (state, taken, would))
+        penalty = torch.where(learning[..., None], outputs, 0.0).square().mean(-1)
+        actor_loss = config.output_penalty * mean(penalty, learning) - mean(q_would, learning)
+        logged = {"critic_loss": critic_loss, "actor_loss": actor_loss}
+        logged |= {"q_taken": mean(q_taken, learning), "target": mean(target, learning)}
+        return {"loss": critic_loss + actor_loss} | {name: value.detach() for name, value in logged.items()}
+
+    def update(self, batch: EpisodeBatch) -> dict[str, Tensor]:
+        """One optimiser step."""
+        metrics = self.loss(batch)
+        actor, critic = backward_(metrics["loss"], self._groups, self.config.max_grad_norm)
+        metrics |= {"loss": metrics["loss"].detach(), "grad_norm": actor, "critic_grad_norm": critic}
+        anneal_(self.optimiser, self.updates, self.config.lr_updates)
+        self.optimiser.step()
+        self.updates += 1
+        with torch.no_grad():
+            torch._foreach_lerp_(self._target, [*chain(*self._groups)], self.config.target_tau)
+        return metrics
+
+    def policy(self, actor: Actor, n_envs: int, generator: torch.Generator) -> Policy:
+        """With noise, or drawn from the softmax."""
+        noise = self.config.noise_start, self.config.noise_end, self.config.noise_steps
+        return self.kind.policy(actor, n_envs, generator, linear_decay(*noise))
+
+    def greedy_policy(self, n_envs: int) -> Policy:
+        """Without noise."""
+        return self.kind.greedy_policy(self.actor, n_envs)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Networks, optimiser, the number of updates, and the seed of the losses' noise."""
+        counters = {"updates": self.updates, "seed": self._seed}
+        return {name: getattr(self, name).state_dict() for name in ("networks", "optimiser")} | counters
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a `state_dict`."""
+        self.networks.load_state_dict(state["networks"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.updates, self._seed = int(state["updates"]), int(state["seed"])
+
+    def _noise(self, batch: EpisodeBatch) -> Float[Tensor, "S N B"]:
+        """Uniform numbers of this update, by time and agent."""
+        generator = torch.Generator().manual_seed((self._seed + self.updates) % 2**63)
+        shape = self.spec.episode_limit, self.spec.n_agents, self.kind.size
+        return torch.rand(shape, generator=generator)[ragged.ramp(batch.lengths)].to(batch.device)
