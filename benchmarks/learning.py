@@ -31,8 +31,8 @@ VDN_SMAX = (
     "--env-arg max_steps=119 --n-envs 32 --episodes-per-update 2 --replay-frames 150000 --eval-every 50000"
 )
 MAPPO_SMAX = "--env-arg max_steps=119 --n-envs 32 --eval-every 100000 --critic-lr 1e-3"
-FEW = f"{MAPPO_SMAX} --batch-size 32 --gamma 0.97 --actor-lr 1e-3"
-MANY = f"{MAPPO_SMAX} --batch-size 64 --entropy-coef 0 --hidden-size 128"
+FEW = f"{MAPPO_SMAX} --actor-lr 1e-3 --batch-size 32 --gamma 0.97 --critic central"
+MANY = f"{MAPPO_SMAX} --actor-lr 1e-3 --batch-size 64 --hidden-size 128 --epochs 8"
 ACTOR_CRITIC = {
     "ippo": "ippo",
     "mappo": "mappo --critic central",
@@ -61,11 +61,11 @@ RUNS = {
     "coop-qmix": f"qmix {COOPERATIVE} --normalise-reward scale",
     "coop-vdn": f"vdn {COOPERATIVE} --normalise-reward standardise --lr 1e-3",
     "smax-vdn-3m": f"vdn --env smax:3m --steps 1200000 {VDN_SMAX}",
-    "smax-mappo-3m": f"mappo --env smax:3m --steps 1500000 {FEW} --critic central",
+    "smax-mappo-3m": f"mappo --env smax:3m --steps 1500000 {FEW} --lr-updates 3250",
     "smax-vdn-8m": f"vdn --env smax:8m --steps 1000000 {VDN_SMAX}",
-    "smax-mappo-8m": f"mappo --env smax:8m --steps 800000 {MANY}",
-    "smax-vdn-2s3z": f"vdn --env smax:2s3z --steps 600000 {VDN_SMAX}",
-    "smax-mappo-2s3z": f"mappo --env smax:2s3z --steps 600000 {MANY}",
+    "smax-mappo-8m": f"mappo --env smax:8m --steps 1500000 {MANY} --lr-updates 1320",
+    "smax-vdn-2s3z": f"vdn --env smax:2s3z --steps 800000 {VDN_SMAX}",
+    "smax-mappo-2s3z": f"mappo --env smax:2s3z --steps 800000 {MANY} --lr-updates 400",
     **{f"memory-{kind}": f"{MEMORY} {kind}" for kind in ("feedforward", "gru", "attention")},
     "lbf-attention": f"qmix {LBF_QMIX} --agent attention",
     "spread-qmix": f"qmix {SPREAD}",

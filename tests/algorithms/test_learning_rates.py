@@ -24,7 +24,9 @@ FALLING = [
 
 @pytest.fixture
 def batch() -> EpisodeBatch:
-    return make_batch(make_spec(), [3, 5, 7], [True, False, True])
+    batch = make_batch(make_spec(), [3, 5, 7], [True, False, True])
+    batch["avail_actions"].fill_(True)  # what was done was legal
+    return batch
 
 
 def learner_of(name: str, batch: EpisodeBatch, **settings: Any) -> Any:

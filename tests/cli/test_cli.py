@@ -203,7 +203,7 @@ def failure(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     ("arguments", "says"),
     [
         ("train ppo --env CartPole-v1", ["unknown algorithm 'ppo'", "did you mean ippo"]),
-        ("train dance --env CartPole-v1", ["want one of iql, vdn, qmix, ia2c", "module:Config"]),
+        ("train dance --env CartPole-v1", ["want one of iql, vdn, qmix, qplex", "module:Config"]),
         ("train iql", ["--env"]),
         ("train --env CartPole-v1", ["want an algorithm: iql, vdn, qmix"]),
         (
