@@ -14,6 +14,10 @@ from endmark.nets.agents import Inputs, Memory
 from endmark.ops import linear, ragged_attention
 from endmark.ops.attention import angles, rotated
 
+FIRST_SCALE = 0.25
+"""Of the features, before they are trained: about that of a GRU's. At size 1 a new policy may be so sure of
+its actions that it never tries the others."""
+
 
 class AttentionOptions(NamedTuple):
     """The size of an attention agent beside its width.
@@ -53,6 +57,7 @@ class AttentionAgent(nn.Module):
         self.encoder = nn.Linear(inputs.size, hidden_size)
         self.layers = nn.ModuleList(Layer(hidden_size) for _ in range(options.layers))
         self.norm = nn.LayerNorm(hidden_size)
+        nn.init.constant_(self.norm.weight, FIRST_SCALE)
 
     def start(self, n_rows: int) -> Memory:
         """No frames yet.
