@@ -44,6 +44,15 @@ continuous: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[mamujoco]"
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.learning --continuous --seeds 0 1
 
+# A task that needs memory, by agents without and with one, and attention on Foraging: some ten minutes.
+memory: $(VENV)/installed
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.learning \
+	--only memory-feedforward memory-gru memory-attention lbf-attention
+
+# The attention agent beside padded attention, time and memory: a minute, with nothing else running.
+attention-bench: $(VENV)/installed
+	$(BIN)/python -m benchmarks --markdown --only attention
+
 # Steps a second on SMAX 8m, beside the bare environment: some five minutes, with nothing else running.
 smax-speed: $(VENV)/installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.batched

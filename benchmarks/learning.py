@@ -17,10 +17,15 @@ from endmark.run import read_metrics
 from endmark.training import evaluate, load, random_policy
 
 FORAGING = "--env lbforaging:Foraging-5x5-2p-1f-v3 --gamma 0.95 --steps 200000 --eval-every 10000"
+LBF_QMIX = (
+    "--env lbforaging:Foraging-5x5-2p-1f-v3 --gamma 0.95 --td-lambda 0.9 --lr 1e-3 --normalise-reward scale "
+    "--replay-frames 30000 --steps 80000"
+)
 COOPERATIVE = (
     "--env lbforaging:Foraging-8x8-2p-2f-coop-v3 --gamma 0.95 --td-lambda 0.9 "
     "--steps 500000 --eval-every 25000"
 )
+MEMORY = "ippo --env memory:t-maze --steps 40000 --eval-every 10000 --agent"
 SPREAD = "--env mpe2.simple_spread_v3 --steps 300000 --eval-every 25000"
 VDN_SMAX = (
     "--env-arg max_steps=119 --n-envs 32 --episodes-per-update 2 --replay-frames 150000 --eval-every 50000"
@@ -61,6 +66,8 @@ RUNS = {
     "smax-mappo-8m": f"mappo --env smax:8m --steps 1500000 {MANY} --lr-updates 1320",
     "smax-vdn-2s3z": f"vdn --env smax:2s3z --steps 800000 {VDN_SMAX}",
     "smax-mappo-2s3z": f"mappo --env smax:2s3z --steps 800000 {MANY} --lr-updates 400",
+    **{f"memory-{kind}": f"{MEMORY} {kind}" for kind in ("feedforward", "gru", "attention")},
+    "lbf-attention": f"qmix {LBF_QMIX} --agent attention",
     "spread-qmix": f"qmix {SPREAD}",
     **{f"spread-{name}": f"{words} {SPREAD}" for name, words in ACTOR_CRITIC.items()},
     "spread-maddpg": f"maddpg --env mpe2.simple_spread_v3 {MADDPG}",

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from benchmarks.acting import acting, end_to_end, rollout
+from benchmarks.attention import attention
 from benchmarks.floor import measure_floor
 from benchmarks.machine import environment
 from benchmarks.measure import QUICK, Effort
@@ -43,6 +44,9 @@ SECTIONS: dict[str, Section] = {
         "The same episodes under higher limits", "endmark against its lowest limit", against_limit
     ),
     "replay": Section("Replay", f"{_FASTER}; of memory, the share", replay, needs_floor=True),
+    "attention": Section(
+        "Attention agent, forward and backward", f"{_FASTER}; of memory, how often as little", attention
+    ),
     "targets": Section("Targets", _FASTER, targets),
     "acting": Section("Acting, at once beside one by one", _FASTER, acting),
     "rollout": Section("Rollout, 8 environments beside 1", _FASTER, rollout),

@@ -9,6 +9,7 @@
 #include <nanobind/stl/vector.h>
 
 #include <algorithm>
+#include <numeric>
 #include <optional>
 #include <string>
 #include <vector>
@@ -65,6 +66,34 @@ inline void expect_not_negative(const Lengths& lengths, size_t e) {
                                ", want 0 or more").c_str());
 }
 
+// The sequences of a batch, `n_agents` for each episode, sorted from long to short.
+struct Sorted {
+    std::vector<int64_t> first, length;
+    Sequences sequences;
+
+    Sorted(const Lengths& lengths, size_t n_frames, size_t n_agents, const char* name = "x") {
+        const size_t n = lengths.shape(0);
+        std::vector<int64_t> starts(n), order(n);
+        int64_t end = 0;
+        for (size_t e = 0; e < n; ++e) {
+            expect_not_negative(lengths, e);
+            starts[e] = end;
+            end += lengths(e) + 1;
+        }
+        if (size_t(end) != n_frames)
+            throw nb::value_error((std::string(name) + ": given " + std::to_string(n_frames) +
+                                   " frames, want sum(lengths + 1) = " + std::to_string(end)).c_str());
+        std::iota(order.begin(), order.end(), 0);
+        std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return lengths(a) > lengths(b); });
+        for (int64_t e : order)
+            for (size_t agent = 0; agent < n_agents; ++agent) {
+                first.push_back(starts[e] * n_agents + agent);
+                length.push_back(lengths(e) + 1);
+            }
+        sequences = {ptrdiff_t(first.size()), ptrdiff_t(n_agents), first.data(), length.data()};
+    }
+};
+
 inline void expect_count(const char* name, size_t given, size_t want) {
     if (given != want)
         throw nb::value_error((std::string(name) + ": given " + std::to_string(given) + " arrays, want " +
@@ -84,5 +113,6 @@ inline auto array_or_none(const char* name) { return nb::arg(name).noconvert().n
 void define_networks(nb::module_& m);
 void define_mlps(nb::module_& m);
 void define_rows(nb::module_& m);
+void define_attention(nb::module_& m);
 
 }  // namespace endmark

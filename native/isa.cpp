@@ -1,6 +1,7 @@
 // Compiled once for each instruction set: see CMakeLists.txt.
 
 #include "mlps.h"
+#include "attention.h"
 #include "chosen.h"
 #include "gru.h"
 #include "linear.h"
@@ -14,6 +15,7 @@ constexpr endmark::Kernels<T> kernels = {
     gru_forward<T>, gru_backward<T>, linear_forward<T>, linear_backward<T>, mlps_forward<T>,
     mlps_backward<T>, chosen_forward<T>, chosen_backward<T>, mix_forward<T>, mix_backward<T>, greedy<T>,
     greedy_linear<T>, lambda_return<T>, scan_forward<T>, scan_backward<T>,
+    attention_forward<T>, attention_backward<T>,
 };
 
 }  // namespace ENDMARK_ISA

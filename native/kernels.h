@@ -80,6 +80,13 @@ template <class T> struct MixGradients {
     T *values, *weight_1, *bias_1, *weight_2;  // bias_2's gradient equals the output's
 };
 
+// Causal self-attention with rotary positions. A frame attends to `window` frames of its sequence, itself among them.
+template <class T> struct Attention {
+    const Sequences& sequences;
+    ptrdiff_t n_heads, size, window;  // size: numbers of a head, D, even
+    const T *qkv, *cos, *sin;  // [P, 3, heads, D], [longest, D / 2], the angles of each frame
+};
+
 template <class T> struct Kernels {
     // Writes hidden [P, H] and, unless it is null, saved [P, 4H]: r, z, n and W_hn h + b_hn for the backward pass.
     void (*gru_forward)(
@@ -118,6 +125,12 @@ template <class T> struct Kernels {
     void (*scan_backward)(
         const T* factor, const T* y, const T* grad, const int64_t* lengths, T* grad_factor, T* grad_constant,
         ptrdiff_t n_episodes, ptrdiff_t width
+    );
+    // Writes out [P, heads, D] and, unless it is null, saved [P, heads, 2] for the backward pass: the largest score
+    // and the inverse of the sum of the exponentials.
+    void (*attention_forward)(const Attention<T>&, T* out, T* saved, int n_threads);
+    void (*attention_backward)(
+        const Attention<T>&, const T* out, const T* saved, const T* grad, T* grad_qkv, int n_threads
     );
 };
 

@@ -38,6 +38,7 @@ NB_MODULE(_native, m) {
     define_networks(m);
     define_mlps(m);
     define_rows(m);
+    define_attention(m);
     m.def("keep_memory", [] {
 #if defined(__GLIBC__)
         mallopt(M_MMAP_MAX, 0);

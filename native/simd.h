@@ -19,7 +19,7 @@ template <> struct Lanes<float> {
     typedef int32_t Bits __attribute__((vector_size(ENDMARK_VECTOR_BYTES)));
     static constexpr float round = 12582912.0f;  // 1.5 * 2^23: adding it leaves an integer in the low bits
     static constexpr float log2_e = 1.44269504f, ln_2_high = 0.693359375f, ln_2_low = -2.12194440e-4f;
-    static constexpr float exp_limit = 43.0f, tanh_limit = 10.0f;
+    static constexpr float exp_limit = 43.0f, tanh_limit = 10.0f, largest = 3.4028234e38f;
     static constexpr int mantissa = 23, bias = 127, degree = 7;
 };
 template <> struct Lanes<double> {
@@ -28,7 +28,7 @@ template <> struct Lanes<double> {
     static constexpr double round = 6755399441055744.0;  // 1.5 * 2^52
     static constexpr double log2_e = 1.4426950408889634074, ln_2_high = 6.93145751953125e-1,
                             ln_2_low = 1.42860682030941723212e-6;
-    static constexpr double exp_limit = 350.0, tanh_limit = 20.0;
+    static constexpr double exp_limit = 350.0, tanh_limit = 20.0, largest = 1.7976931348623157e308;
     static constexpr int mantissa = 52, bias = 1023, degree = 13;
 };
 

@@ -12,6 +12,30 @@ import numpy.typing as npt
 
 Array = npt.NDArray[Any]
 
+def attention_forward(
+    qkv: Array,  # [F, N, 3 heads D], queries, keys and values
+    lengths: Array,  # [E] int64, the steps of each episode; F = sum(lengths + 1)
+    n_heads: int,
+    window: int,  # frames that a frame attends to, itself among them
+    cos: Array,  # [longest + 1, D / 2], of the angles by which each frame's pairs are turned
+    sin: Array,
+    out: Array,  # [F, N, heads D], written
+    saved: Array | None,  # [F, N, heads, 2], written for attention_backward; None if no gradient is needed
+    n_threads: int,
+) -> None: ...
+def attention_backward(
+    qkv: Array,
+    lengths: Array,
+    n_heads: int,
+    window: int,
+    cos: Array,
+    sin: Array,
+    out: Array,
+    saved: Array,
+    grad: Array,  # [F, N, heads D]
+    grad_qkv: Array,  # [F, N, 3 heads D], written
+    n_threads: int,
+) -> None: ...
 def gru_forward(
     obs: Array | None,  # [F N, O], the encoder's dense inputs; None without an encoder
     one_hot: Array | None,  # [F N, K] int64, the encoder's one-hot inputs, as in linear_forward

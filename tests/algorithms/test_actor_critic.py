@@ -30,7 +30,8 @@ def make_learner(name: str, spec: EpisodeSpec, *, seed: int = 0, **settings: Any
     """A learner with every parameter moved, and with value targets seen before."""
     torch.manual_seed(seed)
     kind: Any = ALGORITHMS[name]
-    learner = kind(hidden_size=9, **settings).learner(spec, torch.device("cpu"))
+    hidden_size = 8 if settings.get("agent") == "attention" else 9
+    learner = kind(hidden_size=hidden_size, **settings).learner(spec, torch.device("cpu"))
     assert isinstance(learner, A2CLearner | PPOLearner)
     perturb(learner.networks, torch.Generator().manual_seed(seed + 1))
     learner.networks.value_moments.add(torch.randn(50, generator=torch.Generator().manual_seed(seed)) * 2 + 1)
@@ -80,7 +81,7 @@ def assert_same_gradients(given: Mapping[str, Tensor], want: Mapping[str, Tensor
 
 @pytest.mark.parametrize("name", ["ia2c", "ippo"])
 @pytest.mark.parametrize(("critic", "reward"), CRITICS)
-@pytest.mark.parametrize("agent", ["gru", "feedforward"])
+@pytest.mark.parametrize("agent", ["gru", "attention", "feedforward"])
 @pytest.mark.parametrize("seed", range(4))
 def test_the_padded_loss_agrees_in_value_and_in_every_gradient(
     name: str, critic: str, reward: str, agent: str, seed: int

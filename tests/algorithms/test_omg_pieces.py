@@ -12,7 +12,7 @@ import torch
 from endmark.algorithms.omg.prior import gaussian_kl, standard_kl
 from endmark.algorithms.omg.selecting import Over, Selector, choose, mix_share, mixed, state_value
 from endmark.algorithms.omg.view import View, of_batch, of_seen
-from endmark.policies.memory import renewed
+from endmark.policies.memory import renew_
 from support.helpers import garbage
 from support.seated import MODELS, double, in_double, make_omg, seated_batch, seen_at
 
@@ -55,7 +55,7 @@ def test_a_view_holds_the_learners_own_seat() -> None:
 
 
 @pytest.mark.parametrize("model", MODELS)
-@pytest.mark.parametrize("agent", ["gru", "feedforward"])
+@pytest.mark.parametrize("agent", ["gru", "attention", "feedforward"])
 @pytest.mark.parametrize("goal_of", ["obs", "state"])
 def test_what_acts_is_what_learns(model: Any, agent: Any, goal_of: Any, tmp_path: Path) -> None:
     """Features and beliefs frame by frame, in rows that start episodes at other times, are those at once."""
@@ -71,12 +71,12 @@ def test_what_acts_is_what_learns(model: Any, agent: Any, goal_of: Any, tmp_path
         zip(batch.first_frames.tolist(), batch.lengths.tolist(), strict=True)
     ):
         queues[e % 2] += range(start, start + length + 1)
-    memory = start_memory = actor.start(2)
+    memory, start_memory = actor.start(2), actor.start(2)
     for row in itertools.zip_longest(*queues):
         frames = torch.tensor([q[-1] if f is None else f for f, q in zip(row, queues, strict=True)])
         seen = seen_at(batch, frames)
         with torch.no_grad():
-            memory = renewed(memory, start_memory, seen.first)
+            renew_(memory, start_memory, seen.first)
             now, believed, memory = actor.advance(of_seen(seen, goal_of), memory)
         for k, f in enumerate(row):
             if f is not None:

@@ -209,7 +209,7 @@ def test_the_loss_is_that_of_a_loop(
 # What stays as it is while a batch is learned from.
 
 
-@pytest.mark.parametrize("agent", ["gru", "feedforward"])
+@pytest.mark.parametrize("agent", ["gru", "attention", "feedforward"])
 @pytest.mark.parametrize("model", MODELS)
 def test_the_ratio_starts_at_one(model: Any, agent: Any, tmp_path: Path) -> None:
     """Exactly, and stays so while only the model and the critic learn."""

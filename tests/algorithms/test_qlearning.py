@@ -121,7 +121,7 @@ def test_the_padded_loss_agrees_on_other_batches_and_options(seed: int) -> None:
     options: dict[str, Any] = {
         "last_action": seed % 2 == 1,
         "agent_id": seed % 4 < 2,
-        "agent": "feedforward" if seed % 3 == 1 else "gru",
+        "agent": ("gru", "feedforward", "attention")[seed % 3],
         "share_parameters": seed % 3 != 2,
         "normalise_reward": "standardise" if seed % 2 else "scale",
         "td_lambda": 0.3,

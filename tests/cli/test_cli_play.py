@@ -66,7 +66,9 @@ def test_the_film_has_each_frame_of_the_episodes_that_eval_plays(
 
 
 @pytest.mark.parametrize("env", ["support.pictured:Pictured", "support.pictured:Shown"])
-@pytest.mark.parametrize("algorithm", [CONFIG.algorithm, IPPOConfig(hidden_size=8, batch_size=2)])
+@pytest.mark.parametrize(
+    "algorithm", [CONFIG.algorithm, IPPOConfig(hidden_size=8, batch_size=2, agent="attention")]
+)
 def test_values_stand_beside_the_picture(env: str, algorithm: Any, tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", env=env, algorithm=algorithm)
     assert status("play", run, "--values", "--checkpoint", "best", "--fps", "3") == 0

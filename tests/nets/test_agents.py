@@ -179,7 +179,7 @@ def test_what_the_values_depend_on(
         other = actor(replace(batch, fields={**batch.fields, "actions": actions}))
         changed = (other != values).any(-1)
         want = torch.zeros_like(changed)
-        want[following if kind == "gru" else following[:1], 1] = last_action
+        want[following[:1] if kind == "feedforward" else following, 1] = last_action
         assert torch.equal(changed, want)
     same = batch.obs.clone()
     same[:, :] = same[:, :1]
@@ -252,7 +252,8 @@ def test_gradients_reach_every_parameter(
     values = actor(random_batch(3, n_episodes=8, spec=SPEC))
     names, parameters = zip(*actor.named_parameters(), strict=True)
     gradients = torch.autograd.grad(values.square().mean(), parameters)
-    assert len(names) == (8 if kind == "gru" else 6) * (1 if share_parameters else 3)
+    n_own = {"gru": 8, "attention": 30, "feedforward": 6}[kind]  # those of the head among them
+    assert len(names) == n_own * (1 if share_parameters else 3)
     for name, gradient in zip(names, gradients, strict=True):
         assert gradient.isfinite().all(), name
         assert (gradient != 0).any(), name

@@ -10,8 +10,17 @@ import torch
 from torch import Tensor, nn
 
 from endmark.episodes import EpisodeBatch, EpisodeSpec, Field
-from endmark.nets import Actor, AgentKind, CentralCritic, FeedForwardAgent, OwnCritic, RecurrentAgent
-from support.actors import every_kind, randomise
+from endmark.nets import (
+    Actor,
+    AgentKind,
+    AttentionAgent,
+    CentralCritic,
+    FeedForwardAgent,
+    OwnCritic,
+    RecurrentAgent,
+)
+from support.actors import SMALL, every_kind, randomise
+from support.attention_naive import attention_naive
 from support.helpers import make_batch, make_spec, random_batch, with_garbage
 
 Critic = TypeVar("Critic", bound=nn.Module)
@@ -33,6 +42,7 @@ def own_critic(spec: EpisodeSpec, kind: AgentKind, share_parameters: bool = True
     actor = Actor.of(
         spec,
         kind=kind,
+        attention=SMALL,
         hidden_size=6,
         n_outputs=1,
         last_action=True,
@@ -43,7 +53,7 @@ def own_critic(spec: EpisodeSpec, kind: AgentKind, share_parameters: bool = True
 
 
 def central_critic(spec: EpisodeSpec, kind: AgentKind, n_values: int) -> CentralCritic:
-    return randomised(CentralCritic(spec, kind=kind, hidden_size=6, n_values=n_values))
+    return randomised(CentralCritic(spec, kind=kind, hidden_size=6, n_values=n_values, attention=SMALL))
 
 
 def randomised(critic: Critic) -> Critic:
@@ -54,6 +64,8 @@ def randomised(critic: Critic) -> Critic:
 def trunk_naive(trunk: nn.Module, inputs: list[Tensor]) -> list[Tensor]:
     """Features of one episode, frame by frame, by torch's own layers."""
     features = []
+    if isinstance(trunk, AttentionAgent):
+        return [row[0] for row in attention_naive(trunk, [x[None] for x in inputs])]
     assert isinstance(trunk, RecurrentAgent | FeedForwardAgent)
     hidden = torch.zeros(1, 6, dtype=torch.float64)
     for x in inputs:

@@ -11,10 +11,11 @@ from torch.nn import functional
 
 from endmark.algorithms import ALGORITHMS, Learner
 from endmark.episodes import EpisodeBatch, EpisodeSpec
-from endmark.nets import AgentKind, CentralCritic, QMIXMixer, RecurrentAgent
+from endmark.nets import AgentKind, CentralCritic, FeedForwardAgent, QMIXMixer, RecurrentAgent
 from endmark.nets.heads import LinearHead
 from endmark.nets.images import AsVector, StateAsVector
-from support.actors import every_kind, make_actor, randomise
+from support.actors import SMALL, every_kind, make_actor, randomise
+from support.attention_naive import attention_naive
 from support.helpers import make_spec, random_batch
 from support.seated import BESIDE_PARTNERS
 
@@ -125,17 +126,20 @@ def test_an_agent_is_the_naive_loop(dtype: torch.dtype, kind: AgentKind) -> None
     assert isinstance(head, LinearHead)
     outputs = []
     for episode in batch.split():
-        hidden = torch.zeros(3, 16, dtype=torch.float64)
+        hidden, inputs = torch.zeros(3, 16, dtype=torch.float64), []
         for t in range(episode.n_frames):
             last = torch.zeros(3, 4).double()
             if t > 0:
                 last[range(3), episode["actions"][t - 1]] = 1
             seen = torch.stack([vector_naive(agent.inputs.obs, picture) for picture in episode.obs[t]])
-            x = torch.relu(agent.encoder(torch.cat([seen, last, torch.eye(3).double()], 1)))
+            inputs.append(torch.cat([seen, last, torch.eye(3).double()], 1))
+            x = torch.relu(agent.encoder(inputs[-1]))
             if isinstance(agent, RecurrentAgent):
                 features = hidden = agent.recurrence(x, hidden)
-            else:
+            elif isinstance(agent, FeedForwardAgent):
                 features = torch.relu(agent.hidden(x))
+            else:
+                features = attention_naive(agent, inputs)[-1]
             outputs.append(head.linear(features))
     assert_the_same_and_every_gradient(actor, actor(batch), torch.stack(outputs))
 
@@ -145,15 +149,19 @@ def test_an_agent_is_the_naive_loop(dtype: torch.dtype, kind: AgentKind) -> None
 @states
 def test_the_central_critic_is_the_naive_loop(state: str, dtype: torch.dtype, kind: AgentKind) -> None:
     spec = spec_of(dtype, state=state)
-    critic = CentralCritic(spec, kind=kind, hidden_size=6, n_values=3).double()
+    critic = CentralCritic(spec, kind=kind, hidden_size=6, n_values=3, attention=SMALL).double()
     randomise(critic, scale=0.3)
     batch, trunk = random_batch(0, n_episodes=8, spec=spec), cast(Any, critic.trunk)
     values = []
     for episode in batch.split():
-        hidden = torch.zeros(1, 6, dtype=torch.float64)
+        hidden, inputs = torch.zeros(1, 6, dtype=torch.float64), []
         for t in range(episode.n_frames):
-            x = torch.relu(trunk.encoder(state_naive(critic.state, episode, t)[None]))
-            hidden = trunk.recurrence(x, hidden) if kind == "gru" else torch.relu(trunk.hidden(x))
+            inputs.append(state_naive(critic.state, episode, t)[None])
+            if kind == "attention":
+                hidden = attention_naive(trunk, inputs)[-1]
+            else:
+                x = torch.relu(trunk.encoder(inputs[-1]))
+                hidden = trunk.recurrence(x, hidden) if kind == "gru" else torch.relu(trunk.hidden(x))
             values.append(critic.head(hidden[0]))
     assert_the_same_and_every_gradient(critic, critic(batch), torch.stack(values))
 

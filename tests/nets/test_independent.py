@@ -10,7 +10,7 @@ from torch import Tensor
 
 from endmark.episodes import EpisodeSpec
 from endmark.nets import Actor, AgentKind, Head, IndependentAgents, IndependentHeads, LinearHead
-from support.actors import every_kind, make_actor, randomise
+from support.actors import SMALL, every_kind, make_actor, randomise
 from support.helpers import make_spec, random_batch
 
 SPEC = make_spec(obs_dtype=torch.float64)
@@ -65,6 +65,7 @@ def test_no_parameter_is_shared(kind: AgentKind) -> None:
     new = Actor.of(
         SPEC,
         kind=kind,
+        attention=SMALL,
         hidden_size=6,
         n_outputs=4,
         last_action=True,

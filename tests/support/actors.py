@@ -9,16 +9,26 @@ import torch
 from torch import Tensor, nn
 
 from endmark.episodes import NO_ACTION, EpisodeSpec, Seen
-from endmark.nets import Actor, AgentKind, FeedForwardAgent, RecurrentAgent
+from endmark.nets import (
+    Actor,
+    AgentKind,
+    AttentionAgent,
+    AttentionOptions,
+    FeedForwardAgent,
+    RecurrentAgent,
+)
 from support.helpers import make_spec
 
 SPEC = make_spec(n_agents=3, n_actions=4)
 
-every_kind = pytest.mark.parametrize("kind", ["gru", "feedforward"])
+SMALL = AttentionOptions(heads=1, layers=2, window=4)
+"""Fits any even size. Episodes of tests are longer than the window."""
+
+every_kind = pytest.mark.parametrize("kind", ["gru", "attention", "feedforward"])
 
 
 def every_actor(test: Callable[..., None]) -> Callable[..., None]:
-    """Of both kinds, with parameters shared and not."""
+    """Of every kind, with parameters shared and not."""
     shared = pytest.mark.parametrize("share_parameters", [True, False], ids=["shared", "independent"])
     return every_kind(shared(test))  # type: ignore[no-any-return]
 
@@ -27,6 +37,7 @@ def make_actor(
     spec: EpisodeSpec = SPEC,
     *,
     kind: AgentKind = "gru",
+    attention: AttentionOptions = SMALL,
     share_parameters: bool = True,
     last_action: bool = True,
     agent_id: bool = True,
@@ -39,6 +50,7 @@ def make_actor(
     actor = Actor.of(
         spec,
         kind=kind,
+        attention=attention,
         hidden_size=hidden_size,
         n_outputs=spec.n_actions or spec.action_size,
         last_action=last_action,
@@ -47,7 +59,7 @@ def make_actor(
     )
     randomise(actor.to(dtype), seed)
     for module in actor.modules():
-        if isinstance(module, RecurrentAgent | FeedForwardAgent):
+        if isinstance(module, RecurrentAgent | AttentionAgent | FeedForwardAgent):
             module.encoder.weight.data[:, : module.inputs.obs_size] *= obs_scale
     return actor
 

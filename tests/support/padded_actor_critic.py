@@ -16,7 +16,8 @@ from torch.nn import functional
 
 from endmark.algorithms.actor_critic import ActorCriticConfig, Networks
 from endmark.algorithms.ppo import PPOConfig
-from endmark.nets import Actor, CentralCritic, FeedForwardAgent, GaussianHead
+from endmark.nets import Actor, AttentionAgent, CentralCritic, FeedForwardAgent, GaussianHead
+from support.attention_naive import attention_naive
 from support.padded_oracle import real_steps, unroll
 
 
@@ -165,6 +166,8 @@ def values(
     seen = obs.masked_fill(~alive.view(*alive.shape, *[1] * (obs.ndim - 3)), 0)
     state = padded.get("state", seen).flatten(2)
     trunk: Any = critic.trunk
+    if isinstance(trunk, AttentionAgent):
+        return torch.stack([critic.head(x) for x in attention_naive(trunk, list(state.unbind(1)))], 1)
     hidden, outputs = state.new_zeros(len(state), trunk.n_features), []
     for frame in state.unbind(1):
         x = functional.relu(trunk.encoder(frame))

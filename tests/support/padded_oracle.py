@@ -14,7 +14,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from endmark.algorithms import QLearner
-from endmark.nets import Actor, FeedForwardAgent, IndependentAgents, IndependentHeads, QMIXMixer
+from endmark.nets import (
+    Actor,
+    AttentionAgent,
+    FeedForwardAgent,
+    IndependentAgents,
+    IndependentHeads,
+    QMIXMixer,
+)
+from support.attention_naive import attention_naive
 
 
 def padded_loss(learner: QLearner, padded: Mapping[str, Tensor]) -> Tensor:
@@ -106,7 +114,7 @@ def unroll_features(actor: Actor, obs: Tensor, actions: Tensor) -> Tensor:
     else:
         onehot = functional.one_hot(actions, inputs_of.n_actions).to(obs.dtype)
     hidden = obs.new_zeros(n_rows * n_agents, agent.n_features)
-    outputs = []
+    outputs, flats = [], []
     for t in range(n_columns):
         inputs = [obs[:, t].reshape(n_rows, n_agents, -1)]
         if inputs_of.last_action:
@@ -114,12 +122,17 @@ def unroll_features(actor: Actor, obs: Tensor, actions: Tensor) -> Tensor:
         if inputs_of.agent_id:
             inputs.append(torch.eye(n_agents, dtype=obs.dtype).unsqueeze(0).expand(n_rows, -1, -1))
         flat = torch.cat([i.reshape(n_rows * n_agents, -1) for i in inputs], dim=1)
+        flats.append(flat)
         x = functional.relu(agent.encoder(flat))
+        if isinstance(agent, AttentionAgent):
+            continue
         if isinstance(agent, FeedForwardAgent):
             features = functional.relu(agent.hidden(x))
         else:
             features = hidden = agent.recurrence(x, hidden)
         outputs.append(features.view(n_rows, n_agents, -1))
+    if isinstance(agent, AttentionAgent):
+        outputs = [frame.view(n_rows, n_agents, -1) for frame in attention_naive(agent, flats)]
     return torch.stack(outputs, dim=1)
 
 

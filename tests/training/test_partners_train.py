@@ -56,6 +56,7 @@ KINDS: dict[str, tuple[Any, dict[str, Any]]] = {
     "qmix": (QMIX, {}),
     "workers": (QMIX, {"workers": 2, "learners": 2, "together": None}),
     "overlap": (QMIX, {"overlap": True}),
+    "attention": (replace(QMIX, agent="attention", attention_window=5), {}),
     "both": (IPPO, {"workers": 2, "overlap": True}),
     "mappo": (MAPPOConfig(hidden_size=8, batch_size=4, minibatches=2), {"learner_agents": (1,)}),
 }

@@ -52,7 +52,7 @@ def test_it_learns_where_to_walk(tmp_path: Path) -> None:
     assert learned.return_low > random.return_high
 
 
-@pytest.mark.parametrize("kind", ["gru", "feedforward"])
+@pytest.mark.parametrize("kind", ["gru", "attention", "feedforward"])
 def test_it_goes_on_bit_for_bit_and_leaves_bytes(
     kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -10,11 +10,12 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from endmark.algorithms.agent_settings import AgentSettings
 from endmark.algorithms.distributions import Categorical, Distribution, Gaussian
 from endmark.algorithms.learner import check_positive, check_ranges
 from endmark.algorithms.values import agent_reward, anneal_, backward_, team_reward
 from endmark.episodes import EpisodeBatch, EpisodeSpec, Field, Fresh, SampleBuffer
-from endmark.nets import Actor, AgentKind, CentralCritic, OwnCritic, RunningMoments
+from endmark.nets import Actor, CentralCritic, OwnCritic, RunningMoments
 from endmark.policies import Policy
 from endmark.targets import gae
 
@@ -22,7 +23,7 @@ Nets = TypeVar("Nets", bound=nn.Module)
 
 
 @dataclass(frozen=True)
-class OnPolicySettings:
+class OnPolicySettings(AgentSettings):
     """The settings of all that learn a policy and a critic from episodes just played."""
 
     gamma: float = 0.99
@@ -41,17 +42,14 @@ class OnPolicySettings:
     """The actor's gradient, and the critic's, are scaled down to this norm where theirs is larger."""
     normalise_advantage: bool = True
     """Subtract the advantages' mean over the batch's real steps and alive agents, and divide by their std."""
-    agent: AgentKind = "gru"
-    """The network of agents and critic: with a memory (gru), or without (feedforward)."""
-    hidden_size: int = 64
-    """Units of the networks' layers."""
     last_action: bool = True
     """Let an agent see what it did at the step before."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         inf = float("inf")
         check_ranges(self, gamma=(0, 1), entropy_coef=(0, inf), batch_size=(1, inf), lr_updates=(0, inf))
-        check_positive(self, "actor_lr", "critic_lr", "max_grad_norm", "hidden_size")
+        check_positive(self, "actor_lr", "critic_lr", "max_grad_norm")
 
     def store(
         self,
@@ -137,6 +135,7 @@ class Networks(nn.Module):
         super().__init__()
         options: dict[str, Any] = {
             "kind": config.agent,
+            "attention": config.attention,
             "hidden_size": config.hidden_size,
             "last_action": config.last_action,
             "agent_id": config.agent_id,
@@ -149,7 +148,11 @@ class Networks(nn.Module):
         else:
             n_values = 1 if config.critic == "team" else spec.n_agents
             self.critic = CentralCritic(
-                spec, kind=config.agent, hidden_size=config.hidden_size, n_values=n_values
+                spec,
+                kind=config.agent,
+                hidden_size=config.hidden_size,
+                n_values=n_values,
+                attention=config.attention,
             )
         self.value_moments = RunningMoments()
 

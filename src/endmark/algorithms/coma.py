@@ -77,6 +77,7 @@ class Networks(nn.Module):
             spec,
             n_outputs=spec.n_actions,
             kind=config.agent,
+            attention=config.attention,
             hidden_size=config.hidden_size,
             last_action=config.last_action,
             agent_id=config.agent_id,

@@ -25,17 +25,18 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from endmark.algorithms.agent_settings import AgentSettings
 from endmark.algorithms.joint_actions import joint_actions_of
 from endmark.algorithms.learner import check_positive, check_ranges
 from endmark.algorithms.values import agent_reward, anneal_, backward_, mean, team_reward
 from endmark.episodes import EpisodeBatch, EpisodeSpec, Replay, SampleBuffer, ragged
-from endmark.nets import Actor, AgentKind, JointCritic
+from endmark.nets import Actor, JointCritic
 from endmark.policies import Policy, linear_decay
 from endmark.targets import lambda_return
 
 
 @dataclass(frozen=True)
-class MADDPGConfig:
+class MADDPGConfig(AgentSettings):
     """Deterministic policy gradients through a critic of the joint action, for either kind of actions."""
 
     gamma: float = 0.99
@@ -70,10 +71,6 @@ class MADDPGConfig:
     """The actor's gradient, and the critic's, are scaled down to this norm where theirs is larger."""
     reward: Literal["agent", "team"] = "agent"
     """Whose rewards an agent's return adds up: its own, or the team's (the sum of all agents')."""
-    agent: AgentKind = "gru"
-    """The agents' network: with a memory (gru), or without (feedforward). The critic has none."""
-    hidden_size: int = 64
-    """Units of the networks' layers."""
     share_parameters: bool = True
     """One network for all agents, rather than one each. The critic is one, and sees whose value it gives."""
     last_action: bool = True
@@ -92,12 +89,13 @@ class MADDPGConfig:
     }
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_ranges(self, gamma=(0, 1), td_lambda=(0, 1), target_tau=(0, 1))
         for name in ("output_penalty", "noise_start", "noise_end", "noise_steps", "lr_updates"):
             check_ranges(self, **{name: (0, float("inf"))})
         for name in ("batch_size", "episodes_per_update", "replay_frames"):
             check_ranges(self, **{name: (1, float("inf"))})
-        check_positive(self, "actor_lr", "critic_lr", "temperature", "max_grad_norm", "hidden_size")
+        check_positive(self, "actor_lr", "critic_lr", "temperature", "max_grad_norm")
         if self.reward not in ("agent", "team"):
             raise ValueError(f"reward: given {self.reward!r}, want 'agent' or 'team'")
 
@@ -117,7 +115,7 @@ class MADDPGLearner:
     def __init__(self, spec: EpisodeSpec, config: MADDPGConfig, device: torch.device | str = "cpu") -> None:
         self.spec, self.config, self.updates = spec, config, 0
         self.kind = joint_actions_of(spec, config.temperature)
-        shared = ("hidden_size", "last_action", "agent_id", "share_parameters")
+        shared = ("attention", "hidden_size", "last_action", "agent_id", "share_parameters")
         options: dict[str, Any] = {"kind": config.agent} | {name: getattr(config, name) for name in shared}
         actor = Actor.of(spec, n_outputs=self.kind.size, **options)
         critic = JointCritic(spec, hidden_size=config.hidden_size, action_size=self.kind.size)

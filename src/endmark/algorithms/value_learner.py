@@ -35,6 +35,7 @@ def actor_of(spec: EpisodeSpec, config: ValueConfig) -> Actor:
     return Actor.of(
         spec,
         kind=config.agent,
+        attention=config.attention,
         hidden_size=config.hidden_size,
         n_outputs=spec.n_actions,
         last_action=config.last_action,

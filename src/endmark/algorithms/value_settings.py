@@ -8,9 +8,9 @@ from typing import ClassVar, Literal
 
 import torch
 
+from endmark.algorithms.agent_settings import AgentSettings
 from endmark.algorithms.learner import check_positive, check_ranges
 from endmark.episodes import EpisodeSpec, Replay, SampleBuffer
-from endmark.nets import AgentKind
 
 METRICS: Mapping[str, str] = {
     "loss": "mean squared TD error over real steps (IQL: over agents alive there)",
@@ -23,7 +23,7 @@ METRICS: Mapping[str, str] = {
 
 
 @dataclass(frozen=True)
-class ValueConfig:
+class ValueConfig(AgentSettings):
     """The settings in common."""
 
     gamma: float = 0.99
@@ -62,10 +62,6 @@ class ValueConfig:
     normalise_reward: Literal["none", "scale", "standardise"] = "none"
     """By the rewards of all real steps so far: divide by their root mean square, which leaves the order of
     policies as it is; or subtract their mean and divide by their deviation, which may not."""
-    agent: AgentKind = "gru"
-    """The agents' network: with a memory (gru), or without (feedforward)."""
-    hidden_size: int = 64
-    """Units of the agents' layers."""
     share_parameters: bool = True
     """One network for all agents, rather than one each."""
     last_action: bool = True
@@ -76,12 +72,13 @@ class ValueConfig:
     METRICS: ClassVar[Mapping[str, str]] = METRICS
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         inf = float("inf")
         check_ranges(self, gamma=(0, 1), td_lambda=(0, 1), target_tau=(0, 1))
         check_ranges(self, epsilon_start=(0, 1), epsilon_end=(0, 1), epsilon_steps=(0, inf))
         check_ranges(self, batch_size=(1, inf), episodes_per_update=(1, inf), replay_frames=(1, inf))
         check_ranges(self, lr_updates=(0, inf))
-        check_positive(self, "lr", "target_period", "max_grad_norm", "hidden_size")
+        check_positive(self, "lr", "target_period", "max_grad_norm")
         if self.target_update not in ("soft", "hard"):
             raise ValueError(f"target_update: given {self.target_update!r}, want 'soft' or 'hard'")
         if self.normalise_reward not in (wants := ("none", "scale", "standardise")):

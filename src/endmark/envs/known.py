@@ -205,6 +205,13 @@ FAMILIES = (
         scheme="matrix",
         maker="endmark.envs.matrix_games:make_game",
     ),
+    Family(
+        name="Tasks that need memory",
+        package="endmark",
+        examples=("memory:t-maze",),
+        scheme="memory",
+        maker="endmark.envs.t_maze:make_memory",
+    ),
 )
 
 

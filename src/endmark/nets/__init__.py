@@ -1,7 +1,8 @@
 """Networks over ragged episodes."""
 
-from endmark.nets.actor import AGENTS, Actor, check_numbered
+from endmark.nets.actor import AGENTS, Actor, check_numbered, make_agent
 from endmark.nets.agents import Agent, AgentKind, Inputs, Memory
+from endmark.nets.attention import AttentionAgent, AttentionOptions
 from endmark.nets.attentive import QattenMixer
 from endmark.nets.critics import CentralCritic, CounterfactualCritic, JointCritic, OwnCritic
 from endmark.nets.duplex import QPLEXMixer
@@ -18,6 +19,8 @@ __all__ = [
     "Actor",
     "Agent",
     "AgentKind",
+    "AttentionAgent",
+    "AttentionOptions",
     "CentralCritic",
     "CentralMixer",
     "CounterfactualCritic",
@@ -39,4 +42,5 @@ __all__ = [
     "RunningMoments",
     "VDNMixer",
     "check_numbered",
+    "make_agent",
 ]

@@ -9,15 +9,30 @@ from torch import Tensor, nn
 
 from endmark.episodes import EpisodeBatch, EpisodeSpec
 from endmark.nets.agents import Agent, AgentKind, Inputs
+from endmark.nets.attention import AttentionAgent, AttentionOptions
 from endmark.nets.feed_forward import FeedForwardAgent
 from endmark.nets.heads import GaussianHead, Head, IndependentHeads, LinearHead
 from endmark.nets.independent import IndependentAgents
 from endmark.nets.recurrent import RecurrentAgent
 
-AGENTS: dict[AgentKind, type[RecurrentAgent] | type[FeedForwardAgent]] = {
+AnyAgent = RecurrentAgent | AttentionAgent | FeedForwardAgent
+AGENTS: dict[AgentKind, type[RecurrentAgent] | type[AttentionAgent] | type[FeedForwardAgent]] = {
     "gru": RecurrentAgent,
+    "attention": AttentionAgent,
     "feedforward": FeedForwardAgent,
 }
+
+
+def make_agent(
+    kind: AgentKind,
+    inputs: Inputs,
+    hidden_size: int,
+    attention: AttentionOptions = AttentionOptions(),
+) -> AnyAgent:
+    """The agent of this kind, untrained. attention: for an attention agent."""
+    if kind == "attention":
+        return AttentionAgent(inputs, hidden_size, attention)
+    return AGENTS[kind](inputs, hidden_size)
 
 
 class Actor(nn.Module):
@@ -59,23 +74,30 @@ class Actor(nn.Module):
         n_outputs: int,
         hidden_size: int,
         kind: AgentKind = "gru",
+        attention: AttentionOptions = AttentionOptions(),
         last_action: bool = True,
         agent_id: bool = True,
         share_parameters: bool = True,
     ) -> Actor:
         """An actor for the agents of `spec`: one for all, or one each without parameter sharing.
 
-        kind: with a memory ("gru") or without ("feedforward"). last_action, agent_id: whether these join the
-        observation, one-hot. ValueError for an output a numbered action where actions are vectors.
+        kind: with a memory ("gru", "attention") or without ("feedforward"). attention: the options of an
+        attention agent, whose window is cut to the longest episode. last_action, agent_id: whether these join
+        the observation, one-hot. ValueError for an output a numbered action where actions are vectors.
         """
         if n_outputs == 0:
             check_numbered(spec)
-        make = AGENTS[kind]
+        attention = attention.within(spec.episode_limit)
         if share_parameters or spec.n_agents == 1:
             inputs = Inputs.of(spec, last_action=last_action, agent_id=agent_id)
-            return Actor(make(inputs, hidden_size), LinearHead(hidden_size, n_outputs))
+            return Actor(make_agent(kind, inputs, hidden_size, attention), LinearHead(hidden_size, n_outputs))
         agents = [
-            make(Inputs.of(spec.agent(), last_action=last_action, agent_id=False), hidden_size)
+            make_agent(
+                kind,
+                Inputs.of(spec.agent(), last_action=last_action, agent_id=False),
+                hidden_size,
+                attention,
+            )
             for _ in range(spec.n_agents)
         ]
         heads = [LinearHead(hidden_size, n_outputs) for _ in range(spec.n_agents)]

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from endmark.episodes import EpisodeBatch, EpisodeSpec, Seen
 from endmark.nets.images import AsVector
 
-AgentKind = Literal["gru", "feedforward"]
+AgentKind = Literal["gru", "attention", "feedforward"]
 Memory = Mapping[str, Tensor]
 """What an agent remembers from frame to frame: named tensors [K, N, ...]. Empty without memory."""
 
@@ -36,6 +36,8 @@ class Agent(Protocol):
         self, seen: Seen, last_actions: Real[Tensor, "K N *D"], memory: Memory
     ) -> tuple[Float[Tensor, "K N H"], Memory]:
         """Features at one frame of K episodes, and the memory for the next frame.
+
+        `memory` may be written to where no gradient is recorded: go on from what is returned.
 
         last_actions: `NO_ACTION` at an episode's first frame, where no one-hot input is 1; or vectors, zeros
         there.

@@ -11,8 +11,9 @@ from jaxtyping import Float, Int, Real
 from torch import Tensor, nn
 
 from endmark.episodes import NO_ACTION, EpisodeBatch, EpisodeSpec
-from endmark.nets.actor import AGENTS, Actor
+from endmark.nets.actor import Actor, make_agent
 from endmark.nets.agents import AgentKind, Inputs
+from endmark.nets.attention import AttentionOptions
 from endmark.nets.images import AsVector, StateAsVector
 from endmark.ops import linear
 
@@ -40,11 +41,19 @@ class CentralCritic(nn.Module):
     spec has no state, all agents' observations side by side stand for it.
     """
 
-    def __init__(self, spec: EpisodeSpec, *, kind: AgentKind, hidden_size: int, n_values: int) -> None:
+    def __init__(
+        self,
+        spec: EpisodeSpec,
+        *,
+        kind: AgentKind,
+        hidden_size: int,
+        n_values: int,
+        attention: AttentionOptions = AttentionOptions(),
+    ) -> None:
         super().__init__()
         self.state = StateAsVector(spec)
         inputs = Inputs((self.state.n_features,), 1, spec.n_actions, last_action=False, agent_id=False)
-        self.trunk = AGENTS[kind](inputs, hidden_size)
+        self.trunk = make_agent(kind, inputs, hidden_size, attention.within(spec.episode_limit))
         self.head = nn.Linear(hidden_size, n_values)
 
     def forward(self, batch: EpisodeBatch) -> Float[Tensor, "F V"]:

@@ -1,5 +1,6 @@
 """Tensor operations. Each has a native kernel for the CPU and a fallback in plain torch."""
 
+from endmark.ops.attention import ragged_attention, ragged_attention_naive
 from endmark.ops.greedy import greedy, greedy_linear
 from endmark.ops.gru import gru_unroll, gru_unroll_naive
 from endmark.ops.linear import linear
@@ -16,4 +17,6 @@ __all__ = [
     "linear_chosen",
     "mlps",
     "monotone_mix",
+    "ragged_attention",
+    "ragged_attention_naive",
 ]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
@@ -18,13 +17,16 @@ class ActorMemory:
 
     def __init__(self, actor: Actor, n_envs: int) -> None:
         self.actor = actor
-        self._start = self._memory = actor.agent.start(n_envs)
+        self._start, self._memory = actor.agent.start(n_envs), actor.agent.start(n_envs)
         self.device = next(actor.parameters()).device
 
     def features(self, seen: Seen) -> Float[Tensor, "K N H"]:
-        """The agent's features at this frame. `seen` is on the networks' device."""
-        memory = renewed(self._memory, self._start, seen.first)
-        features, self._memory = self.actor.agent.step(seen, seen.last_actions, memory)
+        """The agent's features at this frame, until the next one is asked for: they may be the memory itself.
+
+        `seen` is on the networks' device.
+        """
+        renew_(self._memory, self._start, seen.first)
+        features, self._memory = self.actor.agent.step(seen, seen.last_actions, self._memory)
         return features
 
     def state_dict(self) -> dict[str, Any]:
@@ -33,12 +35,15 @@ class ActorMemory:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a `state_dict`."""
-        self._memory = {name: state[name].to(self.device) for name in self._start}
+        self._memory = {name: state[name].to(self.device, copy=True) for name in self._start}
 
 
-def renewed(memory: Memory, start: Memory, first: Bool[Tensor, " K"]) -> dict[str, Tensor]:
-    """The memory, and that of the start where an episode starts."""
-    return {
-        name: torch.where(first.view(-1, *(1,) * (tensor.ndim - 1)), start[name], tensor)
-        for name, tensor in memory.items()
-    }
+def renew_(memory: Memory, start: Memory, first: Bool[Tensor, " K"]) -> None:
+    """Make the memory that of the start where an episode starts.
+
+    In place, and row by row: what an attention agent remembers is large, and few rows start at once.
+    """
+    rows = first.nonzero()[:, 0]
+    if len(rows):
+        for name, tensor in memory.items():
+            tensor[rows] = start[name][rows]

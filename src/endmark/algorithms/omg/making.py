@@ -9,7 +9,7 @@ from endmark.algorithms.omg.settings import ModelSettings
 from endmark.algorithms.omg.subgoals import OMG, Supervised
 from endmark.algorithms.omg.view import sizes
 from endmark.episodes import EpisodeSpec
-from endmark.nets import AgentKind
+from endmark.nets import AgentKind, AttentionOptions
 
 
 def make_model(spec: EpisodeSpec, settings: ModelSettings) -> Model:
@@ -39,6 +39,7 @@ def make_actor(
     settings: ModelSettings,
     *,
     kind: AgentKind,
+    attention: AttentionOptions,
     hidden_size: int,
     last_action: bool,
     duelling: bool,
@@ -47,6 +48,7 @@ def make_actor(
     return ModellingActor(
         make_model(spec, settings),
         kind=kind,
+        attention=attention.within(spec.episode_limit),
         obs_size=sizes(spec, settings.goal_of)[0],
         n_actions=spec.n_actions,
         n_outputs=spec.n_actions,

@@ -17,7 +17,7 @@ from endmark.algorithms.omg.prior import sample
 from endmark.algorithms.omg.view import GoalOf, View, of_seen
 from endmark.episodes import Seen
 from endmark.ops import categorical
-from endmark.policies.memory import renewed
+from endmark.policies.memory import renew_
 from endmark.policies.random import explored
 
 
@@ -31,15 +31,15 @@ class ActorInSeats:
         self, actor: ModellingActor, n_envs: int, goal_of: GoalOf, generator: torch.Generator | None
     ) -> None:
         self.actor, self.goal_of, self.generator = actor, goal_of, generator
-        self._start = self._memory = actor.start(n_envs)
+        self._start, self._memory = actor.start(n_envs), actor.start(n_envs)
         self._device = next(actor.parameters()).device
 
     def outputs(self, seen: Seen) -> tuple[View, Float[Tensor, "K A"]]:
         """What the learner sees, and an output for each action; the memory goes on."""
         seen = seen.to(self._device)
         view = of_seen(seen, self.goal_of)
-        memory = renewed(self._memory, self._start, seen.first)
-        features, belief, self._memory = self.actor.advance(view, memory)
+        renew_(self._memory, self._start, seen.first)
+        features, belief, self._memory = self.actor.advance(view, self._memory)
         code = belief.code
         if self.generator is not None and belief.log_var is not None:
             code = sample(code, belief.log_var, self.generator)
@@ -51,7 +51,7 @@ class ActorInSeats:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a `state_dict`."""
-        self._memory = {name: state[name].to(self._device) for name in self._start}
+        self._memory = {name: state[name].to(self._device, copy=True) for name in self._start}
 
 
 class ModellingPolicy:

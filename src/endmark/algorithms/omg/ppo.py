@@ -88,6 +88,7 @@ class Networks(nn.Module):
         super().__init__()
         options: dict[str, Any] = {
             "kind": config.agent,
+            "attention": config.attention.within(spec.episode_limit),
             "hidden_size": config.hidden_size,
             "last_action": config.last_action,
         }

@@ -20,6 +20,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from endmark.algorithms.agent_settings import AgentSettings
 from endmark.algorithms.learner import check_positive, check_ranges
 from endmark.algorithms.omg import settings
 from endmark.algorithms.omg.goals import Selected, codes_of, diagnostics, select, told
@@ -33,13 +34,12 @@ from endmark.algorithms.omg.subgoals import History
 from endmark.algorithms.omg.view import View, check_spec, of_batch, seat_at, taken_at
 from endmark.algorithms.values import agent_reward, backward_, mean
 from endmark.episodes import EpisodeBatch, EpisodeSpec, Replay, SampleBuffer
-from endmark.nets import AgentKind
 from endmark.policies import linear_decay
 from endmark.targets import lambda_return
 
 
 @dataclass(frozen=True)
-class OMGConfig(ModelSettings):
+class OMGConfig(ModelSettings, AgentSettings):
     """Opponent modelling by subgoal inference, on double, duelling Q-learning, and the models beside it."""
 
     value_over: Over = "mean"
@@ -71,10 +71,6 @@ class OMGConfig(ModelSettings):
     """The share of the way that the target network goes at every update."""
     max_grad_norm: float = 10.0
     """The values' gradient, and the model's, are scaled down to this norm where theirs is larger."""
-    agent: AgentKind = "gru"
-    """The learner's network: with a memory (gru), or without (feedforward)."""
-    hidden_size: int = 64
-    """Units of its layers."""
     last_action: bool = True
     """Let the learner see what it did at the step before."""
 
@@ -88,12 +84,13 @@ class OMGConfig(ModelSettings):
     }
 
     def __post_init__(self) -> None:
-        super().__post_init__()
+        ModelSettings.__post_init__(self)
+        AgentSettings.__post_init__(self)
         inf = float("inf")
         check_ranges(self, gamma=(0, 1), td_lambda=(0, 1), target_tau=(0, 1))
         check_ranges(self, epsilon_start=(0, 1), epsilon_end=(0, 1), epsilon_steps=(0, inf))
         check_ranges(self, batch_size=(1, inf), episodes_per_update=(1, inf), replay_frames=(1, inf))
-        check_positive(self, "lr", "max_grad_norm", "hidden_size")
+        check_positive(self, "lr", "max_grad_norm")
 
     def learner(self, spec: EpisodeSpec, device: torch.device) -> OMGLearner:
         """The learner, untrained."""
@@ -121,6 +118,7 @@ class OMGLearner:
             spec,
             config,
             kind=config.agent,
+            attention=config.attention,
             hidden_size=config.hidden_size,
             last_action=config.last_action,
             duelling=config.duelling,
