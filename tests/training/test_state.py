@@ -27,7 +27,7 @@ CONFIGS: dict[str, TrainConfig[Any]] = {
     "iql": TrainConfig(IQLConfig(**OFF_POLICY), LBF, seed=2, n_envs=3),
     "qmix": TrainConfig(QMIXConfig(share_parameters=False, **OFF_POLICY), LBF, seed=2, n_envs=3),
     "attention": TrainConfig(
-        IQLConfig(agent="attention", attention_window=6, **OFF_POLICY), LBF, seed=3, n_envs=3
+        IQLConfig(agent="attention", attention_window=6, **OFF_POLICY), LBF, seed=7, n_envs=3
     ),
     "ia2c": TrainConfig(IA2CConfig(**SMALL), LBF, seed=2, n_envs=3),
     "ippo": TrainConfig(IPPOConfig(minibatches=2, **SMALL), LBF, seed=2, n_envs=3),
