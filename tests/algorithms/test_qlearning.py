@@ -122,6 +122,7 @@ def test_the_padded_loss_agrees_on_other_batches_and_options(seed: int) -> None:
         "last_action": seed % 2 == 1,
         "agent_id": seed % 4 < 2,
         "agent": ("gru", "feedforward", "attention")[seed % 3],
+        "attention_heads": 3,  # of the twelve units
         "share_parameters": seed % 3 != 2,
         "normalise_reward": "standardise" if seed % 2 else "scale",
         "td_lambda": 0.3,

@@ -79,14 +79,11 @@ def assert_clean(report: Report, layout: str) -> None:
 
 
 VARIANTS = [
-    *itertools.product(
-        ("iql", "qmix", "qplex"), [{"td_lambda": 0.0, "agent": "attention", "attention_window": 3}]
-    ),
-    *itertools.product(("ia2c", "ippo"), [{"gae_lambda": 0.0, "agent": "attention"}]),
-    *itertools.product(("maa2c", "mappo"), [{"gae_lambda": 0.0, "agent": "attention", "critic": "central"}]),
-    *itertools.product(["coma"], [{"td_lambda": 0.0, "agent": "attention"}]),
     *itertools.product(VALUE_BASED, [{"td_lambda": 0.6}]),
     *itertools.product(("iql", "qmix", "qplex"), [{"td_lambda": 0.0}, {"double_q": False}, {"td_n": 2}]),
+    *itertools.product(("qmix", "qplex"), [{"agent": "attention", "attention_window": 3}]),
+    *itertools.product(["ippo"], [{"gae_lambda": 0.9, "agent": "attention"}]),
+    *itertools.product(["mappo"], [{"gae_lambda": 0.9, "agent": "attention", "critic": "central"}]),
     *itertools.product(("ia2c", "ippo"), [{"gae_lambda": 0.9}, {"gae_lambda": 0.0, "agent": "feedforward"}]),
     *itertools.product(("maa2c", "mappo"), [{"gae_lambda": 0.9, "critic": "central"}]),
     *itertools.product(["coma"], [{"td_lambda": 0.6}, {"td_lambda": 0.0, "agent": "feedforward"}]),

@@ -62,9 +62,9 @@ def test_a_setting_that_an_older_version_had_not_has_its_default(tmp_path: Path)
         ({"algorithm": {"name": "qmix", "lr": -1.0}}, "algorithm.lr: given -1.0, want more than 0"),
         (
             {"algorithm": {"name": "qmix", "agent": "oak"}},
-            "algorithm.agent: given 'oak', want one of gru, feed",
+            "algorithm.agent: given 'oak', want one of gru, att",
         ),
-        ({"algorithm": {"name": "qmix", "rate": 1}}, "algorithm.'rate': no such setting, want one of gamma"),
+        ({"algorithm": {"name": "qmix", "rate": 1}}, "algorithm.'rate': no such setting, want one of agent"),
     ],
 )
 def test_what_does_not_fit_is_named(change: dict[str, Any], words: str, tmp_path: Path) -> None:
