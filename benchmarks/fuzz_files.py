@@ -23,7 +23,7 @@ from endmark.algorithms import QMIXConfig
 from endmark.algorithms.omg.prior import FILE as PRIOR
 from endmark.algorithms.omg.prior import Prior, load_prior, save_prior
 from endmark.disk import owned
-from endmark.episodes import EpisodeBatch, EpisodeSpec
+from endmark.episodes import Bounds, EpisodeBatch, EpisodeSpec
 from endmark.episodes.files import FileError, load_episodes, save_episodes
 from endmark.inspect.html import html_page
 from endmark.inspect.inspection import inspect, page_data
@@ -124,6 +124,8 @@ def readers(directory: Path) -> Iterator[list[Reader]]:
     torch.save(padded, legacy, _use_new_zipfile_serialization=False)
     save_episodes(batch, directory / "replay.safetensors")
     stored = (directory / "replay.safetensors").read_bytes()
+    save_episodes(_episodes(Bounds.of([-1.0, 0.0], [1.0, 3.0], 2)), directory / "replay.safetensors")
+    vectors = (directory / "replay.safetensors").read_bytes()
 
     config = TrainConfig(
         QMIXConfig(hidden_size=8, batch_size=2, replay_frames=200),
@@ -170,6 +172,7 @@ def readers(directory: Path) -> Iterator[list[Reader]]:
             Reader("safetensors", "batch.safetensors", safetensors.torch.save(padded), _inspect, safe),
             Reader("load_episodes", "replay.safetensors", stored, load_episodes, safe),
             Reader("replay", "replay.safetensors", stored, _inspect, safe),
+            Reader("vectors", "replay.safetensors", vectors, load_episodes, safe),
             Reader("config", CONFIG, made[CONFIG], lambda path: load_config(path.parent), config_structure),
             Reader(
                 "metrics",
@@ -203,18 +206,30 @@ class _Cut(Run):
         _ = int(state["metrics_bytes"]), float(state["seconds"]), counters
 
 
-def _episodes() -> EpisodeBatch:
-    spec = EpisodeSpec.of(n_agents=2, n_actions=3, episode_limit=5, obs_shape=(2,), state_shape=(3,))
+def _episodes(bounds: Bounds | None = None) -> EpisodeBatch:
+    """bounds: of actions that are vectors; None: numbered ones."""
+    spec = EpisodeSpec.of(
+        n_agents=2,
+        n_actions=0 if bounds else 3,
+        bounds=bounds,
+        episode_limit=5,
+        obs_shape=(2,),
+        state_shape=(3,),
+    )
     lengths = torch.tensor([3, 5, 1])
     n_frames = int(lengths.sum()) + 3
     fields: dict[str, Tensor] = {
         "obs": torch.randn(n_frames, 2, 2),
-        "avail_actions": torch.ones(n_frames, 2, 3, dtype=torch.bool),
         "alive": torch.ones(n_frames, 2, dtype=torch.bool),
-        "actions": torch.randint(0, 3, (n_frames, 2)),
         "reward": torch.randn(n_frames),
         "state": torch.randn(n_frames, 3),
     }
+    if bounds is None:
+        fields["avail_actions"] = torch.ones(n_frames, 2, 3, dtype=torch.bool)
+        fields["actions"] = torch.randint(0, 3, (n_frames, 2))
+    else:
+        low, high = bounds.tensors()
+        fields["actions"] = low + torch.rand(n_frames, *low.shape) * (high - low)
     return EpisodeBatch(spec, fields, lengths, torch.tensor([True, False, True]))
 
 

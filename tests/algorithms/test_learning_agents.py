@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from endmark.algorithms import ALGORITHMS, A2CLearner, Learner, PPOLearner, QLearner, ValueLearner
-from endmark.algorithms.actor_critic import ActorCritic, OnPolicySettings
+from endmark.algorithms.actor_critic import ActorCritic
+from endmark.algorithms.actor_critic_settings import OnPolicySettings
 from endmark.episodes import EpisodeBatch, EpisodeSpec, Field
 from support.helpers import garbage, make_spec
 from support.padded_oracle import perturb

@@ -13,25 +13,36 @@ from endmark.algorithms import ALGORITHMS
 from endmark.algorithms.named import config_class
 from endmark.episodes import EpisodeBatch
 from support.helpers import make_batch, make_spec
-from support.seated import BESIDE_PARTNERS
+from support.seated import BESIDE_PARTNERS, seated_batch
 
 FALLING = [
     name
     for name, kind in ALGORITHMS.items()
-    if name not in BESIDE_PARTNERS and any(field.name == "lr_updates" for field in dataclasses.fields(kind))  # type: ignore[arg-type]
+    if any(field.name == "lr_updates" for field in dataclasses.fields(kind))  # type: ignore[arg-type]
 ]
 
 
-@pytest.fixture
-def batch() -> EpisodeBatch:
-    batch = make_batch(make_spec(), [3, 5, 7], [True, False, True])
+def test_every_algorithm_has_the_option() -> None:
+    assert [*ALGORITHMS] == FALLING
+
+
+def batch_of(name: str) -> EpisodeBatch:
+    if name in BESIDE_PARTNERS:
+        batch = seated_batch(3)
+    else:
+        batch = make_batch(make_spec(), [3, 5, 7], [True, False, True])
     batch["avail_actions"].fill_(True)  # what was done was legal
     return batch
 
 
 def learner_of(name: str, batch: EpisodeBatch, **settings: Any) -> Any:
     torch.manual_seed(0)
-    return ALGORITHMS[name](**settings).learner(batch.spec, torch.device("cpu"))
+    return config_of(name, **settings).learner(batch.spec, torch.device("cpu"))
+
+
+def config_of(name: str, **settings: Any) -> Any:
+    plain = {"model": "none"} if name in BESIDE_PARTNERS else {}  # which needs no prior
+    return config_class(name)(**plain, **settings)
 
 
 def updated(learner: Any, batch: EpisodeBatch) -> list[float]:
@@ -51,7 +62,8 @@ def same(a: list[torch.Tensor], b: list[torch.Tensor]) -> bool:
 
 
 @pytest.mark.parametrize("name", FALLING)
-def test_rates_fall_in_a_straight_line_and_nothing_moves_at_the_end(name: str, batch: EpisodeBatch) -> None:
+def test_rates_fall_in_a_straight_line_and_nothing_moves_at_the_end(name: str) -> None:
+    batch = batch_of(name)
     learner = learner_of(name, batch, lr_updates=4)
     first = [group["lr"] for group in learner.optimiser.param_groups]
     for update in range(4):
@@ -65,14 +77,16 @@ def test_rates_fall_in_a_straight_line_and_nothing_moves_at_the_end(name: str, b
 
 
 @pytest.mark.parametrize("name", FALLING)
-def test_rates_stay_by_default(name: str, batch: EpisodeBatch) -> None:
+def test_rates_stay_by_default(name: str) -> None:
+    batch = batch_of(name)
     learner = learner_of(name, batch)
     first = [group["lr"] for group in learner.optimiser.param_groups]
     assert updated(learner, batch) == updated(learner, batch) == first
 
 
 @pytest.mark.parametrize("name", FALLING)
-def test_a_learner_that_is_loaded_goes_on_at_the_same_rate(name: str, batch: EpisodeBatch) -> None:
+def test_a_learner_that_is_loaded_goes_on_at_the_same_rate(name: str) -> None:
+    batch = batch_of(name)
     learner, other = (learner_of(name, batch, lr_updates=5) for _ in range(2))
     for _ in range(2):
         updated(learner, batch)
@@ -84,4 +98,4 @@ def test_a_learner_that_is_loaded_goes_on_at_the_same_rate(name: str, batch: Epi
 @pytest.mark.parametrize("name", FALLING)
 def test_a_number_of_updates_that_is_none_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match="lr_updates: given -1, want at least 0, and finite"):
-        config_class(name)(lr_updates=-1)
+        config_of(name, lr_updates=-1)

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, distributions
 from torch.nn import functional
 
-from endmark.algorithms.actor_critic import ActorCriticConfig, Networks
+from endmark.algorithms.actor_critic import Networks
+from endmark.algorithms.actor_critic_settings import ActorCriticConfig
 from endmark.algorithms.ppo import PPOConfig
 from endmark.nets import Actor, AttentionAgent, CentralCritic, FeedForwardAgent, GaussianHead
 from support.attention_naive import attention_naive

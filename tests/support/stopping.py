@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -47,3 +48,21 @@ def assert_same_run(given: Path, want: Path) -> None:
         paths = [directory / file for directory in (given, want)]
         assert paths[0].exists() == paths[1].exists()
         assert not paths[0].exists() or paths[0].read_bytes() == paths[1].read_bytes(), file
+
+
+def assert_goes_on_wherever_it_is_stopped(
+    config: TrainConfig[Any], seed: str, directory: Path, monkeypatch: pytest.MonkeyPatch, *, at_least: int
+) -> Path:
+    """Stop a run at random moments until it ends: the same as one never stopped, whose directory is given.
+
+    seed: of the moments. at_least: so many stops, or the test shows little.
+    """
+    never = StopAfter(10**9)
+    assert not run(config, directory / "whole", never, monkeypatch)
+    asked = 10**9 - never.left
+    moments, stops = random.Random(seed), 0
+    while run(config, directory / "stopped", StopAfter(moments.randrange(asked // 3)), monkeypatch):
+        stops += 1
+    assert stops >= at_least
+    assert_same_run(directory / "stopped", directory / "whole")
+    return directory / "whole"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -19,7 +18,12 @@ from endmark.episodes import EpisodeBatch
 from endmark.rollout import Summary, summarise
 from endmark.run import BEST, METRICS, WEIGHTS, read_checkpoint, read_metrics
 from endmark.training import TrainConfig
-from support.stopping import StopAfter, assert_same_run, lines_of, run
+from support.stopping import (
+    StopAfter,
+    assert_goes_on_wherever_it_is_stopped,
+    lines_of,
+    run,
+)
 
 LBF = "lbforaging:Foraging-5x5-2p-1f-v3"
 SMALL: dict[str, Any] = {
@@ -42,15 +46,7 @@ CONFIGS: dict[str, TrainConfig[Any]] = {
 def test_a_run_that_is_stopped_anywhere_goes_on_there(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config, never = CONFIGS[name], StopAfter(10**9)
-    assert not run(config, tmp_path / "whole", never, monkeypatch)
-    asked = 10**9 - never.left
-    moments = random.Random(name)
-    stops = 0
-    while run(config, tmp_path / "stopped", StopAfter(moments.randrange(asked // 3)), monkeypatch):
-        stops += 1
-    assert stops >= 2
-    assert_same_run(tmp_path / "stopped", tmp_path / "whole")
+    assert_goes_on_wherever_it_is_stopped(CONFIGS[name], name, tmp_path, monkeypatch, at_least=2)
 
 
 def test_a_stop_before_the_last_evaluation_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

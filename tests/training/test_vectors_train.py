@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import subprocess
 import sys
 from dataclasses import replace
@@ -15,7 +14,7 @@ import torch
 from endmark.algorithms import IPPOConfig, MADDPGConfig, MAPPOConfig, VDNConfig
 from endmark.episodes import Seen
 from endmark.training import TrainConfig, evaluate, load, random_policy, train
-from support.stopping import StopAfter, assert_same_run, lines_of, run
+from support.stopping import assert_goes_on_wherever_it_is_stopped, assert_same_run, lines_of
 
 SMALL: dict[str, Any] = {
     "env": "mpe2.simple_spread_v3",
@@ -50,16 +49,8 @@ def test_a_run_that_is_stopped_anywhere_goes_on_there(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Bit for bit: vectors in running episodes, in the replay and in the noise of policies and losses."""
-    config, never = CONFIGS[name], StopAfter(10**9)
-    assert not run(config, tmp_path / "whole", never, monkeypatch)
-    asked = 10**9 - never.left
-    moments = random.Random(name)
-    stops = 0
-    while run(config, tmp_path / "stopped", StopAfter(moments.randrange(asked // 3)), monkeypatch):
-        stops += 1
-    assert stops >= 1
-    assert_same_run(tmp_path / "stopped", tmp_path / "whole")
-    assert any("loss" in line for line in lines_of(tmp_path / "whole"))
+    whole = assert_goes_on_wherever_it_is_stopped(CONFIGS[name], name, tmp_path, monkeypatch, at_least=1)
+    assert any("loss" in line for line in lines_of(whole))
 
 
 @pytest.mark.parametrize("name", ["ippo", "maddpg"])

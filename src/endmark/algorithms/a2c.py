@@ -24,15 +24,17 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from endmark.algorithms import actor_critic
+from endmark.algorithms import actor_critic_settings
 from endmark.algorithms.actor_critic import (
     ActorCritic,
-    ActorCriticConfig,
     Networks,
     distribution_of,
     normalised,
+    policy_gradient,
+    take_in_values,
     targets_of,
 )
+from endmark.algorithms.actor_critic_settings import ActorCriticConfig
 from endmark.algorithms.values import mean
 from endmark.episodes import EpisodeBatch, EpisodeSpec
 
@@ -45,7 +47,7 @@ class A2CConfig(ActorCriticConfig):
     """Episodes an update; each is used in one update only."""
 
     METRICS: ClassVar[Mapping[str, str]] = {
-        **actor_critic.METRICS,
+        **actor_critic_settings.METRICS,
         "log_prob_drift": "mean |log π now - log π when the action was taken|; 0 if no update came between",
     }
 
@@ -90,9 +92,7 @@ class A2CLearner(ActorCritic[Networks]):
             value_target = networks.value_moments.standardise(value_target)
         log_prob, entropy = self.distribution.terms(networks.actor, batch)
         value = networks.critic(batch)[batch.step_frames]
-        drift = torch.where(learning, log_prob.detach() - batch.steps("log_prob"), 0.0)
-        weighted = torch.where(learning, drift.exp().clamp(max=1.0) * advantage, 0.0)
-        policy_loss = -mean(log_prob * weighted, learning)
+        policy_loss, drift = policy_gradient(log_prob, batch.steps("log_prob"), advantage, learning)
         value_error = torch.where(targets.counted, value - value_target, 0.0)
         value_loss = 0.5 * mean(value_error.square(), targets.counted)
         entropy_mean = mean(entropy, learning)
@@ -108,9 +108,7 @@ class A2CLearner(ActorCritic[Networks]):
 
     def update(self, batch: EpisodeBatch) -> dict[str, Tensor]:
         """One optimiser step."""
-        if self.config.normalise_value:
-            targets = targets_of(batch, self.networks, self.config)
-            self.networks.value_moments.add(targets.value_target[targets.counted])
+        take_in_values(batch, self.networks, self.config)
         metrics = self.loss(batch)
         metrics |= self.step(metrics["loss"])
         metrics["loss"] = metrics["loss"].detach()

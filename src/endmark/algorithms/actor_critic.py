@@ -1,131 +1,23 @@
-"""What actor-critic learners share: settings, networks, advantages, value targets, the optimiser's step."""
+"""What actor-critic learners share: networks, advantages, value targets, the optimiser's step."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Generic, Literal, NamedTuple, TypeVar, cast
+from typing import Any, Generic, NamedTuple, TypeVar, cast
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from endmark.algorithms.agent_settings import AgentSettings
+from endmark.algorithms.actor_critic_settings import ActorCriticConfig, OnPolicySettings
 from endmark.algorithms.distributions import Categorical, Distribution, Gaussian
-from endmark.algorithms.learner import check_positive, check_ranges
-from endmark.algorithms.values import agent_reward, anneal_, backward_, team_reward
-from endmark.episodes import EpisodeBatch, EpisodeSpec, Field, Fresh, SampleBuffer
+from endmark.algorithms.values import agent_reward, anneal_, backward_, mean, team_reward
+from endmark.episodes import EpisodeBatch, EpisodeSpec, Field
 from endmark.nets import Actor, CentralCritic, OwnCritic, RunningMoments
 from endmark.policies import Policy
 from endmark.targets import gae
 
 Nets = TypeVar("Nets", bound=nn.Module)
-
-
-@dataclass(frozen=True)
-class OnPolicySettings(AgentSettings):
-    """The settings of all that learn a policy and a critic from episodes just played."""
-
-    gamma: float = 0.99
-    """Discount of a step's future."""
-    actor_lr: float = 5e-4
-    """Adam's learning rate for the policy."""
-    critic_lr: float = 5e-4
-    """Adam's learning rate for the critic."""
-    lr_updates: int = 0
-    """Updates until both rates have fallen to 0 in a straight line; 0: they stay as they are."""
-    batch_size: int = 16
-    """Episodes an update; each is used in one update only."""
-    entropy_coef: float = 0.01
-    """Weight of the policy's entropy in the loss."""
-    max_grad_norm: float = 10.0
-    """The actor's gradient, and the critic's, are scaled down to this norm where theirs is larger."""
-    normalise_advantage: bool = True
-    """Subtract the advantages' mean over the batch's real steps and alive agents, and divide by their std."""
-    last_action: bool = True
-    """Let an agent see what it did at the step before."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        inf = float("inf")
-        check_ranges(self, gamma=(0, 1), entropy_coef=(0, inf), batch_size=(1, inf), lr_updates=(0, inf))
-        check_positive(self, "actor_lr", "critic_lr", "max_grad_norm")
-
-    def store(
-        self,
-        spec: EpisodeSpec,
-        generator: torch.Generator,  # noqa: ARG002
-        buffer: SampleBuffer | None,  # noqa: ARG002
-    ) -> Fresh:
-        """Every episode once, `batch_size` at a time."""
-        return Fresh(spec, self.batch_size)
-
-
-@dataclass(frozen=True)
-class ActorCriticSettings(OnPolicySettings):
-    """The settings of those whose critic gives values, and whose advantages are GAE's."""
-
-    gae_lambda: float = 0.95
-    """Mix of n-step advantages: 0 is the one-step TD error, 1 Monte Carlo (Schulman et al. 2016)."""
-    normalise_value: bool = True
-    """Let the critic learn value targets less their running mean, over their running std (Yu et al. 2022)."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_ranges(self, gae_lambda=(0, 1))
-
-
-@dataclass(frozen=True)
-class ActorCriticConfig(ActorCriticSettings):
-    """The settings of those that learn for a whole team."""
-
-    critic: Literal["own", "central", "team"] = "own"
-    """A value for each agent from its own observations, for each agent from the state, or for the team. A
-    value for the team goes on when an agent leaves; an agent's own ends there, and so it fears to."""
-    reward: Literal["agent", "team"] = "agent"
-    """Whose rewards an agent's return adds up: its own, or the team's (the sum of all agents')."""
-    share_parameters: bool = True
-    """One network for all agents, rather than one each."""
-    agent_id: bool = True
-    """Let an agent see which agent it is, where all share one network."""
-    squash: Literal["tanh", "clip"] = "clip"
-    """How numbers that a policy draws come within their bounds, where actions are vectors."""
-    log_std: float = -0.5
-    """Of such numbers at the start, where the bounds are -1 and 1: the log of their standard deviation."""
-    log_std_min: float = -4.0
-    """The least that it becomes."""
-    log_std_max: float = 0.5
-    """The most that it becomes."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_ranges(self, log_std_min=(-10, 2), log_std_max=(-10, 2))
-        if not self.log_std_min < self.log_std < self.log_std_max:
-            want = f"between log_std_min {self.log_std_min:g} and log_std_max {self.log_std_max:g}"
-            raise ValueError(f"log_std: given {self.log_std}, want {want}")
-        wanted = [("critic", ("own", "central", "team")), ("reward", ("agent", "team"))]
-        for name, wants in [*wanted, ("squash", ("tanh", "clip"))]:
-            if (given := getattr(self, name)) not in wants:
-                raise ValueError(f"{name}: given {given!r}, want one of {', '.join(wants)}")
-        if self.critic == "team" and self.reward == "agent":
-            raise ValueError("reward: given 'agent', want 'team', or critic 'own' or 'central': one an agent")
-
-
-POLICY_METRICS: Mapping[str, str] = {
-    "loss": "policy_loss + value_loss - entropy_coef * entropy",
-    "policy_loss": "the policy's part of the loss, over real steps and agents alive there",
-    "value_loss": "half the mean squared error of the critic, in its normalised units",
-    "entropy": "mean entropy of the policy, over legal actions or vectors, in nats",
-    "value_target": "mean λ-return that the critic's values should have, in units of the reward",
-    "grad_norm": "norm of the actor's gradient before it is clipped",
-    "critic_grad_norm": "norm of the critic's gradient before it is clipped",
-}
-"""Metrics of every learner of a policy and a critic."""
-METRICS: Mapping[str, str] = {
-    **POLICY_METRICS,
-    "value": "mean value that the critic gives, in units of the reward",
-}
-"""Metrics of those whose critic gives values."""
 
 
 class Networks(nn.Module):
@@ -198,6 +90,36 @@ def normalised(advantage: Float[Tensor, "S *V"], counted: Bool[Tensor, "S *V"]) 
         return advantage
     std, mean = torch.std_mean(counts, correction=0)
     return (advantage - mean) / (std + 1e-8)
+
+
+def take_in_values(batch: EpisodeBatch, networks: Networks, config: ActorCriticConfig) -> None:
+    """Add the batch's value targets to the running moments, where these are used."""
+    if config.normalise_value:
+        targets = targets_of(batch, networks, config)
+        networks.value_moments.add(targets.value_target[targets.counted])
+
+
+class PolicyGradient(NamedTuple):
+    """The policy's loss, and how far each log-probability has moved since the action was taken; 0 where none
+    counts."""
+
+    loss: Float[Tensor, ""]
+    drift: Float[Tensor, "S N"]
+
+
+def policy_gradient(
+    log_prob: Float[Tensor, "S N"],
+    acted: Float[Tensor, "S N"],
+    advantage: Float[Tensor, "S V"],
+    counted: Bool[Tensor, "S N"],
+) -> PolicyGradient:
+    """-mean log π(u) ρ A over what counts, with ρ = min(1, π(u) / π_when_taken(u)), which has no gradient.
+
+    acted: the log-probability when the action was taken.
+    """
+    drift = torch.where(counted, log_prob.detach() - acted, 0.0)
+    weighted = torch.where(counted, drift.exp().clamp(max=1.0) * advantage, 0.0)
+    return PolicyGradient(-mean(log_prob * weighted, counted), drift)
 
 
 def distribution_of(spec: EpisodeSpec, config: ActorCriticConfig) -> Distribution:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from endmark.algorithms.learner import check_positive
 from endmark.nets import AgentKind, AttentionOptions
@@ -25,6 +26,9 @@ class AgentSettings:
     """With attention: layers."""
     attention_window: int = _DEFAULT.window
     """With attention: frames that a frame attends to, itself among them; a shorter episode is read whole."""
+
+    TAKES_VECTORS: ClassVar[bool] = False
+    """Whether actions may be vectors, rather than numbered."""
 
     def __post_init__(self) -> None:
         check_positive(self, "hidden_size", "attention_heads", "attention_layers", "attention_window")

@@ -23,12 +23,13 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from endmark.algorithms import actor_critic
-from endmark.algorithms.actor_critic import ActorCritic, OnPolicySettings, normalised
-from endmark.algorithms.distributions import Categorical
+from endmark.algorithms import actor_critic_settings
+from endmark.algorithms.actor_critic import ActorCritic, normalised, policy_gradient
+from endmark.algorithms.actor_critic_settings import OnPolicySettings
+from endmark.algorithms.distributions import Categorical, check_numbered
 from endmark.algorithms.learner import check_ranges
 from endmark.algorithms.values import mean, team_reward
 from endmark.episodes import NO_ACTION, EpisodeBatch, EpisodeSpec
@@ -53,7 +54,7 @@ class COMAConfig(OnPolicySettings):
     """Let an agent see which agent it is, where all share one network."""
 
     METRICS: ClassVar[Mapping[str, str]] = {
-        **actor_critic.POLICY_METRICS,
+        **actor_critic_settings.POLICY_METRICS,
         "q_taken": "mean value of the actions taken",
         "baseline": "mean value of what the policy would do, in the place of one agent at a time",
         "log_prob_drift": "mean |log π now - log π when the action was taken|; 0 if no update came between",
@@ -73,6 +74,7 @@ class Networks(nn.Module):
 
     def __init__(self, spec: EpisodeSpec, config: COMAConfig) -> None:
         super().__init__()
+        check_numbered(spec)
         self.actor = Actor.of(
             spec,
             n_outputs=spec.n_actions,
@@ -98,22 +100,20 @@ class COMALearner(ActorCritic[Networks]):
         """`loss` to minimise, and for the log, without gradient, the scalars of `COMAConfig.METRICS`."""
         config, networks, steps = self.config, self.networks, batch.step_frames
         learning, taken = batch.learning[steps], batch.steps("actions")
+        joint = torch.where(batch.alive, batch.actions_taken, NO_ACTION)
         log_probs = log_softmax(networks.actor(batch), batch.avail_actions)  # [F, N, A]
         with torch.no_grad():
-            target = self._target(batch, log_probs)[:, None]
-        joint = torch.where(batch.alive, batch.actions_taken, NO_ACTION)
+            target = self._target(batch, joint, log_probs)[:, None]
         q = networks.critic(batch, joint)[steps]
-        q_taken = log_prob(q, taken)  # the entry of that action
+        q_taken = of_actions(q, taken)
         log_probs = log_probs[steps]
 
         baseline = expected(q.detach(), log_probs.detach())
         advantage = torch.where(learning, q_taken.detach() - baseline, 0.0)
         if config.normalise_advantage:
             advantage = normalised(advantage, learning)
-        log_taken = log_prob(log_probs, taken)
-        drift = torch.where(learning, log_taken.detach() - batch.steps("log_prob"), 0.0)
-        weighted = torch.where(learning, drift.exp().clamp(max=1.0) * advantage, 0.0)
-        policy_loss = -mean(log_taken * weighted, learning)
+        log_taken, acted = log_prob(log_probs, taken), batch.steps("log_prob")
+        policy_loss, drift = policy_gradient(log_taken, acted, advantage, learning)
         td_error = torch.where(learning, target - q_taken, 0.0)
         value_loss = 0.5 * mean(td_error.square(), learning)
         entropy_mean = mean(entropy(log_probs), learning)
@@ -139,17 +139,23 @@ class COMALearner(ActorCritic[Networks]):
             torch._foreach_lerp_(slow, self._parameters[1], self.config.target_tau)
         return metrics
 
-    def _target(self, batch: EpisodeBatch, log_probs: Float[Tensor, "F N A"]) -> Float[Tensor, " S"]:
-        """The λ-return of every step."""
-        acts = torch.where(batch.alive, batch.actions_taken, NO_ACTION)
-        final = batch.final_frames
+    def _target(
+        self, batch: EpisodeBatch, joint: Int[Tensor, "F N"], log_probs: Float[Tensor, "F N A"]
+    ) -> Float[Tensor, " S"]:
+        """The λ-return of every step. joint: what all agents did at each frame."""
+        acts, final = joint.clone(), batch.final_frames
         acts[final] = torch.where(batch.learning[final], log_probs[final].argmax(-1), NO_ACTION)
         q = self.networks.target_critic(batch, acts)
-        value = log_prob(q, acts)
+        value = of_actions(q, acts)
         value[final] = expected(q[final], log_probs[final])
         value = frame_value(value, batch)[batch.step_frames + 1]
         discount = batch.discount(self.config.gamma)
         return lambda_return(team_reward(batch), discount, value, batch.lengths, self.config.td_lambda)
+
+
+def of_actions(q: Float[Tensor, "*rows A"], actions: Int[Tensor, "*rows"]) -> Float[Tensor, "*rows"]:
+    """Q of these actions; of action 0 where there is none."""
+    return q.gather(-1, actions.clamp(min=0)[..., None])[..., 0]
 
 
 def expected(q: Float[Tensor, "*rows A"], log_probs: Float[Tensor, "*rows A"]) -> Float[Tensor, "*rows"]:

@@ -99,3 +99,13 @@ class Gaussian:
     def greedy_policy(self, actor: Actor, n_envs: int) -> GaussianMode:
         """The mean."""
         return GaussianMode(actor, n_envs)
+
+
+def check_numbered(spec: EpisodeSpec) -> None:
+    """ValueError where actions are vectors, for an algorithm that chooses among numbered ones."""
+    if spec.bounds is not None:
+        from endmark.algorithms import ALGORITHMS
+
+        takers = [name for name, kind in ALGORITHMS.items() if getattr(kind, "TAKES_VECTORS", False)]
+        given = f"given vectors of {spec.action_size} numbers"
+        raise ValueError(f"actions: {given}, want numbered actions; {', '.join(takers)} take either")

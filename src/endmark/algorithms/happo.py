@@ -15,23 +15,26 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from endmark.algorithms.actor_critic import ActorCritic, Networks, distribution_of, targets_of
-from endmark.algorithms.ppo import MAPPOConfig, critic_terms, with_targets
+from endmark.algorithms.actor_critic import take_in_values
+from endmark.algorithms.distributions import check_numbered
+from endmark.algorithms.ppo import MAPPOConfig, PPOLearner, critic_terms, with_targets
 from endmark.algorithms.proximal import descend, parts_of, surrogate
 from endmark.algorithms.values import anneal_, backward_, mean
 from endmark.episodes import EpisodeBatch, EpisodeSpec
-from endmark.nets import Actor, check_numbered
+from endmark.nets import Actor
 
 
 @dataclass(frozen=True)
 class HAPPOConfig(MAPPOConfig):
     """MAPPO for agents that share no network, one updated after the other (Kuba et al. 2022)."""
+
+    TAKES_VECTORS: ClassVar[bool] = False
 
     share_parameters: bool = False
     """False: each agent has a network of its own, and its turn."""
@@ -53,16 +56,12 @@ class HAPPOConfig(MAPPOConfig):
         return HAPPOLearner(spec, self, device)
 
 
-class HAPPOLearner(ActorCritic[Networks]):
+class HAPPOLearner(PPOLearner):
     """Learns a policy for each agent in turn, and their critic. A `Learner`."""
 
     def __init__(self, spec: EpisodeSpec, config: HAPPOConfig, device: torch.device | str = "cpu") -> None:
         check_numbered(spec)
-        distribution = distribution_of(spec, config)
-        super().__init__(spec, config, Networks(spec, config, distribution), distribution, device)
-        self.config = config
-        # Of the agents' order and the minibatches.
-        self._generator = torch.Generator().manual_seed(int(torch.randint(2**62, ())))
+        super().__init__(spec, config, device)
 
     def loss(self, batch: EpisodeBatch) -> dict[str, Tensor]:
         """The loss before any agent has moved, where each factor is 1: the agents' mean, and the critic's."""
@@ -74,9 +73,7 @@ class HAPPOLearner(ActorCritic[Networks]):
     def update(self, batch: EpisodeBatch) -> dict[str, Tensor]:
         """`epochs` passes over the batch for each agent in turn, and then for the critic."""
         config, networks, generator = self.config, self.networks, self._generator
-        if config.normalise_value:
-            targets = targets_of(batch, networks, config)
-            networks.value_moments.add(targets.value_target[targets.counted])
+        take_in_values(batch, networks, config)
         batch = with_targets(batch, networks, config)
         factor = torch.ones(batch.n_steps, 1, device=batch.device)
         turns = []
@@ -94,15 +91,6 @@ class HAPPOLearner(ActorCritic[Networks]):
         self.updates += 1
         agents = self._means(turns)
         return critic | agents | {"loss": agents["loss"] + critic["loss"], "factor": turns[-1]["factor"]}
-
-    def state_dict(self) -> dict[str, Any]:
-        """Also the generator of orders and minibatches."""
-        return super().state_dict() | {"generator": self._generator.get_state()}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a `state_dict`."""
-        super().load_state_dict(state)
-        self._generator.set_state(state["generator"])
 
     def _own(self, n: int) -> Actor:
         return self.actor if self.spec.n_agents == 1 else self.actor.alone(n)

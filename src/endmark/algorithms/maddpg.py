@@ -25,36 +25,28 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from endmark.algorithms.agent_settings import AgentSettings
 from endmark.algorithms.joint_actions import joint_actions_of
 from endmark.algorithms.learner import check_positive, check_ranges
+from endmark.algorithms.replay_settings import ReplaySettings
 from endmark.algorithms.values import agent_reward, anneal_, backward_, mean, team_reward
-from endmark.episodes import EpisodeBatch, EpisodeSpec, Replay, SampleBuffer, ragged
+from endmark.episodes import EpisodeBatch, EpisodeSpec, ragged
 from endmark.nets import Actor, JointCritic
 from endmark.policies import Policy, linear_decay
 from endmark.targets import lambda_return
 
 
 @dataclass(frozen=True)
-class MADDPGConfig(AgentSettings):
+class MADDPGConfig(ReplaySettings):
     """Deterministic policy gradients through a critic of the joint action, for either kind of actions."""
 
-    gamma: float = 0.99
-    """Discount of a step's future."""
+    TAKES_VECTORS: ClassVar[bool] = True
+
     td_lambda: float = 0.0
     """Mix of n-step returns in the target: 0 is the one-step target, 1 the Monte Carlo return."""
     actor_lr: float = 5e-4
     """Adam's learning rate for the policy."""
     critic_lr: float = 1e-3
     """Adam's learning rate for the critic."""
-    lr_updates: int = 0
-    """Updates until both rates have fallen to 0 in a straight line; 0: they stay as they are."""
-    batch_size: int = 32
-    """Episodes an update."""
-    episodes_per_update: int = 1
-    """New episodes between two updates."""
-    replay_frames: int = 100_000
-    """Frames that the replay holds; the oldest episodes make way."""
     noise_start: float = 0.5
     """Of vectors: standard deviation of the noise at the first step, where the bounds are -1 and 1."""
     noise_end: float = 0.1
@@ -90,11 +82,11 @@ class MADDPGConfig(AgentSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_ranges(self, gamma=(0, 1), td_lambda=(0, 1), target_tau=(0, 1))
-        for name in ("output_penalty", "noise_start", "noise_end", "noise_steps", "lr_updates"):
-            check_ranges(self, **{name: (0, float("inf"))})
-        for name in ("batch_size", "episodes_per_update", "replay_frames"):
-            check_ranges(self, **{name: (1, float("inf"))})
+        check_ranges(self, td_lambda=(0, 1), target_tau=(0, 1))
+        inf = float("inf")
+        check_ranges(
+            self, noise_start=(0, inf), noise_end=(0, inf), noise_steps=(0, inf), output_penalty=(0, inf)
+        )
         check_positive(self, "actor_lr", "critic_lr", "temperature", "max_grad_norm")
         if self.reward not in ("agent", "team"):
             raise ValueError(f"reward: given {self.reward!r}, want 'agent' or 'team'")
@@ -102,11 +94,6 @@ class MADDPGConfig(AgentSettings):
     def learner(self, spec: EpisodeSpec, device: torch.device) -> MADDPGLearner:
         """The learner, untrained."""
         return MADDPGLearner(spec, self, device)
-
-    def store(self, spec: EpisodeSpec, generator: torch.Generator, buffer: SampleBuffer | None) -> Replay:
-        """A replay that gives a sample for every `episodes_per_update` new episodes."""
-        n, k = self.batch_size, self.episodes_per_update
-        return Replay(spec, self.replay_frames, batch_size=n, every=k, generator=generator, buffer=buffer)
 
 
 class MADDPGLearner:

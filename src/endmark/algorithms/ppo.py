@@ -23,16 +23,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from endmark.algorithms import actor_critic, proximal
+from endmark.algorithms import actor_critic_settings, proximal
 from endmark.algorithms.actor_critic import (
     ActorCritic,
-    ActorCriticConfig,
     Networks,
     distribution_of,
     normalised,
+    take_in_values,
     targets_of,
 )
-from endmark.algorithms.learner import Learner
+from endmark.algorithms.actor_critic_settings import ActorCriticConfig
 from endmark.algorithms.proximal import PPOSettings, descend, parts_of, surrogate, value_loss
 from endmark.algorithms.values import mean
 from endmark.episodes import EpisodeBatch, EpisodeSpec
@@ -43,12 +43,12 @@ class PPOConfig(PPOSettings, ActorCriticConfig):
     """The settings that IPPO and MAPPO have in common."""
 
     METRICS: ClassVar[Mapping[str, str]] = {
-        **actor_critic.METRICS,
+        **actor_critic_settings.METRICS,
         "kl": "estimate of KL(old policy, new policy), (r - 1) - log r, in nats",
         **proximal.METRICS,
     }
 
-    def learner(self, spec: EpisodeSpec, device: torch.device) -> Learner:
+    def learner(self, spec: EpisodeSpec, device: torch.device) -> PPOLearner:
         """The learner, untrained."""
         return PPOLearner(spec, self, device)
 
@@ -86,9 +86,7 @@ class PPOLearner(ActorCritic[Networks]):
     def update(self, batch: EpisodeBatch) -> dict[str, Tensor]:
         """`epochs` passes over the batch in minibatches, or fewer where KL says so."""
         config = self.config
-        if config.normalise_value:
-            targets = targets_of(batch, self.networks, config)
-            self.networks.value_moments.add(targets.value_target[targets.counted])
+        take_in_values(batch, self.networks, config)
         parts = parts_of(with_targets(batch, self.networks, config), config, self._generator)
         metrics = descend(parts, self._loss, self.step, config.target_kl)
         self.updates += 1

@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from endmark.algorithms.actor_critic import ActorCriticSettings
+from endmark.algorithms.actor_critic_settings import ActorCriticSettings
 from endmark.algorithms.learner import check_positive, check_ranges
 from endmark.algorithms.values import mean
 from endmark.episodes import EpisodeBatch

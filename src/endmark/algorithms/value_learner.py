@@ -10,11 +10,12 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from endmark.algorithms.distributions import check_numbered
 from endmark.algorithms.value_settings import ValueConfig
-from endmark.algorithms.values import agent_reward, anneal_, clip_, mean, team_reward
+from endmark.algorithms.values import agent_reward, anneal_, backward_, mean, team_reward
 from endmark.episodes import EpisodeBatch, EpisodeSpec
 from endmark.nets import Actor, RunningMoments
-from endmark.policies import EpsilonGreedy, linear_decay
+from endmark.policies import EpsilonGreedy
 from endmark.targets import lambda_return, n_step_return
 
 
@@ -31,7 +32,8 @@ class Read(NamedTuple):
 
 
 def actor_of(spec: EpisodeSpec, config: ValueConfig) -> Actor:
-    """Agents with a value for each action."""
+    """Agents with a value for each action. ValueError where actions are vectors."""
+    check_numbered(spec)
     return Actor.of(
         spec,
         kind=config.agent,
@@ -123,11 +125,8 @@ class ValueLearner:
 
     def step(self, metrics: dict[str, Tensor]) -> dict[str, Tensor]:
         """One optimiser step down `loss`, after which the target follows; the metrics, without gradient."""
-        gradients = torch.autograd.grad(metrics["loss"], self._online)
-        metrics["loss"] = metrics["loss"].detach()
-        metrics["grad_norm"] = clip_(gradients, self._settings.max_grad_norm)
-        for parameter, gradient in zip(self._online, gradients, strict=True):
-            parameter.grad = gradient
+        (norm,) = backward_(metrics["loss"], [self._online], self._settings.max_grad_norm)
+        metrics |= {"loss": metrics["loss"].detach(), "grad_norm": norm}
         anneal_(self.optimiser, self.updates, self._settings.lr_updates)
         self.optimiser.step()
         self.updates += 1
@@ -136,9 +135,7 @@ class ValueLearner:
 
     def policy(self, actor: Actor, n_envs: int, generator: torch.Generator) -> EpsilonGreedy:
         """ε-greedy, with ε falling over time."""
-        config = self._settings
-        epsilon_at = linear_decay(config.epsilon_start, config.epsilon_end, config.epsilon_steps)
-        return EpsilonGreedy(actor, n_envs, generator, epsilon_at)
+        return EpsilonGreedy(actor, n_envs, generator, self._settings.epsilon_at)
 
     def greedy_policy(self, n_envs: int) -> EpsilonGreedy:
         """Greedy."""

@@ -6,11 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import ClassVar, Literal
 
-import torch
-
-from endmark.algorithms.agent_settings import AgentSettings
 from endmark.algorithms.learner import check_positive, check_ranges
-from endmark.episodes import EpisodeSpec, Replay, SampleBuffer
+from endmark.algorithms.replay_settings import EpsilonSettings
 
 METRICS: Mapping[str, str] = {
     "loss": "mean squared TD error over real steps (IQL: over agents alive there)",
@@ -23,11 +20,9 @@ METRICS: Mapping[str, str] = {
 
 
 @dataclass(frozen=True)
-class ValueConfig(AgentSettings):
+class ValueConfig(EpsilonSettings):
     """The settings in common."""
 
-    gamma: float = 0.99
-    """Discount of a step's future."""
     td_lambda: float = 0.6
     """Mix of n-step returns in the target: 0 is the one-step target, 1 the Monte Carlo return."""
     td_n: int | None = None
@@ -35,20 +30,6 @@ class ValueConfig(AgentSettings):
     the two is set."""
     lr: float = 5e-4
     """Adam's learning rate."""
-    lr_updates: int = 0
-    """Updates until the rate has fallen to 0 in a straight line; 0: it stays as it is."""
-    batch_size: int = 32
-    """Episodes an update."""
-    episodes_per_update: int = 1
-    """New episodes between two updates."""
-    replay_frames: int = 100_000
-    """Frames that the replay holds; the oldest episodes make way."""
-    epsilon_start: float = 1.0
-    """Share of random actions at the first step."""
-    epsilon_end: float = 0.05
-    """Share of random actions from `epsilon_steps` on; before that it falls in a straight line."""
-    epsilon_steps: int = 50_000
-    """Environment steps until `epsilon_end` is reached."""
     double_q: bool = True
     """Choose the target's greedy actions by the online network (van Hasselt et al. 2016)."""
     target_update: Literal["soft", "hard"] = "soft"
@@ -73,11 +54,7 @@ class ValueConfig(AgentSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        inf = float("inf")
-        check_ranges(self, gamma=(0, 1), td_lambda=(0, 1), target_tau=(0, 1))
-        check_ranges(self, epsilon_start=(0, 1), epsilon_end=(0, 1), epsilon_steps=(0, inf))
-        check_ranges(self, batch_size=(1, inf), episodes_per_update=(1, inf), replay_frames=(1, inf))
-        check_ranges(self, lr_updates=(0, inf))
+        check_ranges(self, td_lambda=(0, 1), target_tau=(0, 1))
         check_positive(self, "lr", "target_period", "max_grad_norm")
         if self.target_update not in ("soft", "hard"):
             raise ValueError(f"target_update: given {self.target_update!r}, want 'soft' or 'hard'")
@@ -86,20 +63,9 @@ class ValueConfig(AgentSettings):
                 f"normalise_reward: given {self.normalise_reward!r}, want one of {', '.join(wants)}"
             )
         if self.td_n is not None:
-            check_ranges(self, td_n=(1, inf))
+            check_ranges(self, td_n=(1, float("inf")))
             plain = {field.name: field.default for field in fields(self)}["td_lambda"]
             if self.td_lambda != plain:  # somebody set it, and it would count for nothing
                 raise ValueError(
                     f"td_n: given {self.td_n} beside td_lambda {self.td_lambda}, want one of the two"
                 )
-
-    def store(self, spec: EpisodeSpec, generator: torch.Generator, buffer: SampleBuffer | None) -> Replay:
-        """A replay that gives a sample for every `episodes_per_update` new episodes."""
-        return Replay(
-            spec,
-            self.replay_frames,
-            batch_size=self.batch_size,
-            every=self.episodes_per_update,
-            generator=generator,
-            buffer=buffer,
-        )

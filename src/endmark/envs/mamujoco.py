@@ -11,6 +11,7 @@ from gymnasium_robotics import mamujoco_v1
 from endmark.envs.constructing import adapted, constructed
 from endmark.envs.errors import EnvError
 from endmark.envs.importing import near, unknown
+from endmark.envs.limits import shortest
 from endmark.envs.pettingzoo_adapter import PettingZooAdapter
 from endmark.envs.protocol import Environment
 
@@ -19,6 +20,8 @@ ROBOTS = (
     *("Walker2d", "InvertedPendulum", "InvertedDoublePendulum", "ManySegmentSwimmer", "ManySegmentAnt"),
     "CoupledHalfCheetah",
 )
+MAX_STEPS = 1_000
+"""Where MaMuJoCo's robot does not say."""
 SET_HERE = ("scenario", "agent_conf")
 
 
@@ -39,7 +42,6 @@ def make_mamujoco(name: str, episode_limit: int | None, kwargs: Mapping[str, Any
         raise EnvError(f"'{env_id}': {taken[0]}: given twice, want it in the id alone")
     arguments = {"scenario": robot, "agent_conf": division, **kwargs}
     made = constructed(env_id, mamujoco_v1.parallel_env, arguments, [])
-    limit = made.single_agent_env.get_wrapper_attr("spec")
-    steps = episode_limit, limit.max_episode_steps if limit else 1000
-    shortest = min(steps_ for steps_ in steps if steps_ is not None)
-    return adapted(env_id, made, partial(PettingZooAdapter, episode_limit=shortest, shared_reward=True))
+    known = made.single_agent_env.get_wrapper_attr("spec")
+    limit = shortest(episode_limit, known.max_episode_steps if known else MAX_STEPS)
+    return adapted(env_id, made, partial(PettingZooAdapter, episode_limit=limit, shared_reward=True))

@@ -1,6 +1,6 @@
 """Networks over ragged episodes."""
 
-from endmark.nets.actor import AGENTS, Actor, check_numbered, make_agent
+from endmark.nets.actor import AGENTS, Actor
 from endmark.nets.agents import Agent, AgentKind, Inputs, Memory
 from endmark.nets.attention import AttentionAgent, AttentionOptions
 from endmark.nets.attentive import QattenMixer
@@ -41,6 +41,4 @@ __all__ = [
     "RecurrentAgent",
     "RunningMoments",
     "VDNMixer",
-    "check_numbered",
-    "make_agent",
 ]

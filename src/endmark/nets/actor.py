@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import cast
 
 from jaxtyping import Float
@@ -16,23 +17,12 @@ from endmark.nets.independent import IndependentAgents
 from endmark.nets.recurrent import RecurrentAgent
 
 AnyAgent = RecurrentAgent | AttentionAgent | FeedForwardAgent
-AGENTS: dict[AgentKind, type[RecurrentAgent] | type[AttentionAgent] | type[FeedForwardAgent]] = {
-    "gru": RecurrentAgent,
+AGENTS: dict[AgentKind, Callable[[Inputs, int, AttentionOptions], AnyAgent]] = {
+    "gru": lambda inputs, hidden_size, _: RecurrentAgent(inputs, hidden_size),
     "attention": AttentionAgent,
-    "feedforward": FeedForwardAgent,
+    "feedforward": lambda inputs, hidden_size, _: FeedForwardAgent(inputs, hidden_size),
 }
-
-
-def make_agent(
-    kind: AgentKind,
-    inputs: Inputs,
-    hidden_size: int,
-    attention: AttentionOptions = AttentionOptions(),
-) -> AnyAgent:
-    """The agent of this kind, untrained. attention: for an attention agent."""
-    if kind == "attention":
-        return AttentionAgent(inputs, hidden_size, attention)
-    return AGENTS[kind](inputs, hidden_size)
+"""From a kind's name to what makes an agent of it, untrained. The options are for attention alone."""
 
 
 class Actor(nn.Module):
@@ -83,30 +73,17 @@ class Actor(nn.Module):
 
         kind: with a memory ("gru", "attention") or without ("feedforward"). attention: the options of an
         attention agent, whose window is cut to the longest episode. last_action, agent_id: whether these join
-        the observation, one-hot. ValueError for an output a numbered action where actions are vectors.
+        the observation, one-hot.
         """
-        if n_outputs == 0:
-            check_numbered(spec)
-        attention = attention.within(spec.episode_limit)
+        if n_outputs < 1:
+            raise ValueError(f"n_outputs: given {n_outputs}, want at least 1")
+        make, attention = AGENTS[kind], attention.within(spec.episode_limit)
         if share_parameters or spec.n_agents == 1:
             inputs = Inputs.of(spec, last_action=last_action, agent_id=agent_id)
-            return Actor(make_agent(kind, inputs, hidden_size, attention), LinearHead(hidden_size, n_outputs))
+            return Actor(make(inputs, hidden_size, attention), LinearHead(hidden_size, n_outputs))
         agents = [
-            make_agent(
-                kind,
-                Inputs.of(spec.agent(), last_action=last_action, agent_id=False),
-                hidden_size,
-                attention,
-            )
+            make(Inputs.of(spec.agent(), last_action=last_action, agent_id=False), hidden_size, attention)
             for _ in range(spec.n_agents)
         ]
         heads = [LinearHead(hidden_size, n_outputs) for _ in range(spec.n_agents)]
         return Actor(IndependentAgents(agents), IndependentHeads(heads))
-
-
-def check_numbered(spec: EpisodeSpec) -> None:
-    """ValueError where actions are vectors, for what chooses among numbered ones."""
-    if spec.bounds is not None:
-        given = f"given vectors of {spec.action_size} numbers"
-        takers = "ippo, mappo, ia2c, maa2c and maddpg take either"
-        raise ValueError(f"actions: {given}, want numbered actions; {takers}")

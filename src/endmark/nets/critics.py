@@ -11,7 +11,7 @@ from jaxtyping import Float, Int, Real
 from torch import Tensor, nn
 
 from endmark.episodes import NO_ACTION, EpisodeBatch, EpisodeSpec
-from endmark.nets.actor import Actor, make_agent
+from endmark.nets.actor import AGENTS, Actor
 from endmark.nets.agents import AgentKind, Inputs
 from endmark.nets.attention import AttentionOptions
 from endmark.nets.images import AsVector, StateAsVector
@@ -53,7 +53,7 @@ class CentralCritic(nn.Module):
         super().__init__()
         self.state = StateAsVector(spec)
         inputs = Inputs((self.state.n_features,), 1, spec.n_actions, last_action=False, agent_id=False)
-        self.trunk = make_agent(kind, inputs, hidden_size, attention.within(spec.episode_limit))
+        self.trunk = AGENTS[kind](inputs, hidden_size, attention.within(spec.episode_limit))
         self.head = nn.Linear(hidden_size, n_values)
 
     def forward(self, batch: EpisodeBatch) -> Float[Tensor, "F V"]:

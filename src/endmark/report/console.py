@@ -176,7 +176,7 @@ class CountsDisplay:
         """Show how many of these are done, and how long the others will take."""
         now = time.monotonic()
         if what != self._what:
-            self._what, self._begin = what, self._last_call
+            self._what, self._begin = what, now if done == 0 else self._last_call
             self._progress.reset(self._task, description=what)
         self._last_call = now
         self._progress.update(self._task, completed=done, total=total)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from endmark.algorithms.omg.models import Belief, Model
 from endmark.algorithms.omg.view import View
 from endmark.episodes.ragged import TimeMajor
-from endmark.nets import AgentKind, AttentionOptions, Inputs, Memory, make_agent
+from endmark.nets import AGENTS, AgentKind, AttentionOptions, Inputs, Memory
 
 
 class GoalHead(nn.Module):
@@ -54,7 +54,7 @@ class ModellingActor(nn.Module):
     ) -> None:
         inputs = Inputs((obs_size,), 1, n_actions, last_action=last_action, agent_id=False)
         super().__init__()
-        self.agent = make_agent(kind, inputs, hidden_size, attention)
+        self.agent = AGENTS[kind](inputs, hidden_size, attention)
         self.head = GoalHead(self.agent.n_features, model.code_size, n_outputs, duelling=duelling)
         self.model = model
 
@@ -96,7 +96,7 @@ class ModellingCritic(nn.Module):
     ) -> None:
         inputs = Inputs((n_inputs,), 1, n_actions, last_action=last_action, agent_id=False)
         super().__init__()
-        self.trunk = make_agent(kind, inputs, hidden_size, attention)
+        self.trunk = AGENTS[kind](inputs, hidden_size, attention)
         self.head = GoalHead(self.trunk.n_features, code_size, 1, duelling=False)
 
     def unroll(

@@ -25,7 +25,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from endmark.algorithms import actor_critic, proximal
+from endmark.algorithms import actor_critic_settings, proximal
 from endmark.algorithms.actor_critic import normalised
 from endmark.algorithms.omg import settings
 from endmark.algorithms.omg.goals import codes_of, diagnostics, select, told
@@ -64,7 +64,7 @@ class OMGPPOConfig(ModelSettings, PPOSettings):
     """Updates until `mix_start` has fallen to 0; each is of `batch_size` new episodes."""
 
     METRICS: ClassVar[Mapping[str, str]] = {
-        **actor_critic.METRICS,
+        **actor_critic_settings.METRICS,
         "loss": "policy_loss + value_loss - entropy_coef * entropy + model_loss",
         "policy_kl": "estimate of KL(old policy, new policy), (r - 1) - log r, in nats",
         "acted_kl": "the same from the policy that acted to the old one, which reads the codes learned by",

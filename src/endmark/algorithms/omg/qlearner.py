@@ -20,7 +20,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from endmark.algorithms.agent_settings import AgentSettings
 from endmark.algorithms.learner import check_positive, check_ranges
 from endmark.algorithms.omg import settings
 from endmark.algorithms.omg.goals import Selected, codes_of, diagnostics, select, told
@@ -32,14 +31,14 @@ from endmark.algorithms.omg.selecting import Over, mix_share, state_value
 from endmark.algorithms.omg.settings import ModelSettings
 from endmark.algorithms.omg.subgoals import History
 from endmark.algorithms.omg.view import View, check_spec, of_batch, seat_at, taken_at
-from endmark.algorithms.values import agent_reward, backward_, mean
-from endmark.episodes import EpisodeBatch, EpisodeSpec, Replay, SampleBuffer
-from endmark.policies import linear_decay
+from endmark.algorithms.replay_settings import EpsilonSettings
+from endmark.algorithms.values import agent_reward, anneal_, backward_, mean
+from endmark.episodes import EpisodeBatch, EpisodeSpec
 from endmark.targets import lambda_return
 
 
 @dataclass(frozen=True)
-class OMGConfig(ModelSettings, AgentSettings):
+class OMGConfig(ModelSettings, EpsilonSettings):
     """Opponent modelling by subgoal inference, on double, duelling Q-learning, and the models beside it."""
 
     value_over: Over = "mean"
@@ -47,24 +46,10 @@ class OMGConfig(ModelSettings, AgentSettings):
     held: bool | None = None
     """Read the successor's value under the step's own code, as in (4), rather than under its own. None: where
     the code is a subgoal."""
-    gamma: float = 0.99
-    """Discount of a step's future."""
     td_lambda: float = 0.0
     """Mix of n-step returns in the target. Above 0 it mixes values under several codes."""
     lr: float = 5e-4
     """Adam's learning rate."""
-    batch_size: int = 32
-    """Episodes an update."""
-    episodes_per_update: int = 1
-    """New episodes between two updates."""
-    replay_frames: int = 100_000
-    """Frames that the replay holds; the oldest episodes make way."""
-    epsilon_start: float = 1.0
-    """Share of random actions at the first step."""
-    epsilon_end: float = 0.05
-    """Share of random actions from `epsilon_steps` on; before that it falls in a straight line."""
-    epsilon_steps: int = 50_000
-    """Environment steps until `epsilon_end` is reached."""
     duelling: bool = True
     """Values as a state's value and advantages (Wang et al. 2016)."""
     target_tau: float = 0.01
@@ -85,27 +70,13 @@ class OMGConfig(ModelSettings, AgentSettings):
 
     def __post_init__(self) -> None:
         ModelSettings.__post_init__(self)
-        AgentSettings.__post_init__(self)
-        inf = float("inf")
-        check_ranges(self, gamma=(0, 1), td_lambda=(0, 1), target_tau=(0, 1))
-        check_ranges(self, epsilon_start=(0, 1), epsilon_end=(0, 1), epsilon_steps=(0, inf))
-        check_ranges(self, batch_size=(1, inf), episodes_per_update=(1, inf), replay_frames=(1, inf))
+        EpsilonSettings.__post_init__(self)
+        check_ranges(self, td_lambda=(0, 1), target_tau=(0, 1))
         check_positive(self, "lr", "max_grad_norm")
 
     def learner(self, spec: EpisodeSpec, device: torch.device) -> OMGLearner:
         """The learner, untrained."""
         return OMGLearner(spec, self, device)
-
-    def store(self, spec: EpisodeSpec, generator: torch.Generator, buffer: SampleBuffer | None) -> Replay:
-        """A replay that gives a sample for every `episodes_per_update` new episodes."""
-        return Replay(
-            spec,
-            self.replay_frames,
-            batch_size=self.batch_size,
-            every=self.episodes_per_update,
-            generator=generator,
-            buffer=buffer,
-        )
 
 
 class OMGLearner:
@@ -194,6 +165,7 @@ class OMGLearner:
         norms = backward_(metrics["loss"], groups, self.config.max_grad_norm)
         metrics["loss"] = metrics["loss"].detach()
         metrics |= dict(zip(("grad_norm", "model_grad_norm"), norms, strict=False))
+        anneal_(self.optimiser, self.updates, self.config.lr_updates)
         self.optimiser.step()
         self.updates += 1
         with torch.no_grad():
@@ -204,9 +176,8 @@ class OMGLearner:
     def policy(self, actor: Any, n_envs: int, generator: torch.Generator) -> ModellingPolicy:
         """ε-greedy, with ε falling over time."""
         config = self.config
-        epsilon_at = linear_decay(config.epsilon_start, config.epsilon_end, config.epsilon_steps)
         return ModellingPolicy(
-            actor, n_envs, config.goal_of, generator, epsilon_at, exploring=config.sample_codes
+            actor, n_envs, config.goal_of, generator, config.epsilon_at, exploring=config.sample_codes
         )
 
     def greedy_policy(self, n_envs: int) -> ModellingPolicy:

@@ -13,8 +13,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import one_hot
 
+from endmark.algorithms.distributions import check_numbered
 from endmark.episodes import NO_ACTION, EpisodeBatch, EpisodeSpec, Seen
-from endmark.nets import check_numbered
 
 GoalOf = Literal["obs", "state"]
 
