@@ -25,14 +25,7 @@ class Networks(nn.Module):
 
     def __init__(self, spec: EpisodeSpec, config: ActorCriticConfig, distribution: Distribution) -> None:
         super().__init__()
-        options: dict[str, Any] = {
-            "kind": config.agent,
-            "attention": config.attention,
-            "hidden_size": config.hidden_size,
-            "last_action": config.last_action,
-            "agent_id": config.agent_id,
-            "share_parameters": config.share_parameters,
-        }
+        options = config.actor_options()
         self.actor = distribution.actor(spec, **options)
         self.critic: OwnCritic | CentralCritic
         if config.critic == "own":

@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 
 import torch
 
-from endmark.algorithms.agent_settings import AgentSettings
+from endmark.algorithms.agent_settings import AgentSettings, TeamSettings
 from endmark.algorithms.learner import check_positive, check_ranges
 from endmark.episodes import EpisodeSpec, Fresh, SampleBuffer
 
@@ -33,8 +33,6 @@ class OnPolicySettings(AgentSettings):
     """The actor's gradient, and the critic's, are scaled down to this norm where theirs is larger."""
     normalise_advantage: bool = True
     """Subtract the advantages' mean over the batch's real steps and alive agents, and divide by their std."""
-    last_action: bool = True
-    """Let an agent see what it did at the step before."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -67,7 +65,7 @@ class ActorCriticSettings(OnPolicySettings):
 
 
 @dataclass(frozen=True)
-class ActorCriticConfig(ActorCriticSettings):
+class ActorCriticConfig(ActorCriticSettings, TeamSettings):
     """The settings of those that learn for a whole team."""
 
     TAKES_VECTORS: ClassVar[bool] = True
@@ -77,10 +75,6 @@ class ActorCriticConfig(ActorCriticSettings):
     value for the team goes on when an agent leaves; an agent's own ends there, and so it fears to."""
     reward: Literal["agent", "team"] = "agent"
     """Whose rewards an agent's return adds up: its own, or the team's (the sum of all agents')."""
-    share_parameters: bool = True
-    """One network for all agents, rather than one each."""
-    agent_id: bool = True
-    """Let an agent see which agent it is, where all share one network."""
     squash: Literal["tanh", "clip"] = "clip"
     """How numbers that a policy draws come within their bounds, where actions are vectors."""
     log_std: float = -0.5

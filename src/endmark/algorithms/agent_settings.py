@@ -1,9 +1,9 @@
-"""The settings of the agents' network, which every algorithm has."""
+"""The settings of the agents' network, which every algorithm has; and those of a team that is learned for."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from endmark.algorithms.learner import check_positive
 from endmark.nets import AgentKind, AttentionOptions
@@ -26,6 +26,8 @@ class AgentSettings:
     """With attention: layers."""
     attention_window: int = _DEFAULT.window
     """With attention: frames that a frame attends to, itself among them; a shorter episode is read whole."""
+    last_action: bool = True
+    """Let an agent see what it did at the step before."""
 
     TAKES_VECTORS: ClassVar[bool] = False
     """Whether actions may be vectors, rather than numbered."""
@@ -40,3 +42,24 @@ class AgentSettings:
     def attention(self) -> AttentionOptions:
         """The options of an attention agent."""
         return AttentionOptions(self.attention_heads, self.attention_layers, self.attention_window)
+
+
+@dataclass(frozen=True)
+class TeamSettings(AgentSettings):
+    """How the agents of a team that all learn go together."""
+
+    share_parameters: bool = True
+    """One network for all agents, rather than one each."""
+    agent_id: bool = True
+    """Let an agent see which agent it is, where all share one network."""
+
+    def actor_options(self) -> dict[str, Any]:
+        """What `Actor.of` takes of these settings."""
+        return {
+            "kind": self.agent,
+            "attention": self.attention,
+            "hidden_size": self.hidden_size,
+            "last_action": self.last_action,
+            "agent_id": self.agent_id,
+            "share_parameters": self.share_parameters,
+        }

@@ -29,6 +29,7 @@ from torch import Tensor, nn
 from endmark.algorithms import actor_critic_settings
 from endmark.algorithms.actor_critic import ActorCritic, normalised, policy_gradient
 from endmark.algorithms.actor_critic_settings import OnPolicySettings
+from endmark.algorithms.agent_settings import TeamSettings
 from endmark.algorithms.distributions import Categorical, check_numbered
 from endmark.algorithms.learner import check_ranges
 from endmark.algorithms.values import mean, team_reward
@@ -39,7 +40,7 @@ from endmark.targets import lambda_return
 
 
 @dataclass(frozen=True)
-class COMAConfig(OnPolicySettings):
+class COMAConfig(OnPolicySettings, TeamSettings):
     """Counterfactual policy gradients, with a critic that sees the state and what the others do."""
 
     batch_size: int = 8
@@ -48,10 +49,6 @@ class COMAConfig(OnPolicySettings):
     """Mix of n-step returns in the critic's target: 0 is the one-step target, 1 the Monte Carlo return."""
     target_tau: float = 0.01
     """The share of the way that the critic's slow copy goes at every update."""
-    share_parameters: bool = True
-    """One network for all agents, rather than one each."""
-    agent_id: bool = True
-    """Let an agent see which agent it is, where all share one network."""
 
     METRICS: ClassVar[Mapping[str, str]] = {
         **actor_critic_settings.POLICY_METRICS,
@@ -75,16 +72,7 @@ class Networks(nn.Module):
     def __init__(self, spec: EpisodeSpec, config: COMAConfig) -> None:
         super().__init__()
         check_numbered(spec)
-        self.actor = Actor.of(
-            spec,
-            n_outputs=spec.n_actions,
-            kind=config.agent,
-            attention=config.attention,
-            hidden_size=config.hidden_size,
-            last_action=config.last_action,
-            agent_id=config.agent_id,
-            share_parameters=config.share_parameters,
-        )
+        self.actor = Actor.of(spec, n_outputs=spec.n_actions, **config.actor_options())
         self.critic = CounterfactualCritic(spec, hidden_size=config.hidden_size)
         self.target_critic = copy.deepcopy(self.critic).requires_grad_(False)
 

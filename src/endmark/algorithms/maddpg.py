@@ -25,6 +25,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from endmark.algorithms.agent_settings import TeamSettings
 from endmark.algorithms.joint_actions import joint_actions_of
 from endmark.algorithms.learner import check_positive, check_ranges
 from endmark.algorithms.replay_settings import ReplaySettings
@@ -36,8 +37,8 @@ from endmark.targets import lambda_return
 
 
 @dataclass(frozen=True)
-class MADDPGConfig(ReplaySettings):
-    """Deterministic policy gradients through a critic of the joint action, for either kind of actions."""
+class MADDPGConfig(ReplaySettings, TeamSettings):
+    """Deterministic policy gradients through one critic of the joint action, for either kind of actions."""
 
     TAKES_VECTORS: ClassVar[bool] = True
 
@@ -63,12 +64,6 @@ class MADDPGConfig(ReplaySettings):
     """The actor's gradient, and the critic's, are scaled down to this norm where theirs is larger."""
     reward: Literal["agent", "team"] = "agent"
     """Whose rewards an agent's return adds up: its own, or the team's (the sum of all agents')."""
-    share_parameters: bool = True
-    """One network for all agents, rather than one each. The critic is one, and sees whose value it gives."""
-    last_action: bool = True
-    """Let an agent see what it did at the step before."""
-    agent_id: bool = True
-    """Let an agent see which agent it is, where all share one network."""
 
     METRICS: ClassVar[Mapping[str, str]] = {
         "loss": "critic_loss + actor_loss",
@@ -102,9 +97,7 @@ class MADDPGLearner:
     def __init__(self, spec: EpisodeSpec, config: MADDPGConfig, device: torch.device | str = "cpu") -> None:
         self.spec, self.config, self.updates = spec, config, 0
         self.kind = joint_actions_of(spec, config.temperature)
-        shared = ("attention", "hidden_size", "last_action", "agent_id", "share_parameters")
-        options: dict[str, Any] = {"kind": config.agent} | {name: getattr(config, name) for name in shared}
-        actor = Actor.of(spec, n_outputs=self.kind.size, **options)
+        actor = Actor.of(spec, n_outputs=self.kind.size, **config.actor_options())
         critic = JointCritic(spec, hidden_size=config.hidden_size, action_size=self.kind.size)
         self.online = nn.ModuleDict({"actor": actor, "critic": critic})
         self.target = copy.deepcopy(self.online).requires_grad_(False)

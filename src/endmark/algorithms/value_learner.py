@@ -34,16 +34,7 @@ class Read(NamedTuple):
 def actor_of(spec: EpisodeSpec, config: ValueConfig) -> Actor:
     """Agents with a value for each action. ValueError where actions are vectors."""
     check_numbered(spec)
-    return Actor.of(
-        spec,
-        kind=config.agent,
-        attention=config.attention,
-        hidden_size=config.hidden_size,
-        n_outputs=spec.n_actions,
-        last_action=config.last_action,
-        agent_id=config.agent_id,
-        share_parameters=config.share_parameters,
-    )
+    return Actor.of(spec, n_outputs=spec.n_actions, **config.actor_options())
 
 
 def td_terms(

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import ClassVar, Literal
 
+from endmark.algorithms.agent_settings import TeamSettings
 from endmark.algorithms.learner import check_positive, check_ranges
 from endmark.algorithms.replay_settings import EpsilonSettings
 
@@ -20,7 +21,7 @@ METRICS: Mapping[str, str] = {
 
 
 @dataclass(frozen=True)
-class ValueConfig(EpsilonSettings):
+class ValueConfig(EpsilonSettings, TeamSettings):
     """The settings in common."""
 
     td_lambda: float = 0.6
@@ -43,12 +44,6 @@ class ValueConfig(EpsilonSettings):
     normalise_reward: Literal["none", "scale", "standardise"] = "none"
     """By the rewards of all real steps so far: divide by their root mean square, which leaves the order of
     policies as it is; or subtract their mean and divide by their deviation, which may not."""
-    share_parameters: bool = True
-    """One network for all agents, rather than one each."""
-    last_action: bool = True
-    """Let an agent see what it did at the step before."""
-    agent_id: bool = True
-    """Let an agent see which agent it is, where all share one network."""
 
     METRICS: ClassVar[Mapping[str, str]] = METRICS
 

@@ -56,8 +56,6 @@ class OMGConfig(ModelSettings, EpsilonSettings):
     """The share of the way that the target network goes at every update."""
     max_grad_norm: float = 10.0
     """The values' gradient, and the model's, are scaled down to this norm where theirs is larger."""
-    last_action: bool = True
-    """Let the learner see what it did at the step before."""
 
     METRICS: ClassVar[Mapping[str, str]] = {
         "loss": "mean squared TD error over steps at which the learner takes part, and the model's loss",
