@@ -114,3 +114,24 @@ class LeavesANote(Scripted):
     def close(self) -> None:
         with (self.directory / f"{os.getpid()}-{id(self)}").open("a") as note:
             note.write("x")
+
+
+class InTheSecondStep(Scripted):
+    """In trouble in the second step of every episode; `nan`: its reward is none."""
+
+    def __init__(self, trouble: Trouble | Literal["nan"]) -> None:
+        super().__init__()
+        self._trouble, self._steps = trouble, 0
+
+    def reset(self, seed: int | None = None) -> Frame:
+        self._steps = 0
+        return super().reset(seed)
+
+    def step(self, actions: npt.NDArray[np.int64]) -> Step:
+        step = super().step(actions)
+        self._steps += 1
+        if self._steps == 2:
+            if self._trouble == "nan":
+                return step._replace(reward=np.float32("nan"))
+            get_into(self._trouble)
+        return step

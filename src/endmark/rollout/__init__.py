@@ -1,9 +1,12 @@
 """From a policy and environments to episodes."""
 
 from endmark.rollout.batched import Batched
+from endmark.rollout.by_actors import ByActors
 from endmark.rollout.in_process import InProcess
 from endmark.rollout.lockstep import Lockstep
+from endmark.rollout.on_ray import Actors, RayError
 from endmark.rollout.play import make_rollout, play
+from endmark.rollout.player import Player
 from endmark.rollout.process import WorkerError, WorkerWarning
 from endmark.rollout.rollout import ReplayWarning, Rollout, Stopped
 from endmark.rollout.scenes import Scene, scenes
@@ -13,11 +16,15 @@ from endmark.rollout.vector import VectorEnv
 from endmark.rollout.workers import Workers
 
 __all__ = [
+    "Actors",
     "Batched",
+    "ByActors",
     "EpisodeSeeds",
     "InProcess",
     "Interval",
     "Lockstep",
+    "Player",
+    "RayError",
     "ReplayWarning",
     "Rollout",
     "Scene",

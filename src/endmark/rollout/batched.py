@@ -34,6 +34,7 @@ class Batched:
         *,
         stop: Callable[[], bool] = lambda: False,
     ) -> None:
+        self.metrics: Mapping[str, float] = {}
         self.env_steps = 0
         self.episodes = 0
         self.exact = True

@@ -43,6 +43,7 @@ class Lockstep:
         retry: bool = False,
         stop: Callable[[], bool] = lambda: False,
     ) -> None:
+        self.metrics: Mapping[str, float] = {}
         self.env_steps = 0
         self.episodes = 0
         self.exact = True

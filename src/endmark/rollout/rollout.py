@@ -30,6 +30,7 @@ class Rollout(Protocol):
     env_steps: all steps taken, also those of episodes that are still running or were lost.
     episodes: those handed over. ended_seeds: the seeds of those that the last `collect` handed over.
     exact: False once a running episode could not be played again (`load_state_dict`).
+    metrics: what there is to log of the last `collect`, beside its episodes.
     """
 
     spec: EpisodeSpec
@@ -37,6 +38,11 @@ class Rollout(Protocol):
     episodes: int
     ended_seeds: list[int]
     exact: bool
+
+    @property
+    def metrics(self) -> Mapping[str, float]:
+        """What there is to log of the last `collect`."""
+        ...
 
     @property
     def running(self) -> bool:
@@ -60,10 +66,10 @@ class Rollout(Protocol):
         ...
 
 
-def warn_of_others(envs: Sequence[int]) -> None:
+def warn_of_others(numbers: Sequence[int], whose: str = "environments") -> None:
     """Warn that the running episodes of these environments were not the same when played again."""
     warnings.warn(
-        f"environments {list(envs)}: their running episodes were not the same when played again, and are "
+        f"{whose} {list(numbers)}: their running episodes were not the same when played again, and are "
         f"dropped: the run goes on, but not exactly as it would have",
         ReplayWarning,
         stacklevel=3,

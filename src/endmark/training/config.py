@@ -49,6 +49,13 @@ class TrainConfig(Generic[A]):
     """Processes that step the environments; 0: in this process. For slow environments."""
     worker_timeout: float = 60.0
     """Seconds until a process that does not answer is replaced."""
+    ray_actors: int = 0
+    """Processes on a Ray cluster that play whole episodes, each with its share of the environments and a copy
+    of the policy; 0: none."""
+    ray_address: str | None = None
+    """With Ray actors: the cluster, as `auto` or HOST:PORT; None: one of this run's own, on this machine."""
+    weights_every: int = 1
+    """With Ray actors: updates until an actor gets new weights, with its next request."""
     overlap: bool = False
     """Collect the next episodes, with the last weights, while updates run; as reproducible as in turn."""
     log_every: int = 1_000
@@ -79,26 +86,31 @@ class TrainConfig(Generic[A]):
             "eval_episodes",
             "final_episodes",
             "threads",
+            "weights_every",
         ):
             if (given := getattr(self, name)) < 1:
                 raise ValueError(f"{name}: given {given}, want at least 1")
         for name in ("save_every", "worker_timeout"):
             if not 0 < (given := getattr(self, name)) < math.inf:  # JSON, which keeps it, has no infinity
                 raise ValueError(f"{name}: given {given}, want more than 0 seconds, and finite")
-        if self.workers < 0:
-            raise ValueError(f"workers: given {self.workers}, want at least 0")
-        if self.workers > 0 and self.n_envs % self.workers != 0:
-            raise ValueError(f"n_envs: given {self.n_envs}, want a multiple of {self.workers}, the workers")
+        for name in ("workers", "ray_actors"):
+            if (given := getattr(self, name)) < 0:
+                raise ValueError(f"{name}: given {given}, want at least 0")
+            if given > 0 and self.n_envs % given != 0:
+                raise ValueError(f"n_envs: given {self.n_envs}, want a multiple of {given}, the {name}")
+        if self.workers and self.ray_actors:
+            raise ValueError(f"workers: given {self.workers} beside ray_actors, want one of them")
         if not 0 <= self.seed < 2**63:
             raise ValueError(f"seed: given {self.seed}, want 0 <= seed < 2**63")
-        if not self.partners:
-            for name, given, alone in [
-                ("learners", self.learners, 1),
-                ("learner_agents", self.learner_agents, None),
-                ("together", self.together, None),
-            ]:
-                if given != alone:
-                    raise ValueError(f"{name}: given {given} without partners, want partners beside it")
+        for name, needs, alone in [
+            ("learners", "partners", 1),
+            ("learner_agents", "partners", None),
+            ("together", "partners", None),
+            ("ray_address", "ray_actors", None),
+            ("weights_every", "ray_actors", 1),
+        ]:
+            if (given := getattr(self, name)) != alone and not getattr(self, needs):
+                raise ValueError(f"{name}: given {given} without {needs}, want {needs} beside it")
         _ = self.env_args
 
     @property

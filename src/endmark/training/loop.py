@@ -5,7 +5,8 @@ About the training since the last such line: what the policy's schedule sets, su
 `episode_return` and `episode_length` of the episodes that ended; and means of what the learner reports, which
 the `METRICS` of its config explain. About an evaluation: `greedy_return`, `greedy_length`, and
 `greedy_terminated`, the share of episodes that terminated rather than being cut off. Of an outcome that the
-environment names, such as `win`, the means are `episode_win` and `greedy_win`.
+environment names, such as `win`, the means are `episode_win` and `greedy_win`. With Ray actors, `staleness`:
+how many updates an episode's first weights were behind when it was handed over.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from endmark.episodes.files import save_episodes
 from endmark.ops.native import keep_memory
 from endmark.rollout import Stopped
 from endmark.run import REPLAY, Counters, Run
+from endmark.training.actors import make_players
 from endmark.training.build import make_envs
 from endmark.training.config import TrainConfig
 from endmark.training.meters import EverySeconds, episode_metrics
@@ -67,7 +69,7 @@ def train(
         stop = stack.enter_context(stop_on_signal())
         state = load_state(directory) if resume and (directory / STATE).exists() else None
         with preparing(f"making {config.n_envs} environments of {config.env}"):
-            envs = stack.enter_context(closing(make_envs(config, config.n_envs)))
+            envs = stack.enter_context(closing(make_players(config)))
             evaluation_envs = stack.enter_context(closing(make_envs(config, config.n_envs)))
             made = make_parts(config, envs, evaluation_envs, stop.is_set)
         learner, updates, store, rollout, policy, evaluation, meters, logs, evaluations = made
@@ -76,8 +78,6 @@ def train(
         run = stack.enter_context(Run(directory, config.to_json(), resume=resume))
         saver = stack.enter_context(Saver())
         counters = run.begin() if state is None else restore(parts, run, state)
-        if not rollout.exact:
-            run.mark_inexact()
 
         stopped = True
         with suppress(Stopped):
@@ -102,7 +102,7 @@ def train(
                     break
                 episodes = rollout.collect(policy)
                 meters.add(*updates.finish())
-                meters.add(*episode_metrics(episodes))
+                meters.add(*episode_metrics(episodes), rollout.metrics)
                 store.add(episodes)
                 for batch in store.due():
                     updates.begin(batch)

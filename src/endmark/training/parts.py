@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from endmark.algorithms import Learner
 from endmark.episodes import SampleBuffer, Store
 from endmark.policies import Policy
-from endmark.rollout import EpisodeSeeds, Rollout, make_rollout
+from endmark.rollout import Actors, ByActors, EpisodeSeeds, Rollout, make_rollout
 from endmark.training.build import Envs, generator, make_learner
 from endmark.training.config import TrainConfig
 from endmark.training.evaluation import TRAINING, Evaluation
@@ -33,7 +33,7 @@ class Parts(NamedTuple):
 
 def make_parts(
     config: TrainConfig[Any],
-    envs: Envs,
+    envs: Envs | Actors,
     evaluation_envs: Envs,
     stop: Callable[[], bool] = lambda: False,
 ) -> Parts:
@@ -46,11 +46,17 @@ def make_parts(
     policy = learner.policy(updates.actor, config.n_envs, generator(config, 1))
     if partners is not None:
         policy = partners.seat(policy, config.n_envs, generator(config, 2))
+    rollout: Rollout
+    if isinstance(envs, Actors):
+        weights, every = updates.actor.state_dict, config.weights_every
+        rollout = ByActors(envs, learner.spec, weights, lambda: updates.begun, every=every, stop=stop)
+    else:
+        rollout = make_rollout(envs, EpisodeSeeds(TRAINING, config.seed), learner.spec, stop=stop)
     return Parts(
         learner,
         updates,
         store=config.algorithm.store(learner.spec, generator(config, 0), buffer),
-        rollout=make_rollout(envs, EpisodeSeeds(TRAINING, config.seed), learner.spec, stop=stop),
+        rollout=rollout,
         policy=policy,
         evaluation=Evaluation(config, evaluation_envs, partners, stop),
         meters=Meters(),

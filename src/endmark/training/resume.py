@@ -50,6 +50,8 @@ class Saver:
             name: part.state_dict() if isinstance(part, Store) else copy.deepcopy(part.state_dict())
             for name, part in parts.items()
         }
+        if not getattr(parts["rollout"], "exact", True):
+            run.mark_inexact()
         state |= {"run": run.state_dict(), "counters": counters._asdict(), "torch": torch.get_rng_state()}
         self._pending = self._thread.submit(save_state, state, run.directory)
 
