@@ -1,9 +1,10 @@
-"""Environment steps a second in this process and in worker processes, with a slow environment.
+"""Environment steps a second in this process, in worker processes and by Ray actors, with a slow environment.
 
-    python -m benchmarks.workers [--sleep-ms 10] [--workers 1 2 4 8] [--n-envs 8] [--rounds 3]
+    python -m benchmarks.workers [--sleep-ms 10] [--workers 1 2 4 8] [--actors 1 2 4] [--n-envs 8]
 
-Workers must first give the same episodes as this process. Rounds are interleaved. The output is the median
-speed and the median ratio to this process. `--sleep-ms 0` shows the overhead of workers.
+Workers must first give the same episodes as this process, and so must each actor. Rounds are interleaved. The
+output is the median speed and the median ratio to this process. `--sleep-ms 0` shows what is spent beside
+the environment.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from functools import partial
 
 import numpy as np
@@ -20,8 +22,20 @@ import torch
 
 from endmark.algorithms import QLearner, VDNConfig
 from endmark.envs import Frame, Step, make
+from endmark.episodes import EpisodeBatch
+from endmark.nets import Actor
 from endmark.policies import EpsilonGreedy
-from endmark.rollout import EpisodeSeeds, InProcess, Lockstep, VectorEnv, Workers
+from endmark.rollout import (
+    Actors,
+    ByActors,
+    EpisodeSeeds,
+    InProcess,
+    Lockstep,
+    Player,
+    Rollout,
+    VectorEnv,
+    Workers,
+)
 
 ENV = "lbforaging:Foraging-8x8-2p-3f-v3"
 
@@ -58,31 +72,60 @@ def envs_of(workers: int, n_envs: int, seconds: float) -> VectorEnv:
     return Workers(make_env, spec, workers=workers, envs_per_worker=n_envs // workers)
 
 
-def policy_of(n_envs: int) -> EpsilonGreedy:
-    """An ε-greedy policy with a fixed seed."""
+def actor_of() -> Actor:
+    """A recurrent agent with a fixed seed."""
     torch.manual_seed(0)
-    learner = QLearner(make(ENV).spec, VDNConfig())
-    policy = EpsilonGreedy(learner.actor, n_envs, torch.Generator().manual_seed(0))
+    return QLearner(make(ENV).spec, VDNConfig()).actor
+
+
+def policy_of(n_envs: int, actor: Actor | None = None) -> EpsilonGreedy:
+    """An ε-greedy policy with a fixed seed."""
+    policy = EpsilonGreedy(actor or actor_of(), n_envs, torch.Generator().manual_seed(0))
     policy.epsilon = 0.3
     return policy
 
 
-def check(workers: int, n_envs: int) -> None:
-    """Check that workers collect the same first episodes as this process."""
+def player_of(n_envs: int, seconds: float, number: int) -> Player:
+    """What an actor plays with."""
+    envs, actor = envs_of(0, n_envs, seconds), actor_of()
+    rollout = Lockstep(envs, EpisodeSeeds(number))
+    return Player(rollout, policy_of(n_envs, actor), actor, n_envs, envs.close)
+
+
+@contextmanager
+def played(place: str, count: int, n_envs: int, seconds: float) -> Iterator[tuple[Rollout, EpsilonGreedy]]:
+    """A rollout in so many `workers` or by so many `actors`, or here with 0, and a policy for it."""
+    policy = policy_of(n_envs)
+    if place == "actors":
+        make_player = partial(player_of, n_envs // count, seconds)
+        with closing(Slow(0.0)) as env:
+            spec = env.spec
+        with closing(Actors(make_player, spec, actors=count, n_envs=n_envs)) as actors:
+            yield ByActors(actors, spec, actor_of().state_dict, lambda: 0), policy
+        return
+    with closing(envs_of(count, n_envs, seconds)) as envs:
+        yield Lockstep(envs, EpisodeSeeds(0)), policy
+
+
+def check(place: str, count: int, n_envs: int) -> None:
+    """Check that they collect the same first episodes as this process; for actors, the first of them."""
+    here = n_envs if place == "workers" else n_envs // count
     given = []
-    for count in (0, workers):
-        with closing(envs_of(count, n_envs, 0.0)) as envs:
-            rollout, policy = Lockstep(envs, EpisodeSeeds(0)), policy_of(n_envs)
-            given.append([rollout.collect(policy) for _ in range(20)])
+    for who, number, envs in [("workers", 0, here), (place, count, n_envs)]:
+        with played(who, number, envs, 0.0) as (rollout, policy):
+            episodes: list[EpisodeBatch] = []
+            while len(episodes) < here:
+                episodes += rollout.collect(policy).split()
+            given.append(episodes[:here])
     for one, other in zip(*given, strict=True):
         assert all(torch.equal(one[name], other[name]) for name in one.fields)
 
 
-def speed(workers: int, n_envs: int, seconds: float, duration: float) -> float:
+def speed(place: str, count: int, n_envs: int, seconds: float, duration: float) -> float:
     """Environment steps a second over `duration` seconds; the environment sleeps `seconds` at every step."""
-    with closing(envs_of(workers, n_envs, seconds)) as envs:
-        rollout, policy = Lockstep(envs, EpisodeSeeds(0)), policy_of(n_envs)
-        rollout.collect(policy)  # warm-up: starting is not measured
+    with played(place, count, n_envs, seconds) as (rollout, policy):
+        for _ in range(count or 1):
+            rollout.collect(policy)  # warm-up: starting is not measured
         steps, begin = rollout.env_steps, time.perf_counter()
         while time.perf_counter() - begin < duration:
             rollout.collect(policy)
@@ -93,22 +136,26 @@ def main() -> None:
     """Check, measure and print."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--sleep-ms", type=float, default=10.0)
-    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2, 4, 8])
+    parser.add_argument("--workers", type=int, nargs="*", default=[1, 2, 4, 8])
+    parser.add_argument("--actors", type=int, nargs="*", default=[])
     parser.add_argument("--n-envs", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=3.0, help="of each measurement")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    for workers in options.workers:
-        check(workers, options.n_envs)
-    counts = [0, *options.workers]
+    places = [("workers", count) for count in options.workers]
+    places += [("actors", count) for count in options.actors]
+    for place, count in places:
+        check(place, count, options.n_envs)
+    sleep, places = options.sleep_ms / 1000, [("workers", 0), *places]
     rounds = [
-        [speed(count, options.n_envs, options.sleep_ms / 1000, 3.0) for count in counts]
+        [speed(place, count, options.n_envs, sleep, options.seconds) for place, count in places]
         for _ in range(options.rounds)
     ]
-    for i, count in enumerate(counts):
+    for i, (place, count) in enumerate(places):
         steps = statistics.median(each[i] for each in rounds)
         ratio = statistics.median(each[i] / each[0] for each in rounds)
-        where = f"{count} workers" if count else "this process"
+        where = f"{count} {place}" if count else "this process"
         print(f"{where:>12}  {steps:7.0f} env steps/s  {ratio:5.2f} x")
 
 

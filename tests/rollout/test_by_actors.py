@@ -85,7 +85,8 @@ def test_an_actor_alone_plays_what_a_rollout_here_plays() -> None:
     here.networks.load_state_dict(learner.actor.state_dict())
     rollout = rollout_of(Here(1), learner)
     for _ in range(6):
-        want, seeds = [], []
+        want: list[EpisodeBatch] = []
+        seeds: list[int] = []
         while len(seeds) < N_ENVS:
             want.append(here.rollout.collect(here.policy))
             seeds += here.rollout.ended_seeds
@@ -151,7 +152,7 @@ def test_a_loaded_rollout_goes_on_as_if_it_had_never_been_stopped(at: int) -> No
 
 def test_an_actor_that_dies_changes_nothing() -> None:
     """Not at its first answer, not at a later one, and not twice in a row; nor does saving."""
-    runs = []
+    runs: list[list[EpisodeBatch]] = []
     for deaths in ((), (1,), (3, 4, 9)):
         pool, learner = Here(2, deaths), Learner()
         rollout = rollout_of(pool, learner, every=2)
