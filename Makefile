@@ -9,7 +9,7 @@ RUN_DIR ?= runs/lbf-qmix-seed$(SEED)
 LBF := --env lbforaging:Foraging-5x5-2p-1f-v3 --gamma 0.95 --td-lambda 0.9 --lr 1e-3 \
        --normalise-reward scale --replay-frames 30000
 
-.PHONY: train test lint types contracts unit seeds learning continuous smax-speed pool omg kill-test saving-cost fuzz audit-rates bench sanitize clean
+.PHONY: train test lint types contracts unit seeds learning continuous smax-speed scale pool omg kill-test saving-cost fuzz audit-rates bench sanitize clean
 
 train: $(VENV)/installed
 	rm -rf $(RUN_DIR)
@@ -52,6 +52,10 @@ memory: $(VENV)/installed
 # The attention agent beside padded attention, time and memory: a minute, with nothing else running.
 attention-bench: $(VENV)/installed
 	$(BIN)/python -m benchmarks --markdown --only attention
+
+# What bounds one learner with 1 to 10,000 actors: costs measured here, actors simulated. A few seconds.
+scale: $(VENV)/installed
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.scale
 
 # Steps a second on SMAX 8m, beside the bare environment: some five minutes, with nothing else running.
 smax-speed: $(VENV)/installed
