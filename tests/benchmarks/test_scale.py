@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-
 from benchmarks.scale import Costs, measure, simulate, table
 from benchmarks.shapes import TINY
 
