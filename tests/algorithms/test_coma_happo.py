@@ -60,10 +60,11 @@ def assert_agrees(learner: Any, given: Tensor, want: Tensor) -> None:
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize(("name", "oracle"), [("coma", padded_coma_loss), ("happo", padded_happo_loss)])
 def test_the_padded_loss_agrees_in_value_and_in_every_gradient(name: str, oracle: Any, seed: int) -> None:
-    spec = make_spec(n_agents=2 + seed % 2, reward_per_agent=seed % 2 == 0, state=seed % 3 > 0)
+    kinds = (0, 1, 0)[: 2 + seed % 2]
+    spec = make_spec(n_agents=2 + seed % 2, reward_per_agent=seed % 2 == 0, state=seed % 3 > 0, kinds=kinds)
     settings: dict[str, Any] = {"normalise_advantage": seed != 2, "agent": ["gru", "feedforward"][seed % 2]}
     if name == "coma":
-        settings |= {"share_parameters": seed != 3, "td_lambda": [0.0, 0.8, 1.0][seed % 3]}
+        settings |= {"share": ("all", "kind", "none")[seed % 3], "td_lambda": [0.0, 0.8, 1.0][seed % 3]}
     else:
         settings |= {"critic": ["team", "central", "own"][seed % 3]}
     learner = make_learner(name, spec, seed=seed, **settings)
@@ -209,7 +210,7 @@ def test_agents_are_updated_one_after_the_other_each_with_the_factor_of_those_be
 
 def test_with_one_agent_it_is_ppo() -> None:
     spec = make_spec(n_agents=1)
-    settings: dict[str, Any] = {"epochs": 2, "agent_id": False, "share_parameters": False}
+    settings: dict[str, Any] = {"epochs": 2, "agent_id": False, "share": "none"}
     happo: HAPPOLearner = make_learner("happo", spec, **settings)
     ppo: PPOLearner = make_learner("mappo", spec, **settings)
     ppo.networks.load_state_dict(happo.networks.state_dict())
@@ -241,7 +242,9 @@ def test_what_agents_that_have_left_saw_and_did_moves_no_weight() -> None:
 @pytest.mark.parametrize(
     ("name", "settings", "message"),
     [
-        ("happo", {"share_parameters": True}, "share_parameters: given True, want False"),
+        ("happo", {"share": "all"}, "share: given 'all', want 'none': HAPPO moves agents one by one"),
+        ("happo", {"share": "kind"}, "share: given 'kind', want 'none'"),
+        ("coma", {"share": "some"}, "share: given 'some', want one of all, none, kind"),
         ("coma", {"td_lambda": 1.5}, "td_lambda: given 1.5, want 0 to 1"),
         ("coma", {"target_tau": -1.0}, "target_tau: given -1.0, want 0 to 1"),
     ],

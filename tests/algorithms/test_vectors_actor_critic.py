@@ -53,12 +53,12 @@ def gradients(learner: A2CLearner | PPOLearner, loss: Tensor) -> dict[str, Tenso
 @pytest.mark.parametrize("name", ["ia2c", "mappo"])
 @pytest.mark.parametrize("squash", ["tanh", "clip"])
 @pytest.mark.parametrize("agent", ["gru", "feedforward"])
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize(("seed", "share"), [(0, "all"), (1, "none"), (2, "kind")])
 def test_the_padded_loss_agrees_in_value_and_in_every_gradient(
-    name: str, squash: str, agent: str, seed: int
+    name: str, squash: str, agent: str, seed: int, share: str
 ) -> None:
-    spec = make_spec(vectors=True, reward_per_agent=seed == 0, state=seed == 1)
-    options: dict[str, Any] = {"squash": squash, "agent": agent, "share_parameters": seed == 0}
+    spec = make_spec(vectors=True, reward_per_agent=seed == 0, state=seed == 1, kinds=(0, 1, 0))
+    options: dict[str, Any] = {"squash": squash, "agent": agent, "share": share}
     learner = make_learner(name, spec, seed=seed, **options)
     batch = played(spec, seed)
     assert not batch.alive.all()
@@ -69,7 +69,8 @@ def test_the_padded_loss_agrees_in_value_and_in_every_gradient(
     want = oracle(learner.networks, learner.config, double(batch.to_padded()))
     torch.testing.assert_close(loss, want, rtol=1e-5, atol=1e-7)
     given_, wanted = gradients(learner, loss), gradients(learner, want)
-    assert "actor.head.log_std" in given_
+    n_heads = sum(key.endswith("log_std") for key in given_)
+    assert n_heads == {"all": 1, "none": 3, "kind": 2}[share]
     for key, gradient in wanted.items():
         size = float(gradient.abs().max())
         assert size > 0, f"{key}: a gradient of zero shows nothing"

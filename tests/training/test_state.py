@@ -26,7 +26,7 @@ SMALL: dict[str, Any] = {"hidden_size": 8, "batch_size": 4}
 OFF_POLICY: dict[str, Any] = {**SMALL, "replay_frames": 300, "epsilon_steps": 500}
 CONFIGS: dict[str, TrainConfig[Any]] = {
     "iql": TrainConfig(IQLConfig(**OFF_POLICY), LBF, seed=2, n_envs=3),
-    "qmix": TrainConfig(QMIXConfig(share_parameters=False, **OFF_POLICY), LBF, seed=2, n_envs=3),
+    "qmix": TrainConfig(QMIXConfig(share="none", **OFF_POLICY), LBF, seed=2, n_envs=3),
     "prioritised": TrainConfig(
         QMIXConfig(priority_exponent=0.6, **OFF_POLICY), LBF, seed=2, n_envs=3, overlap=True
     ),

@@ -27,7 +27,7 @@ from endmark.algorithms.ppo import MAPPOConfig, PPOLearner, critic_terms, with_t
 from endmark.algorithms.proximal import descend, parts_of, surrogate
 from endmark.algorithms.values import anneal_, backward_, mean
 from endmark.episodes import EpisodeBatch, EpisodeSpec
-from endmark.nets import Actor
+from endmark.nets import Actor, Share
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,8 @@ class HAPPOConfig(MAPPOConfig):
 
     TAKES_VECTORS: ClassVar[bool] = False
 
-    share_parameters: bool = False
-    """False: each agent has a network of its own, and its turn."""
+    share: Share = "none"
+    """Always none: each agent has a network of its own, and its turn."""
 
     METRICS: ClassVar[Mapping[str, str]] = {
         **MAPPOConfig.METRICS,
@@ -48,8 +48,8 @@ class HAPPOConfig(MAPPOConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.share_parameters:
-            raise ValueError("share_parameters: given True, want False: HAPPO moves them one by one")
+        if self.share != "none":
+            raise ValueError(f"share: given {self.share!r}, want 'none': HAPPO moves agents one by one")
 
     def learner(self, spec: EpisodeSpec, device: torch.device) -> HAPPOLearner:
         """The learner, untrained."""
