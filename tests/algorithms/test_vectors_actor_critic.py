@@ -22,7 +22,7 @@ from support.padded_actor_critic import padded_a2c_loss, padded_ppo_loss
 from support.padded_oracle import perturb
 from support.seated import BESIDE_PARTNERS, seated_batch
 
-TAKE_VECTORS = ("ia2c", "maa2c", "ippo", "mappo", "maddpg")
+TAKE_VECTORS = ("ia2c", "maa2c", "ippo", "mappo", "happo", "maddpg")
 
 
 def make_learner(name: str, spec: EpisodeSpec, *, seed: int = 0, **settings: Any) -> A2CLearner | PPOLearner:

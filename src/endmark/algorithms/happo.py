@@ -22,7 +22,6 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from endmark.algorithms.actor_critic import take_in_values
-from endmark.algorithms.distributions import check_numbered
 from endmark.algorithms.ppo import MAPPOConfig, PPOLearner, critic_terms, with_targets
 from endmark.algorithms.proximal import descend, parts_of, surrogate
 from endmark.algorithms.values import anneal_, backward_, mean
@@ -33,8 +32,6 @@ from endmark.nets import Actor, Share
 @dataclass(frozen=True)
 class HAPPOConfig(MAPPOConfig):
     """MAPPO for agents that share no network, one updated after the other (Kuba et al. 2022)."""
-
-    TAKES_VECTORS: ClassVar[bool] = False
 
     share: Share = "none"
     """Always none: each agent has a network of its own, and its turn."""
@@ -58,10 +55,6 @@ class HAPPOConfig(MAPPOConfig):
 
 class HAPPOLearner(PPOLearner):
     """Learns a policy for each agent in turn, and their critic. A `Learner`."""
-
-    def __init__(self, spec: EpisodeSpec, config: HAPPOConfig, device: torch.device | str = "cpu") -> None:
-        check_numbered(spec)
-        super().__init__(spec, config, device)
 
     def loss(self, batch: EpisodeBatch) -> dict[str, Tensor]:
         """The loss before any agent has moved, where each factor is 1: the agents' mean, and the critic's."""
