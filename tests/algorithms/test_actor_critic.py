@@ -86,13 +86,14 @@ def assert_same_gradients(given: Mapping[str, Tensor], want: Mapping[str, Tensor
 def test_the_padded_loss_agrees_in_value_and_in_every_gradient(
     name: str, critic: str, reward: str, agent: str, seed: int
 ) -> None:
-    per_agent, state, share = seed % 2 == 0, seed % 4 < 2, seed != 3
-    spec = make_spec(n_agents=1 + (seed + 2) % 3, reward_per_agent=per_agent, state=state)
+    per_agent, state, share = seed % 2 == 0, seed % 4 < 2, ("kind", "all", "all", "none")[seed]
+    n_agents = 1 + (seed + 2) % 3
+    spec = make_spec(n_agents=n_agents, reward_per_agent=per_agent, state=state, kinds=(0, 1, 0)[:n_agents])
     settings: dict[str, Any] = {"normalise_value": seed != 1, "normalise_advantage": seed != 2}
     if name == "ippo" and seed == 1:
         settings["value_clip"] = None
     learner = make_learner(
-        name, spec, critic=critic, reward=reward, agent=agent, share_parameters=share, seed=seed, **settings
+        name, spec, critic=critic, reward=reward, agent=agent, share=share, seed=seed, **settings
     )
     batch = played(spec, seed)
     assert spec.n_agents == 1 or not batch.alive.all()

@@ -17,6 +17,7 @@ from endmark.episodes import EpisodeBatch, EpisodeSpec, Field
 from support.helpers import make_spec, random_batch, with_garbage
 from support.padded_oracle import perturb
 from support.padded_turns import padded_coma_loss, padded_happo_loss
+from support.seated import seated_batch
 
 
 def make_learner(name: str, spec: EpisodeSpec, *, seed: int = 0, **settings: Any) -> Any:
@@ -30,9 +31,10 @@ def make_learner(name: str, spec: EpisodeSpec, *, seed: int = 0, **settings: Any
 def played(spec: EpisodeSpec, seed: int, *, n_episodes: int = 6) -> EpisodeBatch:
     """Random episodes with legal actions, and log-probabilities of some older policy."""
     batch = random_batch(seed, n_episodes=n_episodes, spec=spec)
-    avail, steps = batch.avail_actions.clone(), batch.step_frames
-    avail[steps] = avail[steps].scatter(2, batch.steps("actions")[..., None], True)
-    batch = EpisodeBatch(spec, {**batch.fields, "avail_actions": avail}, batch.lengths, batch.terminated)
+    if spec.bounds is None:
+        avail, steps = batch.avail_actions.clone(), batch.step_frames
+        avail[steps] = avail[steps].scatter(2, batch.steps("actions")[..., None], True)
+        batch = EpisodeBatch(spec, {**batch.fields, "avail_actions": avail}, batch.lengths, batch.terminated)
     draws = torch.Generator().manual_seed(seed)
     log_prob = -torch.rand(batch.n_steps, spec.n_agents, generator=draws) * 2
     return with_garbage(batch.with_steps(log_prob=log_prob), seed)
@@ -60,10 +62,11 @@ def assert_agrees(learner: Any, given: Tensor, want: Tensor) -> None:
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize(("name", "oracle"), [("coma", padded_coma_loss), ("happo", padded_happo_loss)])
 def test_the_padded_loss_agrees_in_value_and_in_every_gradient(name: str, oracle: Any, seed: int) -> None:
-    spec = make_spec(n_agents=2 + seed % 2, reward_per_agent=seed % 2 == 0, state=seed % 3 > 0)
+    kinds = (0, 1, 0)[: 2 + seed % 2]
+    spec = make_spec(n_agents=2 + seed % 2, reward_per_agent=seed % 2 == 0, state=seed % 3 > 0, kinds=kinds)
     settings: dict[str, Any] = {"normalise_advantage": seed != 2, "agent": ["gru", "feedforward"][seed % 2]}
     if name == "coma":
-        settings |= {"share_parameters": seed != 3, "td_lambda": [0.0, 0.8, 1.0][seed % 3]}
+        settings |= {"share": ("all", "kind", "none")[seed % 3], "td_lambda": [0.0, 0.8, 1.0][seed % 3]}
     else:
         settings |= {"critic": ["team", "central", "own"][seed % 3]}
     learner = make_learner(name, spec, seed=seed, **settings)
@@ -191,9 +194,12 @@ def plain_turns(learner: HAPPOLearner, batch: EpisodeBatch) -> None:
                 factor[s] *= float((after[s] - before[s]).exp())
 
 
+@pytest.mark.parametrize("vectors", [False, True])
 @pytest.mark.parametrize("seed", range(3))
-def test_agents_are_updated_one_after_the_other_each_with_the_factor_of_those_before(seed: int) -> None:
-    spec = make_spec(n_agents=2)
+def test_agents_are_updated_one_after_the_other_each_with_the_factor_of_those_before(
+    seed: int, vectors: bool
+) -> None:
+    spec = make_spec(n_agents=2, vectors=vectors)
     learner: HAPPOLearner = make_learner(
         "happo", spec, seed=seed, epochs=1, normalise_value=False, actor_lr=0.05
     )
@@ -207,9 +213,10 @@ def test_agents_are_updated_one_after_the_other_each_with_the_factor_of_those_be
         torch.testing.assert_close(a, b, rtol=0, atol=1e-6)
 
 
-def test_with_one_agent_it_is_ppo() -> None:
-    spec = make_spec(n_agents=1)
-    settings: dict[str, Any] = {"epochs": 2, "agent_id": False, "share_parameters": False}
+@pytest.mark.parametrize("vectors", [False, True])
+def test_with_one_agent_it_is_ppo(vectors: bool) -> None:
+    spec = make_spec(n_agents=1, vectors=vectors)
+    settings: dict[str, Any] = {"epochs": 2, "agent_id": False, "share": "none"}
     happo: HAPPOLearner = make_learner("happo", spec, **settings)
     ppo: PPOLearner = make_learner("mappo", spec, **settings)
     ppo.networks.load_state_dict(happo.networks.state_dict())
@@ -218,6 +225,88 @@ def test_with_one_agent_it_is_ppo() -> None:
     ppo.update(batch)
     for a, b in zip(happo.networks.parameters(), ppo.networks.parameters(), strict=True):
         torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize("squash", ["tanh", "clip"])
+@pytest.mark.parametrize("seed", range(3))
+def test_the_padded_loss_of_vectors_agrees_in_value_and_in_every_gradient(seed: int, squash: str) -> None:
+    spec = make_spec(vectors=True, n_agents=2 + seed % 2, reward_per_agent=seed == 0, state=seed > 0)
+    critic, agent = ["team", "central", "own"][seed], ["gru", "feedforward", "gru"][seed]
+    learner = make_learner("happo", spec, seed=seed, critic=critic, agent=agent, squash=squash)
+    batch = played(spec, seed)
+    assert not batch.alive.all()
+    batch, padded = in_float64(learner, batch)
+    given, want = learner.loss(batch)["loss"], padded_happo_loss(learner, padded)
+    torch.testing.assert_close(given, want, rtol=1e-5, atol=1e-7)
+    named = dict(learner.networks.named_parameters())
+    mine, its = (torch.autograd.grad(loss, list(named.values())) for loss in (given, want))
+    for name, a, b in zip(named, mine, its, strict=True):
+        size = float(b.abs().max())
+        assert size > 0, f"{name}: a gradient of zero shows nothing"
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-4 * size, msg=name)
+
+
+def test_an_agents_turn_moves_its_own_standard_deviation_alone() -> None:
+    """One optimiser holds them all, and its moments would move a parameter whose gradient is 0."""
+    spec = make_spec(vectors=True, n_agents=3)
+    learner: HAPPOLearner = make_learner("happo", spec, epochs=2, entropy_coef=0.1)
+    batch = played(spec, 1)
+    learner.update(batch)  # so that the optimiser has moments
+    moved: list[list[bool]] = []
+    descend = learner._descend
+
+    def watched(network: torch.nn.Module, loss: Tensor) -> dict[str, Tensor]:
+        heads: Any = learner.actor.gaussian
+        before = [head.log_std.detach().clone() for head in heads.heads]
+        metrics = descend(network, loss)
+        moved.append([not torch.equal(a, head.log_std) for a, head in zip(before, heads.heads, strict=True)])
+        return metrics
+
+    learner._descend = watched  # type: ignore[method-assign]
+    learner.update(batch)
+    order = [row.index(True) for row in moved[:6]]
+    assert all(sum(row) == 1 for row in moved[:6])
+    assert order[::2] == order[1::2]
+    assert sorted(order[::2]) == [0, 1, 2]
+    assert not any(any(row) for row in moved[6:]), "the critic's steps"
+
+
+@pytest.mark.parametrize("squash", ["tanh", "clip"])
+def test_vectors_of_agents_that_have_left_move_no_weight(squash: str) -> None:
+    """NaN among them: neither losses nor factors read what is not there."""
+    spec = make_spec(n_agents=3, vectors=True)
+    weights = []
+    for garbage in (0.5, torch.nan):
+        batch = played(spec, 5)
+        fields = {**batch.fields, "actions": batch["actions"].clone(), "log_prob": batch["log_prob"].clone()}
+        fields["actions"][~batch.alive] = garbage
+        fields["log_prob"][~batch.alive] = garbage
+        learner = make_learner("happo", spec, epochs=2, squash=squash, last_action=False)
+        metrics = learner.update(replace(batch, fields=fields, checked=True))
+        assert all(value.isfinite() for value in metrics.values())
+        weights.append([p.detach().clone() for p in learner.networks.parameters()])
+    for a, b in zip(*weights, strict=True):
+        assert torch.equal(a, b)
+
+
+def test_beside_partners_the_factor_is_of_the_learners_agents() -> None:
+    """Whatever partners did: the same weights."""
+    weights = []
+    for shift in (0.0, 0.25):
+        batch = seated_batch(2, spec=make_spec(vectors=True), learners=2)
+        actions = batch["actions"].clone()
+        low, high = batch.spec.bounds.tensors()  # type: ignore[union-attr]
+        theirs = torch.zeros_like(batch.alive)
+        theirs[batch.step_frames] = ~batch.steps("learns")
+        moved = (actions + shift).clamp(low, high)
+        actions = torch.where(theirs[..., None], moved, actions)
+        batch = replace(batch, fields={**batch.fields, "actions": actions}, checked=True)
+        log_prob = torch.full((batch.n_steps, 3), -1.0)
+        learner = make_learner("happo", batch.spec, epochs=2, last_action=False)
+        learner.update(batch.with_steps(log_prob=log_prob))
+        weights.append([p.detach().clone() for p in learner.networks.parameters()])
+    for a, b in zip(*weights, strict=True):
+        assert torch.equal(a, b)
 
 
 def test_what_agents_that_have_left_saw_and_did_moves_no_weight() -> None:
@@ -241,7 +330,9 @@ def test_what_agents_that_have_left_saw_and_did_moves_no_weight() -> None:
 @pytest.mark.parametrize(
     ("name", "settings", "message"),
     [
-        ("happo", {"share_parameters": True}, "share_parameters: given True, want False"),
+        ("happo", {"share": "all"}, "share: given 'all', want 'none': HAPPO moves agents one by one"),
+        ("happo", {"share": "kind"}, "share: given 'kind', want 'none'"),
+        ("coma", {"share": "some"}, "share: given 'some', want one of all, none, kind"),
         ("coma", {"td_lambda": 1.5}, "td_lambda: given 1.5, want 0 to 1"),
         ("coma", {"target_tau": -1.0}, "target_tau: given -1.0, want 0 to 1"),
     ],

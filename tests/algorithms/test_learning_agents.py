@@ -134,7 +134,7 @@ def test_what_partners_earn_and_thought_counts_nothing(
         assert_same(outcome(learner, given), want)
 
 
-@pytest.mark.parametrize("settings", [{}, {"agent": "feedforward"}, {"share_parameters": False}], ids=str)
+@pytest.mark.parametrize("settings", [{}, {"agent": "feedforward"}, {"share": "none"}], ids=str)
 @pytest.mark.parametrize("name", sorted({*PLAIN} - {"maddpg"}))  # whose critic sees what all do
 def test_what_partners_see_and_do_counts_nothing(name: str, settings: dict[str, Any]) -> None:
     """Their values, their entropy, their log-probabilities; the state is a field of its own, and stays.

@@ -17,6 +17,7 @@ from endmark.algorithms import MADDPGConfig, MADDPGLearner
 from endmark.audit import Case, audit, hard_batch
 from endmark.episodes import EpisodeBatch, EpisodeSpec, Seen
 from endmark.policies import NoisyPolicy, SoftmaxPolicy
+from support.actors import SHARES
 from support.helpers import make_spec, random_batch, with_garbage
 from support.padded_maddpg import padded_maddpg_loss
 from support.padded_oracle import perturb
@@ -58,8 +59,8 @@ def assert_agrees(learner: MADDPGLearner, batch: EpisodeBatch, learns: Tensor) -
 @pytest.mark.parametrize("agent", ["gru", "feedforward"])
 @pytest.mark.parametrize("seed", range(4))
 def test_the_padded_loss_agrees_in_value_and_in_every_gradient(vectors: bool, agent: str, seed: int) -> None:
-    spec = make_spec(vectors=vectors, reward_per_agent=seed % 2 == 0, state=seed < 2)
-    options: dict[str, Any] = {"agent": agent, "share_parameters": seed != 1, "temperature": 0.7}
+    spec = make_spec(vectors=vectors, reward_per_agent=seed % 2 == 0, state=seed < 2, kinds=(0, 0, 1))
+    options: dict[str, Any] = {"agent": agent, "share": SHARES[seed % 3], "temperature": 0.7}
     reward = "team" if seed in (0, 3) else "agent"
     learner = make_learner(spec, seed=seed, td_lambda=0.5 * (seed % 2), reward=reward, **options)
     learner.updates = seed

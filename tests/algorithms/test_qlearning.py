@@ -113,7 +113,12 @@ def test_the_padded_loss_agrees_on_other_batches_and_options(seed: int) -> None:
     n_agents, limit, n_episodes = 1 + seed % 4, 1 + 4 * (seed % 5), 1 + 2 * (seed % 4)
     per_agent, state = seed % 2 == 0, seed % 3 == 0
     spec = make_spec(
-        n_agents=n_agents, n_actions=1 + seed % 5, limit=limit, state=state, reward_per_agent=per_agent
+        n_agents=n_agents,
+        n_actions=1 + seed % 5,
+        limit=limit,
+        state=state,
+        reward_per_agent=per_agent,
+        kinds=(0, 1, 0, 0)[:n_agents],
     )
     batch = random_batch(seed, n_episodes=n_episodes, spec=spec)
     padded = to(torch.float64, batch.to_padded())
@@ -123,7 +128,7 @@ def test_the_padded_loss_agrees_on_other_batches_and_options(seed: int) -> None:
         "agent_id": seed % 4 < 2,
         "agent": ("gru", "feedforward", "attention")[seed % 3],
         "attention_heads": 3,  # of the twelve units
-        "share_parameters": seed % 3 != 2,
+        "share": ("kind", "all", "none")[seed % 3],
         "normalise_reward": "standardise" if seed % 2 else "scale",
         "td_lambda": 0.3,
     }

@@ -118,9 +118,11 @@ def test_the_padded_loss_agrees_beside_partners(name: str, learners: int) -> Non
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("settings", [{"share_parameters": False}, {"agent": "feedforward"}], ids=str)
+@pytest.mark.parametrize(
+    "settings", [{"share": "none"}, {"share": "kind"}, {"agent": "feedforward"}], ids=str
+)
 def test_the_padded_loss_agrees_with_other_agents(name: str, settings: dict[str, Any]) -> None:
-    batch = random_batch(3, n_episodes=9, n_agents=4, n_actions=5, limit=9)
+    batch = random_batch(3, n_episodes=9, n_agents=4, n_actions=5, limit=9, kinds=(0, 1, 1, 0))
     assert_same_as_padded(make_learner(name, batch.spec, **settings), batch, torch.float64)
 
 

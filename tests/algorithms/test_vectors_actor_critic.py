@@ -22,7 +22,7 @@ from support.padded_actor_critic import padded_a2c_loss, padded_ppo_loss
 from support.padded_oracle import perturb
 from support.seated import BESIDE_PARTNERS, seated_batch
 
-TAKE_VECTORS = ("ia2c", "maa2c", "ippo", "mappo", "maddpg")
+TAKE_VECTORS = ("ia2c", "maa2c", "ippo", "mappo", "happo", "maddpg")
 
 
 def make_learner(name: str, spec: EpisodeSpec, *, seed: int = 0, **settings: Any) -> A2CLearner | PPOLearner:
@@ -53,12 +53,12 @@ def gradients(learner: A2CLearner | PPOLearner, loss: Tensor) -> dict[str, Tenso
 @pytest.mark.parametrize("name", ["ia2c", "mappo"])
 @pytest.mark.parametrize("squash", ["tanh", "clip"])
 @pytest.mark.parametrize("agent", ["gru", "feedforward"])
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize(("seed", "share"), [(0, "all"), (1, "none"), (2, "kind")])
 def test_the_padded_loss_agrees_in_value_and_in_every_gradient(
-    name: str, squash: str, agent: str, seed: int
+    name: str, squash: str, agent: str, seed: int, share: str
 ) -> None:
-    spec = make_spec(vectors=True, reward_per_agent=seed == 0, state=seed == 1)
-    options: dict[str, Any] = {"squash": squash, "agent": agent, "share_parameters": seed == 0}
+    spec = make_spec(vectors=True, reward_per_agent=seed == 0, state=seed == 1, kinds=(0, 1, 0))
+    options: dict[str, Any] = {"squash": squash, "agent": agent, "share": share}
     learner = make_learner(name, spec, seed=seed, **options)
     batch = played(spec, seed)
     assert not batch.alive.all()
@@ -69,7 +69,8 @@ def test_the_padded_loss_agrees_in_value_and_in_every_gradient(
     want = oracle(learner.networks, learner.config, double(batch.to_padded()))
     torch.testing.assert_close(loss, want, rtol=1e-5, atol=1e-7)
     given_, wanted = gradients(learner, loss), gradients(learner, want)
-    assert "actor.head.log_std" in given_
+    n_heads = sum(key.endswith("log_std") for key in given_)
+    assert n_heads == {"all": 1, "none": 3, "kind": 2}[share]
     for key, gradient in wanted.items():
         size = float(gradient.abs().max())
         assert size > 0, f"{key}: a gradient of zero shows nothing"

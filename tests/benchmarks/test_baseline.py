@@ -162,7 +162,7 @@ def test_an_actor_explores_legally() -> None:
         (QMIXConfig(normalise_reward="scale"), "rewards"),
         (QMIXConfig(last_action=False, normalise_reward="none"), "last action"),
         (QMIXConfig(agent="feedforward", normalise_reward="none"), "recurrent"),
-        (QMIXConfig(share_parameters=False, normalise_reward="none"), "share"),
+        (QMIXConfig(share="none", normalise_reward="none"), "share"),
     ],
 )
 def test_a_learner_that_it_cannot_copy_is_refused(config: QLearningConfig, what: str) -> None:

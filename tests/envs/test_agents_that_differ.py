@@ -10,7 +10,9 @@ import torch
 
 from endmark.algorithms import ALGORITHMS, MAPPOConfig, QMIXConfig, VDNConfig
 from endmark.envs import PettingZooAdapter, check, make
+from endmark.envs.agent_kinds import by_name
 from endmark.episodes import EpisodeBatch
+from endmark.episodes.spec import numbered
 from endmark.policies import Policy, RandomPolicy
 from endmark.rollout import EpisodeSeeds, InProcess, Lockstep
 from support.kinds import ACTED, COUNTS, LIMIT, SIZES, ThreeKinds
@@ -34,6 +36,37 @@ def test_shorter_rows_end_in_zeros_and_actions_that_are_never_legal() -> None:
     assert frame.obs[2, :4].all()
     np.testing.assert_array_equal(frame.legal[1], [0, 0, 0, 1, 1, 1])
     np.testing.assert_array_equal(env.step(np.array([0, 3, 0])).frame.legal[1], [1] * 6)
+
+
+@pytest.mark.parametrize(
+    ("names", "sizes", "kinds"),
+    [
+        (["adversary_0", "adversary_1", "agent_0"], [8, 8, 8], (0, 0, 1)),
+        (["agent_0", "agent_1", "agent_10"], [8, 10, 8], (0, 1, 0)),
+        (["red1", "blue-1", "red 22"], [8, 8, 8], (0, 1, 0)),
+        ([0, 1, 2], [8, 8, 8], (0, 0, 0)),
+    ],
+)
+def test_kinds_by_names_and_sizes(names: list[Any], sizes: list[int], kinds: tuple[int, ...]) -> None:
+    assert numbered(by_name(names, sizes)) == kinds
+
+
+@pytest.mark.parametrize(
+    ("env_id", "kinds"),
+    [
+        ("mpe2.simple_tag_v3", (0, 0, 0, 1)),
+        (SPEAKER_LISTENER, (0, 1)),
+        ("mpe2.simple_spread_v3", (0, 0, 0)),
+        ("matrix:climbing", (0, 0)),
+        ("lbforaging:Foraging-5x5-2p-1f-v3", (0, 0)),
+    ],
+)
+def test_kinds_of_environments(env_id: str, kinds: tuple[int, ...]) -> None:
+    assert make(env_id).spec.kinds == kinds
+
+
+def test_agents_of_other_spaces_are_of_other_kinds() -> None:
+    assert three_kinds().spec.kinds == (0, 1, 2)
 
 
 def test_actions_are_the_environments_own_numbers() -> None:
@@ -95,12 +128,13 @@ def assert_masked(batch: EpisodeBatch, sizes: tuple[int, ...], counts: tuple[int
     assert taken[batch.alive[steps]].all()
 
 
+@pytest.mark.parametrize("share", ["all", "kind"])
 @pytest.mark.parametrize("kind", [VDNConfig, QMIXConfig, MAPPOConfig])
-def test_speaker_and_listener_learn(kind: Any) -> None:
+def test_speaker_and_listener_learn(kind: Any, share: str) -> None:
     """500 steps: every episode is masked, every loss finite."""
     torch.manual_seed(0)
     generator = torch.Generator().manual_seed(0)
-    config = kind(hidden_size=16, batch_size=4)
+    config = kind(hidden_size=16, batch_size=4, share=share)
     learner = config.learner(make(SPEAKER_LISTENER).spec, torch.device("cpu"))
     store = config.store(learner.spec, generator, None)
     policy = learner.policy(learner.actor, 4, generator)

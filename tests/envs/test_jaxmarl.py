@@ -67,6 +67,21 @@ def test_the_fields_of_8m() -> None:
     assert (len(env.agents), env.obs_size, env.state_size, env.num_ally_actions) == (8, 205, 192, 13)
 
 
+@pytest.mark.parametrize(
+    ("env_id", "kinds"),
+    [
+        ("smax:2s3z", (0, 0, 1, 1, 1)),
+        ("smax:3m", (0, 0, 0)),
+        ("smax:smacv2_5_units", (0, 0, 0, 0, 0)),  # drawn for each episode
+        ("jaxmarl:MPE_simple_tag_v3", (0, 0, 0, 1)),
+    ],
+)
+def test_kinds_are_unit_types_or_names(env_id: str, kinds: tuple[int, ...]) -> None:
+    envs = make_batched(env_id, 1)
+    assert envs is not None
+    assert envs.spec.kinds == kinds
+
+
 def test_an_episode_is_a_function_of_its_seed_and_actions_whoever_shares_the_batch() -> None:
     """In another row, beside other episodes, and in environments that were used before."""
     envs = made("smax:3m", max_steps=30)

@@ -92,6 +92,16 @@ def test_a_reset_of_some_leaves_the_others_as_they_are(name: str) -> None:
         assert_same_rows(given, row, want, row)
 
 
+@pytest.mark.parametrize("continuous", [False, True])
+def test_kinds_are_by_names_and_sizes(continuous: bool) -> None:
+    for name, kinds in [
+        ("simple_tag", (0, 0, 0, 1)),
+        ("simple_speaker_listener", (0, 1)),
+        ("balance", (0, 0, 0)),
+    ]:
+        assert made(name, 1, continuous_actions=continuous).spec.kinds == kinds
+
+
 def test_noise_that_is_asked_for_belongs_to_the_episode() -> None:
     envs = made("give_way", obs_noise=0.5)
     actions = joint_actions(envs)

@@ -27,6 +27,25 @@ def test_round_trip(tmp_path: Path, seed: int) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["episodes.safetensors"]
 
 
+@pytest.mark.parametrize("kinds", [(), (0, 0, 0), (0, 1, 0)])
+def test_kinds_are_kept_and_older_files_have_one(tmp_path: Path, kinds: tuple[int, ...]) -> None:
+    path, batch = tmp_path / "episodes.safetensors", random_batch(0, kinds=kinds)
+    save_episodes(batch, path)
+    assert load_episodes(path).spec == batch.spec
+    with safetensors.safe_open(path, framework="pt") as file:
+        metadata, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    described = json.loads(metadata[FORMAT])
+    assert ("kinds" in described) == (kinds == (0, 1, 0)), "one kind is written as it always was"
+    for wrong, said in [
+        (["a"], "'kinds': given"),
+        ([0, 1], "given 2 agents, want 3"),
+        (3, "'kinds': given 3"),
+    ]:
+        changed = {FORMAT: json.dumps(described | {"kinds": wrong})}
+        safetensors.torch.save_file(tensors, path, metadata=changed)
+        _refused(path, said)
+
+
 @pytest.mark.parametrize("cut", [0, 4, 100, -50])
 def test_a_damaged_file_is_refused(tmp_path: Path, cut: int) -> None:
     path = tmp_path / "episodes.safetensors"

@@ -146,5 +146,5 @@ def test_one_agent_keeps_every_dtype() -> None:
 
 @pytest.mark.parametrize("wrong", [-1, 3])
 def test_an_agent_that_there_is_not(wrong: int) -> None:
-    with pytest.raises(IndexError, match=f"agent: given {wrong}, want 0 <= agent < 3"):
+    with pytest.raises(IndexError, match=f"agents: given {wrong}, want 0 <= agent < 3"):
         random_batch(0).agent(wrong)

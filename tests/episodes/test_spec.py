@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from endmark.episodes import EpisodeSpec, Field
-from support.helpers import EXTRA, make_spec
+from endmark.episodes import EpisodeBatch, EpisodeSpec, Field
+from support.helpers import EXTRA, make_spec, random_batch
 
 
 def test_standard_fields() -> None:
@@ -195,3 +195,36 @@ def test_one_agent_keeps_dtypes() -> None:
     spec = replace(spec, fields={**spec.fields, "state": Field((4,), torch.float16)})
     assert spec.agent().fields["obs"] == Field((1, 5), torch.float64)
     assert spec.agent().fields["state"] == Field((4,), torch.float16)
+
+
+# --- kinds ---
+
+
+def test_kinds_are_numbered_in_the_order_in_which_they_stand_there() -> None:
+    options: dict[str, Any] = {"n_agents": 4, "n_actions": 2, "episode_limit": 3, "obs_shape": (1,)}
+    spec = EpisodeSpec.of(kinds=["zealot", "stalker", "zealot", 7], **options)
+    assert spec.kinds == (0, 1, 0, 2)
+    assert EpisodeSpec.of(kinds=(5, 3, 5, 4), **options) == spec
+    assert EpisodeSpec.of(**options).kinds == (0, 0, 0, 0)
+    assert EpisodeSpec.of(**options) != spec
+    assert copy.deepcopy(spec) == pickle.loads(pickle.dumps(spec)) == spec
+    assert spec.extend(log_prob=Field((4,), torch.float32, per="step")).kinds == spec.kinds
+    assert spec.agents((1, 2, 3)).kinds == (0, 1, 2)
+    assert spec.agent(3).kinds == (0,)
+    with pytest.raises(ValueError, match="kinds: given 2 agents, want 4"):
+        EpisodeSpec.of(kinds=(0, 1), **options)
+
+
+@pytest.mark.parametrize("which", [(0,), (1, 2), (0, 2), (0, 1, 2)])
+@pytest.mark.parametrize("vectors", [False, True])
+def test_some_agents_alone(which: tuple[int, ...], vectors: bool) -> None:
+    batch = random_batch(1, spec=make_spec(vectors=vectors, kinds=(0, 1, 0)))
+    some = batch.agents(which)
+    EpisodeBatch(some.spec, some.fields, some.lengths, some.terminated)  # which validates
+    assert some.spec.n_agents == len(which)
+    for place, n in enumerate(which):
+        for name in ("obs", "alive"):
+            assert torch.equal(some[name][:, place], batch[name][:, n])
+        assert torch.equal(some.steps("actions")[:, place], batch.steps("actions")[:, n])
+    assert torch.equal(some.state, batch.state)
+    assert torch.equal(some.steps("reward"), batch.steps("reward"))

@@ -192,7 +192,7 @@ def test_who_asks_for_legal_actions_is_told_that_there_are_none() -> None:
     )
     with pytest.raises(ValueError, match="avail_actions: given none, as actions are vectors"):
         assert seen.legal is None
-    assert seen.agent(1).avail_actions is None
+    assert seen.agents((1,)).avail_actions is None
     assert seen.to(torch.device("cpu")).avail_actions is None
 
 

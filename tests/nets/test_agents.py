@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from torch import Tensor
 
 from endmark.episodes import NO_ACTION, EpisodeBatch, EpisodeSpec, Seen
-from endmark.nets import Actor, Agent, AgentKind, Head, Inputs, RecurrentAgent
-from support.actors import every_actor, every_kind, make_actor
+from endmark.nets import Actor, Agent, AgentKind, Head, Inputs, RecurrentAgent, Share
+from support.actors import KINDS, SHARES, every_actor, every_kind, make_actor
 from support.helpers import batches, make_batch, make_spec, random_batch, with_garbage
 
-SPEC = make_spec(obs_dtype=torch.float64)
+SPEC = make_spec(obs_dtype=torch.float64, kinds=KINDS)
 options = pytest.mark.parametrize(
     ("last_action", "agent_id"), [(True, True), (True, False), (False, True), (False, False)]
 )
@@ -80,8 +80,8 @@ def act(agent: Agent, batch: EpisodeBatch, n_rows: int) -> Tensor:
 
 
 @every_actor
-def test_they_keep_the_contracts(kind: AgentKind, share_parameters: bool) -> None:
-    actor = make(kind=kind, share_parameters=share_parameters)
+def test_they_keep_the_contracts(kind: AgentKind, share: Share) -> None:
+    actor = make(kind=kind, share=share)
     assert isinstance(actor.agent, Agent)
     assert isinstance(actor.head, Head)
     assert actor.agent.n_features == 6
@@ -91,9 +91,9 @@ def test_they_keep_the_contracts(kind: AgentKind, share_parameters: bool) -> Non
 @options
 @pytest.mark.parametrize("n_rows", [1, 3])
 def test_features_are_those_of_acting_frame_by_frame(
-    n_rows: int, last_action: bool, agent_id: bool, kind: AgentKind, share_parameters: bool
+    n_rows: int, last_action: bool, agent_id: bool, kind: AgentKind, share: Share
 ) -> None:
-    actor = make(kind=kind, share_parameters=share_parameters, last_action=last_action, agent_id=agent_id)
+    actor = make(kind=kind, share=share, last_action=last_action, agent_id=agent_id)
     batch = random_batch(0, n_episodes=8, spec=SPEC)
     with torch.no_grad():
         features = act(actor.agent, batch, n_rows)
@@ -105,10 +105,10 @@ def test_features_are_those_of_acting_frame_by_frame(
 @pytest.mark.parametrize("obs_dtype", [torch.uint8, torch.float64], ids=str)
 @pytest.mark.parametrize("obs_shape", [(9, 8, 3), (2, 8, 12)], ids=str)
 def test_features_of_images_are_those_of_acting_frame_by_frame(
-    obs_shape: tuple[int, ...], obs_dtype: torch.dtype, kind: AgentKind, share_parameters: bool
+    obs_shape: tuple[int, ...], obs_dtype: torch.dtype, kind: AgentKind, share: Share
 ) -> None:
     spec = make_spec(obs_shape=obs_shape, obs_dtype=obs_dtype)
-    actor = make(spec, kind=kind, share_parameters=share_parameters)
+    actor = make(spec, kind=kind, share=share)
     batch = random_batch(0, n_episodes=8, spec=spec)
     with torch.no_grad():
         features = act(actor.agent, batch, 3)
@@ -120,18 +120,18 @@ def test_features_of_images_are_those_of_acting_frame_by_frame(
 @settings(max_examples=20)
 @given(batches(obs_dtype=torch.float64, vectors=None))
 def test_features_are_those_of_acting_on_any_batch(
-    kind: AgentKind, share_parameters: bool, batch: EpisodeBatch
+    kind: AgentKind, share: Share, batch: EpisodeBatch
 ) -> None:
-    actor = make(batch.spec, kind=kind, share_parameters=share_parameters)
+    actor = make(batch.spec, kind=kind, share=share)
     with torch.no_grad():
         agree(actor.agent.features(batch), act(actor.agent, batch, 2))
 
 
 @every_actor
-def test_float32(kind: AgentKind, share_parameters: bool) -> None:
+def test_float32(kind: AgentKind, share: Share) -> None:
     spec = make_spec()
     batch = random_batch(1, spec=spec)
-    actor = make_actor(spec, kind=kind, share_parameters=share_parameters, hidden_size=6)
+    actor = make_actor(spec, kind=kind, share=share, hidden_size=6)
     values = actor(batch)
     assert values.dtype == torch.float32
     double = replace(
@@ -143,9 +143,9 @@ def test_float32(kind: AgentKind, share_parameters: bool) -> None:
 @every_actor
 @pytest.mark.parametrize("seed", range(3))
 def test_an_episode_does_not_depend_on_its_company_or_its_place(
-    seed: int, kind: AgentKind, share_parameters: bool
+    seed: int, kind: AgentKind, share: Share
 ) -> None:
-    actor = make(kind=kind, share_parameters=share_parameters, seed=seed)
+    actor = make(kind=kind, share=share, seed=seed)
     episodes = random_batch(seed, n_episodes=7, spec=SPEC).split()
     with torch.no_grad():
         alone = [actor(episode) for episode in episodes]
@@ -156,8 +156,8 @@ def test_an_episode_does_not_depend_on_its_company_or_its_place(
 
 
 @every_actor
-def test_garbage_on_final_frames_does_not_matter(kind: AgentKind, share_parameters: bool) -> None:
-    actor = make(kind=kind, share_parameters=share_parameters)
+def test_garbage_on_final_frames_does_not_matter(kind: AgentKind, share: Share) -> None:
+    actor = make(kind=kind, share=share)
     batch = random_batch(2, spec=SPEC)
     other = with_garbage(batch, 99)
     assert not torch.equal(batch["actions"], other["actions"])
@@ -166,11 +166,9 @@ def test_garbage_on_final_frames_does_not_matter(kind: AgentKind, share_paramete
 
 @every_actor
 @options
-def test_what_the_values_depend_on(
-    last_action: bool, agent_id: bool, kind: AgentKind, share_parameters: bool
-) -> None:
+def test_what_the_values_depend_on(last_action: bool, agent_id: bool, kind: AgentKind, share: Share) -> None:
     """The last action is that of the frame before, within the episode; never the one about to be taken."""
-    actor = make(kind=kind, share_parameters=share_parameters, last_action=last_action, agent_id=agent_id)
+    actor = make(kind=kind, share=share, last_action=last_action, agent_id=agent_id)
     batch = make_batch(SPEC, [3, 2], [True, False])
     values = actor(batch)
     for frame, following in [(0, [1, 2, 3]), (2, [3]), (4, [5, 6]), (5, [6])]:
@@ -191,13 +189,13 @@ def test_what_the_values_depend_on(
     values = actor(twins)
     # torch's products, without the kernels, do not give equal rows the same bits.
     are_equal = torch.allclose(values[:, 0], values[:, 1], rtol=1e-12, atol=1e-12)
-    assert are_equal == (share_parameters and not agent_id)
+    assert are_equal == (share == "all" and not agent_id)
 
 
 @every_actor
-def test_a_first_frame_has_no_last_action(kind: AgentKind, share_parameters: bool) -> None:
+def test_a_first_frame_has_no_last_action(kind: AgentKind, share: Share) -> None:
     """It is none of the actions, so `NO_ACTION` is not action 0."""
-    agent = make(kind=kind, share_parameters=share_parameters).agent
+    agent = make(kind=kind, share=share).agent
     batch = make_batch(SPEC, [1], [True])
     seen = seen_at(batch, torch.tensor([0]), torch.tensor([True]))
     memory = agent.start(1)
@@ -208,14 +206,14 @@ def test_a_first_frame_has_no_last_action(kind: AgentKind, share_parameters: boo
     agree(outs[0][0], agent.features(batch)[0])
 
 
-@pytest.mark.parametrize("share_parameters", [True, False])
-def test_memory_at_the_start(share_parameters: bool) -> None:
-    memory = make(share_parameters=share_parameters).agent.start(4)
+@pytest.mark.parametrize("share", SHARES)
+def test_memory_at_the_start(share: Share) -> None:
+    memory = make(share=share).agent.start(4)
     assert memory.keys() == {"hidden"}
     assert memory["hidden"].shape == (4, 3, 6)
     assert memory["hidden"].dtype == torch.float64
     assert (memory["hidden"] == 0).all()
-    assert make(kind="feedforward", share_parameters=share_parameters).agent.start(4) == {}
+    assert make(kind="feedforward", share=share).agent.start(4) == {}
 
 
 @pytest.mark.parametrize("n_agents", [1, 3])
@@ -234,8 +232,8 @@ def test_inputs_are_counted(n_agents: int, last_action: bool, agent_id: bool) ->
 def test_observations_of_any_shape(obs_shape: tuple[int, ...], kind: AgentKind) -> None:
     spec = EpisodeSpec.of(n_agents=2, n_actions=3, episode_limit=4, obs_shape=obs_shape)
     batch = make_batch(spec, [2, 4], [True, False])
-    for share_parameters in (True, False):
-        agent = make_actor(spec, kind=kind, share_parameters=share_parameters, hidden_size=6).agent
+    for share in SHARES:
+        agent = make_actor(spec, kind=kind, share=share, hidden_size=6).agent
         first = agent.features(batch)[batch.first_frames]
         seen = seen_at(batch, batch.first_frames, torch.tensor([True, True]))
         out, _ = agent.step(seen, torch.full((2, 2), NO_ACTION), agent.start(2))
@@ -246,14 +244,14 @@ def test_observations_of_any_shape(obs_shape: tuple[int, ...], kind: AgentKind) 
 @every_actor
 @options
 def test_gradients_reach_every_parameter(
-    last_action: bool, agent_id: bool, kind: AgentKind, share_parameters: bool
+    last_action: bool, agent_id: bool, kind: AgentKind, share: Share
 ) -> None:
-    actor = make(kind=kind, share_parameters=share_parameters, last_action=last_action, agent_id=agent_id)
+    actor = make(kind=kind, share=share, last_action=last_action, agent_id=agent_id)
     values = actor(random_batch(3, n_episodes=8, spec=SPEC))
     names, parameters = zip(*actor.named_parameters(), strict=True)
     gradients = torch.autograd.grad(values.square().mean(), parameters)
     n_own = {"gru": 8, "attention": 30, "feedforward": 6}[kind]  # those of the head among them
-    assert len(names) == n_own * (1 if share_parameters else 3)
+    assert len(names) == n_own * {"all": 1, "kind": 2, "none": 3}[share]
     for name, gradient in zip(names, gradients, strict=True):
         assert gradient.isfinite().all(), name
         assert (gradient != 0).any(), name

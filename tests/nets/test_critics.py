@@ -18,6 +18,7 @@ from endmark.nets import (
     FeedForwardAgent,
     OwnCritic,
     RecurrentAgent,
+    Share,
 )
 from support.actors import SMALL, every_kind, randomise
 from support.attention_naive import attention_naive
@@ -25,7 +26,7 @@ from support.helpers import make_batch, make_spec, random_batch, with_garbage
 
 Critic = TypeVar("Critic", bound=nn.Module)
 every_spec = pytest.mark.parametrize("state", [True, False], ids=["state", "no state"])
-shared = pytest.mark.parametrize("share_parameters", [True, False], ids=["shared", "independent"])
+shared = pytest.mark.parametrize("share", ["all", "none"], ids=["shared", "independent"])
 
 
 def double(spec: EpisodeSpec) -> EpisodeSpec:
@@ -38,7 +39,7 @@ def double(spec: EpisodeSpec) -> EpisodeSpec:
     return replace(spec, fields={**spec.fields, **seen})
 
 
-def own_critic(spec: EpisodeSpec, kind: AgentKind, share_parameters: bool = True) -> OwnCritic:
+def own_critic(spec: EpisodeSpec, kind: AgentKind, share: Share = "all") -> OwnCritic:
     actor = Actor.of(
         spec,
         kind=kind,
@@ -47,7 +48,7 @@ def own_critic(spec: EpisodeSpec, kind: AgentKind, share_parameters: bool = True
         n_outputs=1,
         last_action=True,
         agent_id=True,
-        share_parameters=share_parameters,
+        share=share,
     )
     return randomised(OwnCritic(actor))
 
@@ -97,7 +98,7 @@ def central_naive(critic: CentralCritic, batch: EpisodeBatch) -> Tensor:
     return torch.stack(values)
 
 
-def own_naive(critic: OwnCritic, batch: EpisodeBatch, share_parameters: bool) -> Tensor:
+def own_naive(critic: OwnCritic, batch: EpisodeBatch, share: Share) -> Tensor:
     n_agents, n_actions = batch.spec.n_agents, batch.spec.n_actions
     values = torch.zeros(batch.n_frames, n_agents, dtype=torch.float64)
     frame = 0
@@ -109,10 +110,10 @@ def own_naive(critic: OwnCritic, batch: EpisodeBatch, share_parameters: bool) ->
                 number[n] = 1
                 if t > 0:
                     last[episode["actions"][t - 1, n]] = 1
-                inputs.append(torch.cat([episode.obs[t, n], last, *([number] if share_parameters else [])]))
+                inputs.append(torch.cat([episode.obs[t, n], last, *([number] if share == "all" else [])]))
             agent: Any = critic.actor.agent
             head: Any = critic.actor.head
-            if not share_parameters:
+            if share == "none":
                 agent, head = agent.agents[n], head.heads[n]
             for t, features in enumerate(trunk_naive(agent, inputs)):
                 values[frame + t, n] = head.linear(features)[0]
@@ -147,14 +148,12 @@ def test_the_central_critic_is_the_naive_loop(seed: int, n_values: int, state: b
 @every_spec
 @shared
 @pytest.mark.parametrize("seed", range(2))
-def test_the_own_critic_is_the_naive_loop(
-    seed: int, share_parameters: bool, state: bool, kind: AgentKind
-) -> None:
+def test_the_own_critic_is_the_naive_loop(seed: int, share: Share, state: bool, kind: AgentKind) -> None:
     spec = double(make_spec(state=state))
-    batch, critic = random_batch(seed, n_episodes=8, spec=spec), own_critic(spec, kind, share_parameters)
+    batch, critic = random_batch(seed, n_episodes=8, spec=spec), own_critic(spec, kind, share)
     values = critic(batch)
     assert values.shape == (batch.n_frames, 3)
-    assert_the_same_and_every_gradient(critic, values, own_naive(critic, batch, share_parameters))
+    assert_the_same_and_every_gradient(critic, values, own_naive(critic, batch, share))
 
 
 @every_kind

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from endmark.algorithms import ALGORITHMS, Learner
 from endmark.episodes import EpisodeBatch, EpisodeSpec
-from endmark.nets import AgentKind, CentralCritic, FeedForwardAgent, QMIXMixer, RecurrentAgent
+from endmark.nets import AgentKind, CentralCritic, FeedForwardAgent, QMIXMixer, RecurrentAgent, Share
 from endmark.nets.heads import LinearHead
 from endmark.nets.images import AsVector, StateAsVector
 from support.actors import SMALL, every_kind, make_actor, randomise
@@ -193,26 +193,22 @@ def test_grey_observations_of_three_agents_are_no_image_together() -> None:
 
 @every_kind
 @states
-@pytest.mark.parametrize("share_parameters", [True, False], ids=["shared", "independent"])
+@pytest.mark.parametrize("share", ["all", "none"], ids=["shared", "independent"])
 @pytest.mark.parametrize("name", sorted(ALGORITHMS.keys() - {*BESIDE_PARTNERS}))
-def test_every_algorithm_learns_from_images(
-    name: str, share_parameters: bool, state: str, kind: AgentKind
-) -> None:
+def test_every_algorithm_learns_from_images(name: str, share: Share, state: str, kind: AgentKind) -> None:
     spec = spec_of(torch.uint8, state=state)
     config: Any = ALGORITHMS[name]
-    if name == "happo" and share_parameters:
+    if name == "happo" and share == "all":
         return  # it refuses to
     torch.manual_seed(0)
-    learner: Learner = config(hidden_size=8, agent=kind, share_parameters=share_parameters).learner(
-        spec, torch.device("cpu")
-    )
+    learner: Learner = config(hidden_size=8, agent=kind, share=share).learner(spec, torch.device("cpu"))
     batch = random_batch(1, n_episodes=6, spec=learner.spec)
     batch["avail_actions"].fill_(True)  # what was done was legal
     before = {n: p.clone() for n, p in learner.networks.named_parameters() if p.requires_grad}
     metrics = learner.update(batch)
     assert all(value.isfinite().all() for value in metrics.values())
     convolutions = [n for n in before if "convolutions" in n]
-    n_readers = (1 if share_parameters else 3) * (2 if name in ("ia2c", "ippo") else 1)
+    n_readers = (1 if share == "all" else 3) * (2 if name in ("ia2c", "ippo") else 1)
     n_readers *= 2 if name in ("ow-qmix", "cw-qmix") else 1
     # Of the state: none in these, two in those. COMA's critic reads the state and the observations.
     none, two = ("iql", "vdn", "ia2c", "ippo"), ("ow-qmix", "cw-qmix", "qatten", "coma")

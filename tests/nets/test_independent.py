@@ -17,11 +17,11 @@ SPEC = make_spec(obs_dtype=torch.float64)
 
 
 def make(kind: AgentKind, spec: EpisodeSpec = SPEC) -> Actor:
-    return make_actor(spec, kind=kind, share_parameters=False, hidden_size=6, dtype=torch.float64)
+    return make_actor(spec, kind=kind, share="none", hidden_size=6, dtype=torch.float64)
 
 
 def make_heads() -> IndependentHeads:
-    heads = IndependentHeads([LinearHead(5, 4) for _ in range(3)]).double()
+    heads = IndependentHeads([LinearHead(5, 4) for _ in range(3)], ((0,), (1,), (2,))).double()
     randomise(heads)
     return heads
 
@@ -70,7 +70,7 @@ def test_no_parameter_is_shared(kind: AgentKind) -> None:
         n_outputs=4,
         last_action=True,
         agent_id=True,
-        share_parameters=False,
+        share="none",
     )
     firsts = [next(alone(new, n).parameters()) for n in range(3)]
     assert not torch.equal(firsts[0], firsts[1])

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from endmark.episodes import NO_ACTION
+from endmark.nets import Share
 from endmark.ops import greedy, native
 from endmark.ops.greedy import greedy_linear
 from endmark.ops.linear_chosen import linear_chosen, linear_chosen_naive
@@ -357,15 +358,15 @@ def test_chosen_gradcheck() -> None:
 
 @ways
 @dtypes
-@pytest.mark.parametrize("share_parameters", [True, False])
+@pytest.mark.parametrize("share", ["all", "none"])
 @pytest.mark.parametrize("seed", range(3))
 def test_the_value_of_an_action_is_the_agents_value(
-    monkeypatch: pytest.MonkeyPatch, has_kernels: bool, seed: int, share_parameters: bool, dtype: torch.dtype
+    monkeypatch: pytest.MonkeyPatch, has_kernels: bool, seed: int, share: Share, dtype: torch.dtype
 ) -> None:
     only_with(has_kernels, monkeypatch)
     spec = make_spec(obs_dtype=dtype)
     batch = random_batch(seed, n_episodes=8, spec=spec)
-    actor = make_actor(spec, share_parameters=share_parameters, hidden_size=6, dtype=dtype)
+    actor = make_actor(spec, share=share, hidden_size=6, dtype=dtype)
     actions = integers(batch.n_frames, spec.n_agents, low=NO_ACTION, high=spec.n_actions, seed=seed)
     features, values = actor.agent.features(batch), actor(batch)
     of_actions = actor.head.chosen(features, actions)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from endmark.nets import AgentKind
+from endmark.nets import AgentKind, Share
 from endmark.policies import EpsilonGreedy, Policy, linear_decay
 from endmark.rollout import InProcess, play
 from support.actors import every_actor, frames, make_actor, one_frame
@@ -117,13 +117,11 @@ def test_policies_share_parameters_but_no_memory() -> None:
 @pytest.mark.parametrize("n_envs", [1, 4])
 @pytest.mark.parametrize(("last_action", "agent_id"), [(True, True), (False, False), (True, False)])
 def test_the_values_acted_on_are_those_that_are_learned(
-    n_envs: int, last_action: bool, agent_id: bool, kind: AgentKind, share_parameters: bool
+    n_envs: int, last_action: bool, agent_id: bool, kind: AgentKind, share: Share
 ) -> None:
     """Unrolling the recorded episodes gives back, at every step, the action that was taken greedily."""
     envs = InProcess([Scripted() for _ in range(n_envs)])
-    actor = make_actor(
-        envs.spec, kind=kind, share_parameters=share_parameters, last_action=last_action, agent_id=agent_id
-    )
+    actor = make_actor(envs.spec, kind=kind, share=share, last_action=last_action, agent_id=agent_id)
     batch = play(envs, EpsilonGreedy(actor, n_envs, torch.Generator()), range(40))
     with torch.no_grad():
         q = actor(batch)

@@ -52,7 +52,7 @@ LEARNING = greedy(0)
 POOL = [
     Member("gru", greedy(1)),
     Member("feedforward", greedy(2, kind="feedforward")),
-    Member("independent", greedy(3, share_parameters=False, hidden_size=8)),
+    Member("independent", greedy(3, share="none", hidden_size=8)),
     Member("blind", greedy(4, last_action=False, agent_id=False)),
     Member("script", script(wishes)),
 ]

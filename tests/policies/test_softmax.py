@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from endmark.episodes import Field, Seen
-from endmark.nets import AgentKind
+from endmark.nets import AgentKind, Share
 from endmark.ops.categorical import log_softmax
 from endmark.policies import Policy, SoftmaxPolicy
 from endmark.rollout import InProcess, Lockstep
@@ -26,8 +26,8 @@ def run(policy: SoftmaxPolicy, seen: list[Seen]) -> tuple[Tensor, Tensor]:
 
 
 @every_actor
-def test_only_legal_actions_are_taken(kind: AgentKind, share_parameters: bool) -> None:
-    policy = make_policy(40, kind=kind, share_parameters=share_parameters)
+def test_only_legal_actions_are_taken(kind: AgentKind, share: Share) -> None:
+    policy = make_policy(40, kind=kind, share=share)
     assert isinstance(policy, Policy)
     assert policy.schedule(9) == {}
     seen = frames(40, 30)
@@ -47,12 +47,10 @@ def test_an_agent_without_a_legal_action_gets_one_that_exists() -> None:
 
 @every_actor
 @pytest.mark.parametrize("n_envs", [1, 4])
-def test_log_prob_is_that_of_the_unrolled_episodes(
-    n_envs: int, kind: AgentKind, share_parameters: bool
-) -> None:
+def test_log_prob_is_that_of_the_unrolled_episodes(n_envs: int, kind: AgentKind, share: Share) -> None:
     envs = InProcess([Scripted() for _ in range(n_envs)])
     spec = envs.spec.extend(log_prob=Field((2,), torch.float32, per="step"))
-    actor = make_actor(envs.spec, kind=kind, share_parameters=share_parameters, obs_scale=0.003)
+    actor = make_actor(envs.spec, kind=kind, share=share, obs_scale=0.003)
     rollout = Lockstep(envs, range(40), spec)
     policy = SoftmaxPolicy(actor, n_envs, torch.Generator().manual_seed(3))
     n_episodes, taken = 0, set()
@@ -98,9 +96,9 @@ def test_the_same_seed_acts_alike_and_another_does_not() -> None:
 
 
 @every_actor
-def test_memory_is_forgotten_exactly_where_an_episode_starts(kind: AgentKind, share_parameters: bool) -> None:
+def test_memory_is_forgotten_exactly_where_an_episode_starts(kind: AgentKind, share: Share) -> None:
     """By log-probabilities, which tell any difference in memory; the draws are the same."""
-    old, other, fresh = (make_policy(4, kind=kind, share_parameters=share_parameters) for _ in range(3))
+    old, other, fresh = (make_policy(4, kind=kind, share=share) for _ in range(3))
     for seen in frames(4, 6):
         old.act(seen)
         other.act(seen)
@@ -120,14 +118,14 @@ def test_memory_is_forgotten_exactly_where_an_episode_starts(kind: AgentKind, sh
 
 
 @every_actor
-def test_a_state_goes_on_as_the_policy_would_have(kind: AgentKind, share_parameters: bool) -> None:
+def test_a_state_goes_on_as_the_policy_would_have(kind: AgentKind, share: Share) -> None:
     """Bit for bit; and the state that was taken stays as it was."""
-    policy, seen = make_policy(5, kind=kind, share_parameters=share_parameters), frames(5, 20)
+    policy, seen = make_policy(5, kind=kind, share=share), frames(5, 20)
     run(policy, seen[:7])
     state = policy.state_dict()
     want = run(policy, seen[7:])
     for seed in (8, 9):
-        other = make_policy(5, seed, kind=kind, share_parameters=share_parameters)
+        other = make_policy(5, seed, kind=kind, share=share)
         other.act(seen[0])
         other.load_state_dict(state)
         for one, wanted in zip(run(other, seen[7:]), want, strict=True):

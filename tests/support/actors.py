@@ -16,20 +16,25 @@ from endmark.nets import (
     AttentionOptions,
     FeedForwardAgent,
     RecurrentAgent,
+    Share,
 )
 from support.helpers import make_spec
 
-SPEC = make_spec(n_agents=3, n_actions=4)
+KINDS = (0, 1, 0)
+"""Of the three agents."""
+SPEC = make_spec(n_agents=3, n_actions=4, kinds=KINDS)
 
 SMALL = AttentionOptions(heads=1, layers=2, window=4)
 """Fits any even size. Episodes of tests are longer than the window."""
+
+SHARES: tuple[Share, ...] = ("all", "none", "kind")
 
 every_kind = pytest.mark.parametrize("kind", ["gru", "attention", "feedforward"])
 
 
 def every_actor(test: Callable[..., None]) -> Callable[..., None]:
-    """Of every kind, with parameters shared and not."""
-    shared = pytest.mark.parametrize("share_parameters", [True, False], ids=["shared", "independent"])
+    """Of every kind, with parameters shared by all agents, by none, and by those of a kind."""
+    shared = pytest.mark.parametrize("share", SHARES)
     return every_kind(shared(test))  # type: ignore[no-any-return]
 
 
@@ -38,7 +43,7 @@ def make_actor(
     *,
     kind: AgentKind = "gru",
     attention: AttentionOptions = SMALL,
-    share_parameters: bool = True,
+    share: Share = "all",
     last_action: bool = True,
     agent_id: bool = True,
     hidden_size: int = 16,
@@ -55,7 +60,7 @@ def make_actor(
         n_outputs=spec.n_actions or spec.action_size,
         last_action=last_action,
         agent_id=agent_id,
-        share_parameters=share_parameters,
+        share=share,
     )
     randomise(actor.to(dtype), seed)
     for module in actor.modules():

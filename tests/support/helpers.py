@@ -34,6 +34,7 @@ def make_spec(
     obs_shape: tuple[int, ...] = (5,),
     obs_dtype: torch.dtype = torch.float32,
     vectors: bool = False,
+    kinds: Sequence[int] = (),
 ) -> EpisodeSpec:
     """vectors: of actions, with other bounds for each agent, the last of which has a number less."""
     return EpisodeSpec.of(
@@ -46,6 +47,7 @@ def make_spec(
         state_shape=(4,) if state else None,
         reward_per_agent=reward_per_agent,
         extra=EXTRA if extra else None,
+        kinds=kinds,
     )
 
 

@@ -17,9 +17,17 @@ from torch.nn import functional
 from endmark.algorithms.actor_critic import Networks
 from endmark.algorithms.actor_critic_settings import ActorCriticConfig
 from endmark.algorithms.ppo import PPOConfig
-from endmark.nets import Actor, AttentionAgent, CentralCritic, FeedForwardAgent, GaussianHead
+from endmark.nets import (
+    Actor,
+    AttentionAgent,
+    CentralCritic,
+    FeedForwardAgent,
+    GaussianHead,
+    IndependentGaussianHeads,
+    IndependentHeads,
+)
 from support.attention_naive import attention_naive
-from support.padded_oracle import real_steps, unroll
+from support.padded_oracle import network_of, real_steps, unroll
 
 
 class Padded(NamedTuple):
@@ -68,14 +76,13 @@ def padded_terms(networks: Networks, config: ActorCriticConfig, padded: Mapping[
     """Everything by loops over rows and time; values and targets in the critic's normalised units."""
     obs, alive = padded["obs"], padded["alive"]
     head: Any = networks.actor._modules["head"]
-    vectors = isinstance(head, GaussianHead)
+    vectors = isinstance(head, GaussianHead | IndependentGaussianHeads)
     actions = padded["actions"] if vectors else padded["actions"][..., 0]
     n_rows, _, n_agents = actions.shape[:3]
     mask = real_steps(padded["filled"], padded["terminated"])  # (B, T)
     terminated = padded["terminated"][:, :-1, 0].bool()
 
-    means = Actor(networks.actor.agent, head.means) if vectors else networks.actor  # type: ignore[arg-type]
-    logits = unroll(means, obs, actions)[:, :-1]
+    logits = unroll(means_of(networks.actor) if vectors else networks.actor, obs, actions)[:, :-1]
     log_prob, entropy = torch.zeros_like(logits[..., 0]), torch.zeros_like(logits[..., 0])
     for b, t, n in torch.cartesian_prod(*map(torch.arange, log_prob.shape)).tolist():
         if mask[b, t] and alive[b, t, n] and vectors:
@@ -118,13 +125,31 @@ def padded_terms(networks: Networks, config: ActorCriticConfig, padded: Mapping[
     return Padded(log_prob, entropy, normalised[:, :-1], advantage, value_target, counted, value_counted)
 
 
+def means_of(actor: Actor) -> Actor:
+    """The actor of the means alone."""
+    agent, head = actor.children()
+    if isinstance(head, IndependentGaussianHeads):
+        heads: list[Any] = [own.means for own in head.heads]
+        return Actor(agent, IndependentHeads(heads, head.groups))
+    assert isinstance(head, GaussianHead)
+    return Actor(agent, head.means)
+
+
+def head_of(head: Any, n: int) -> tuple[Any, int]:
+    """The Gaussian head of agent n, and its place in it."""
+    if isinstance(head, GaussianHead):
+        return head, n
+    at = network_of(head.groups)[n]
+    return head.heads[at], head.groups[at].index(n)
+
+
 def vector_terms(
     head: Any, config: ActorCriticConfig, mean: Tensor, action: Tensor, n: int
 ) -> tuple[Tensor, Tensor]:
     """Log-probability and entropy of one agent's vector, number by number, by torch.distributions."""
     least, most = config.log_std_min, config.log_std_max
-    rows = least + (most - least) * torch.sigmoid(head.log_std)
-    log_std = rows[n if len(rows) > 1 else 0].to(mean.dtype)
+    head, n = head_of(head, n)
+    log_std = (least + (most - least) * torch.sigmoid(head.log_std[0])).to(mean.dtype)
     log_prob, entropy = mean.new_zeros(()), mean.new_zeros(())
     for d in range(len(mean)):
         low, high = float(head.low[n, d]), float(head.high[n, d])

@@ -6,7 +6,7 @@ loop, the mask applied by selection. Plain on purpose; it shares no code with th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, cast
 
 import torch
@@ -92,20 +92,27 @@ def unroll(actor: Actor, obs: Tensor, actions: Tensor) -> Tensor:
     """Outputs (B, T+1, N, A): one frame after the other over all rows, padding included."""
     features = unroll_features(actor, obs, actions)
     if isinstance(actor.head, IndependentHeads):
-        heads: Any = actor.head.heads
+        heads: Any = [actor.head.heads[i] for i in network_of(actor.head.groups)]
         return torch.stack([head.linear(features[:, :, n]) for n, head in enumerate(heads)], dim=2)
     head: Any = actor.head
     return cast(Tensor, head.linear(features))
 
 
+def network_of(groups: Sequence[Sequence[int]]) -> list[int]:
+    """Which network each agent has."""
+    return [next(i for i, group in enumerate(groups) if n in group) for n in range(sum(map(len, groups)))]
+
+
 def unroll_features(actor: Actor, obs: Tensor, actions: Tensor) -> Tensor:
     """What the heads read, (B, T+1, N, H)."""
     if isinstance(actor.agent, IndependentAgents):
+        groups = actor.agent.groups
         own = [
-            unroll_features(Actor(agent, nn.Identity()), obs[:, :, n : n + 1], actions[:, :, n : n + 1])
-            for n, agent in enumerate(actor.agent.agents)
+            unroll_features(Actor(agent, nn.Identity()), obs[:, :, group], actions[:, :, group])
+            for agent, group in zip(actor.agent.agents, map(list, groups), strict=True)
         ]
-        return torch.cat(own, dim=2)
+        places = [(i, groups[i].index(n)) for n, i in enumerate(network_of(groups))]
+        return torch.stack([own[i][:, :, place] for i, place in places], dim=2)
     agent: Any = actor.agent
     n_rows, n_columns, n_agents = actions.shape[:3]
     inputs_of = agent.inputs

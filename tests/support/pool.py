@@ -37,7 +37,7 @@ def make_pool(directory: Path) -> None:
 
     training/a, training/b, heldout/a, taught
     """
-    ippo = IPPOConfig(hidden_size=8, batch_size=2, epochs=1, minibatches=1, share_parameters=False)
+    ippo = IPPOConfig(hidden_size=8, batch_size=2, epochs=1, minibatches=1, share="none")
     trained(replace(IQL, seed=1), directory / "training" / "a")
     trained(replace(IQL, seed=2), directory / "training" / "b")
     trained(replace(IQL, algorithm=ippo, seed=3, n_envs=3), directory / "heldout" / "a")

@@ -39,6 +39,17 @@ def test_a_setting_that_an_older_version_had_not_has_its_default(tmp_path: Path)
     assert load_config(written(tmp_path, raw)).save_every == 300.0
 
 
+@pytest.mark.parametrize(("old", "share"), [(True, "all"), (False, "none")])
+def test_share_parameters_is_an_older_name_of_share(tmp_path: Path, old: bool, share: str) -> None:
+    raw = CONFIG.to_json()
+    del raw["algorithm"]["share"]
+    raw["algorithm"]["share_parameters"] = old
+    assert load_config(written(tmp_path, raw)).algorithm.share == share
+    raw["algorithm"]["share_parameters"] = "some"
+    with pytest.raises(RunError, match=r"algorithm\.'share_parameters': no such setting, want one of"):
+        load_config(written(tmp_path, raw))
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

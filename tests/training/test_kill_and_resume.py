@@ -26,9 +26,10 @@ OFF_POLICY = "--replay-frames 2000 --epsilon-steps 2000"
 RUNS = {
     "qmix": f"qmix {LBF} {OFF_POLICY} --steps 6000",
     "mappo": f"mappo {LBF} --minibatches 2 --steps 12000",
-    "ia2c": "ia2c --env CartPole-v1 --no-share-parameters --steps 12000",
+    "ia2c": "ia2c --env CartPole-v1 --share none --steps 12000",
     "workers": f"vdn {LBF} {OFF_POLICY} --workers 2 --steps 6000",
     "overlap": f"iql {LBF} {OFF_POLICY} --overlap --steps 6000",
+    "prioritised": f"qmix {LBF} {OFF_POLICY} --priority-exponent 0.6 --overlap --steps 6000",
     "both": f"maa2c {LBF} --workers 2 --overlap --steps 9000",
 }
 

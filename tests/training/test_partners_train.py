@@ -30,7 +30,7 @@ TABLES, WISHES = "support.tables:Tables", "support.tables:wishes"
 SMALL: dict[str, Any] = {"env": LBF, "n_envs": 4, "log_every": 200, "eval_every": 400, "eval_episodes": 3}
 TINY = "--steps 300 --n-envs 2 --eval-episodes 2 --final-episodes 2 --eval-every 150 --log-every 150"
 QMIX = QMIXConfig(hidden_size=8, batch_size=4, replay_frames=1200, epsilon_steps=1_000)
-IPPO = IPPOConfig(hidden_size=8, batch_size=4, minibatches=2, share_parameters=False, agent="feedforward")
+IPPO = IPPOConfig(hidden_size=8, batch_size=4, minibatches=2, share="none", agent="feedforward")
 
 
 def pool_of(directory: Path, env: str, **options: Any) -> Path:

@@ -19,13 +19,17 @@ from endmark.training.build import make_envs
 from endmark.training.meters import Every, Meters
 from endmark.training.parts import make_parts
 from endmark.training.resume import restore
+from endmark.training.updates import settle
 
 LBF = "lbforaging:Foraging-5x5-2p-1f-v3"
 SMALL: dict[str, Any] = {"hidden_size": 8, "batch_size": 4}
 OFF_POLICY: dict[str, Any] = {**SMALL, "replay_frames": 300, "epsilon_steps": 500}
 CONFIGS: dict[str, TrainConfig[Any]] = {
     "iql": TrainConfig(IQLConfig(**OFF_POLICY), LBF, seed=2, n_envs=3),
-    "qmix": TrainConfig(QMIXConfig(share_parameters=False, **OFF_POLICY), LBF, seed=2, n_envs=3),
+    "qmix": TrainConfig(QMIXConfig(share="none", **OFF_POLICY), LBF, seed=2, n_envs=3),
+    "prioritised": TrainConfig(
+        QMIXConfig(priority_exponent=0.6, **OFF_POLICY), LBF, seed=2, n_envs=3, overlap=True
+    ),
     "attention": TrainConfig(
         IQLConfig(agent="attention", attention_window=6, **OFF_POLICY), LBF, seed=7, n_envs=3
     ),
@@ -43,7 +47,7 @@ class Parts:
         made = make_parts(config, envs, envs)
         self.learner, self.store, self.policy = made.learner, made.store, made.policy
         self.rollout, self.evaluation = made.rollout, made.evaluation
-        self.meters, self.due = Meters(), Every(100)
+        self.updates, self.meters, self.due = made.updates, Meters(), Every(100)
         self.close = envs.close
 
     def run(self, collects: int) -> list[Any]:
@@ -54,7 +58,8 @@ class Parts:
             episodes = self.rollout.collect(self.policy)
             self.store.add(episodes)
             for batch in self.store.due():
-                self.meters.add(self.learner.update(batch))
+                self.updates.begin(batch)
+            settle(self.updates, self.meters, self.store)
             metrics = {}
             if self.due.due(self.rollout.env_steps):
                 metrics = self.meters.pop()
@@ -64,7 +69,7 @@ class Parts:
         return seen
 
     def state(self) -> dict[str, Any]:
-        parts = "learner", "store", "rollout", "policy", "meters", "due"
+        parts = "learner", "updates", "store", "rollout", "policy", "meters", "due"
         return {name: copy.deepcopy(getattr(self, name).state_dict()) for name in parts}
 
     def load(self, state: dict[str, Any]) -> None:

@@ -5,16 +5,21 @@ from __future__ import annotations
 import copy
 import threading
 import time
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
 from endmark.algorithms import Learner, QLearner, VDNConfig
-from endmark.episodes import EpisodeBatch
+from endmark.episodes import EpisodeBatch, Replay
 from endmark.rollout import InProcess, play
-from endmark.training.updates import InTurn, Overlapped
+from endmark.training.meters import Meters
+from endmark.training.updates import InTurn, Overlapped, settle
 from support.scripted import ByObservation, Scripted
+
+SPEC = Scripted().spec
 
 
 def make_learner() -> QLearner:
@@ -91,3 +96,43 @@ def test_the_caller_goes_on_and_hears_of_errors(monkeypatch: pytest.MonkeyPatch)
     go_on.set()
     with pytest.raises(ZeroDivisionError, match="in an update"):
         updates.finish()
+
+
+# --- priorities ---
+
+
+def prioritised() -> Replay:
+    source = torch.Generator().manual_seed(0)
+    return Replay(SPEC, 1000, batch_size=3, every=1, generator=source, exponent=0.7, beta=0.5)
+
+
+@pytest.mark.parametrize("kind", [InTurn, lambda learner: Overlapped(learner, threads=1)])
+def test_priorities_go_back_to_the_store_and_into_no_metric(kind: Callable[[Learner], Any]) -> None:
+    updates, store, meters = kind(make_learner()), prioritised(), Meters()
+    twin, want = make_learner(), prioritised()
+    for episodes in batches(4):
+        store.add(episodes)
+        want.add(episodes)
+        drawn = []
+        for batch in store.due():
+            updates.begin(batch)
+        for batch in want.due():
+            metrics = twin.update(batch)
+            drawn.append((batch["serial"][batch.first_frames], metrics["priority"]))
+        settle(updates, meters, store)
+        for serials, priorities in drawn:
+            want.prioritise(serials, priorities)
+        assert store.memory.priorities.tolist() == want.memory.priorities.tolist()
+    assert len(set(store.memory.priorities.tolist())) > 3
+    assert meters.pop().keys() == VDNConfig.METRICS.keys()
+    assert_same(updates.learner.networks.state_dict(), twin.networks.state_dict())
+
+
+def test_a_learner_without_priorities_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(QLearner, "update", lambda *_: {"loss": torch.zeros(())})
+    updates, store = InTurn(make_learner()), prioritised()
+    for episodes in batches(2):
+        store.add(episodes)
+    said = "priority_exponent: given to QLearner, want a learner that gives the 'priority' of each episode"
+    with pytest.raises(ValueError, match=said):
+        updates.begin(next(store.due()))

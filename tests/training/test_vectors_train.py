@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from endmark.algorithms import IPPOConfig, MADDPGConfig, MAPPOConfig, VDNConfig
+from endmark.algorithms import HAPPOConfig, IPPOConfig, MADDPGConfig, MAPPOConfig, VDNConfig
 from endmark.episodes import Seen
 from endmark.training import TrainConfig, evaluate, load, random_policy, train
 from support.stopping import assert_goes_on_wherever_it_is_stopped, assert_same_run, lines_of
@@ -30,6 +30,7 @@ MADDPG = MADDPGConfig(hidden_size=8, batch_size=4, replay_frames=500, noise_step
 CONFIGS: dict[str, TrainConfig[Any]] = {
     "ippo": TrainConfig(IPPO, **SMALL),
     "mappo-tanh": TrainConfig(MAPPOConfig(hidden_size=8, batch_size=4, squash="tanh"), **SMALL),
+    "happo": TrainConfig(HAPPOConfig(hidden_size=8, batch_size=4, epochs=2), **SMALL),
     "maddpg": TrainConfig(MADDPG, **SMALL),
     "maddpg-overlap": TrainConfig(MADDPG, overlap=True, **SMALL),
     "maddpg-numbered": TrainConfig(MADDPG, **SMALL | {"env_arg": ("max_cycles=9",)}),

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from endmark.algorithms.actor_critic_settings import ActorCriticConfig, OnPolicySettings
 from endmark.algorithms.distributions import Categorical, Distribution, Gaussian
-from endmark.algorithms.values import agent_reward, anneal_, backward_, mean, team_reward
+from endmark.algorithms.values import anneal_, backward_, mean, reward_of
 from endmark.episodes import EpisodeBatch, EpisodeSpec, Field
 from endmark.nets import Actor, CentralCritic, OwnCritic, RunningMoments
 from endmark.policies import Policy
@@ -70,8 +70,7 @@ def targets_of(batch: EpisodeBatch, networks: Networks, config: ActorCriticConfi
         counted = torch.ones_like(discount, dtype=torch.bool)
     else:
         discount, counted = batch.agent_discount(config.gamma), batch.learning[steps]
-    reward = agent_reward(batch) if config.reward == "agent" else team_reward(batch)[:, None]
-    reward = reward.expand(-1, value.shape[1])
+    reward = reward_of(batch, config.reward).expand(-1, value.shape[1])
     advantage = gae(reward, discount, value[steps], value[steps + 1], batch.lengths, config.gae_lambda)
     return Targets(value[steps], advantage, advantage + value[steps], counted)
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
 
 from endmark.algorithms.learner import check_positive
-from endmark.nets import AgentKind, AttentionOptions
+from endmark.nets import AgentKind, AttentionOptions, Share
 
 _DEFAULT = AttentionOptions()
 
@@ -48,10 +48,15 @@ class AgentSettings:
 class TeamSettings(AgentSettings):
     """How the agents of a team that all learn go together."""
 
-    share_parameters: bool = True
-    """One network for all agents, rather than one each."""
+    share: Share = "all"
+    """Which agents share one network: all, none, or those of one kind, as the environment has kinds."""
     agent_id: bool = True
-    """Let an agent see which agent it is, where all share one network."""
+    """Let an agent see which it is of those that share its network."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.share not in (wants := get_args(Share)):
+            raise ValueError(f"share: given {self.share!r}, want one of {', '.join(wants)}")
 
     def actor_options(self) -> dict[str, Any]:
         """What `Actor.of` takes of these settings."""
@@ -61,5 +66,5 @@ class TeamSettings(AgentSettings):
             "hidden_size": self.hidden_size,
             "last_action": self.last_action,
             "agent_id": self.agent_id,
-            "share_parameters": self.share_parameters,
+            "share": self.share,
         }

@@ -11,10 +11,10 @@ from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from endmark.episodes import Bounds, EpisodeBatch, EpisodeSpec
-from endmark.nets import Actor, GaussianHead
+from endmark.nets import Actor, GaussianHead, IndependentGaussianHeads, IndependentHeads
 from endmark.ops import categorical, gaussian
 from endmark.ops.gaussian import Squash
 from endmark.policies import EpsilonGreedy, GaussianMode, GaussianPolicy, Policy, SoftmaxPolicy
@@ -74,14 +74,17 @@ class Gaussian:
     squash: Squash
     log_std: tuple[float, float, float]
 
-    def actor(self, spec: EpisodeSpec, *, share_parameters: bool = True, **options: Any) -> Actor:
+    def actor(self, spec: EpisodeSpec, **options: Any) -> Actor:
         """Means from observations, and standard deviations as parameters."""
-        means = Actor.of(spec, n_outputs=spec.action_size, share_parameters=share_parameters, **options)
-        agent, head = means.children()
-        per_agent = not share_parameters
-        return Actor(
-            agent, GaussianHead(head, self.bounds, self.squash, log_std=self.log_std, per_agent=per_agent)
-        )
+        agent, means = Actor.of(spec, n_outputs=spec.action_size, **options).children()
+        if not isinstance(means, IndependentHeads):
+            return Actor(agent, self._head(means, self.bounds))
+        heads = []
+        for head, group in zip(means.heads, means.groups, strict=True):
+            bounds = spec.agents(group).bounds
+            assert bounds is not None
+            heads.append(self._head(head, bounds))
+        return Actor(agent, IndependentGaussianHeads(heads, means.groups))
 
     def terms(self, actor: Actor, batch: EpisodeBatch) -> Terms:
         """The log-probability of each action taken, and the policy's entropy there."""
@@ -99,6 +102,9 @@ class Gaussian:
     def greedy_policy(self, actor: Actor, n_envs: int) -> GaussianMode:
         """The mean."""
         return GaussianMode(actor, n_envs)
+
+    def _head(self, means: nn.Module, bounds: Bounds) -> GaussianHead:
+        return GaussianHead(means, bounds, self.squash, log_std=self.log_std)
 
 
 def check_numbered(spec: EpisodeSpec) -> None:

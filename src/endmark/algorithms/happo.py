@@ -22,22 +22,19 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from endmark.algorithms.actor_critic import take_in_values
-from endmark.algorithms.distributions import check_numbered
 from endmark.algorithms.ppo import MAPPOConfig, PPOLearner, critic_terms, with_targets
 from endmark.algorithms.proximal import descend, parts_of, surrogate
 from endmark.algorithms.values import anneal_, backward_, mean
 from endmark.episodes import EpisodeBatch, EpisodeSpec
-from endmark.nets import Actor
+from endmark.nets import Actor, Share
 
 
 @dataclass(frozen=True)
 class HAPPOConfig(MAPPOConfig):
     """MAPPO for agents that share no network, one updated after the other (Kuba et al. 2022)."""
 
-    TAKES_VECTORS: ClassVar[bool] = False
-
-    share_parameters: bool = False
-    """False: each agent has a network of its own, and its turn."""
+    share: Share = "none"
+    """Always none: each agent has a network of its own, and its turn."""
 
     METRICS: ClassVar[Mapping[str, str]] = {
         **MAPPOConfig.METRICS,
@@ -48,8 +45,8 @@ class HAPPOConfig(MAPPOConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.share_parameters:
-            raise ValueError("share_parameters: given True, want False: HAPPO moves them one by one")
+        if self.share != "none":
+            raise ValueError(f"share: given {self.share!r}, want 'none': HAPPO moves agents one by one")
 
     def learner(self, spec: EpisodeSpec, device: torch.device) -> HAPPOLearner:
         """The learner, untrained."""
@@ -58,10 +55,6 @@ class HAPPOConfig(MAPPOConfig):
 
 class HAPPOLearner(PPOLearner):
     """Learns a policy for each agent in turn, and their critic. A `Learner`."""
-
-    def __init__(self, spec: EpisodeSpec, config: HAPPOConfig, device: torch.device | str = "cpu") -> None:
-        check_numbered(spec)
-        super().__init__(spec, config, device)
 
     def loss(self, batch: EpisodeBatch) -> dict[str, Tensor]:
         """The loss before any agent has moved, where each factor is 1: the agents' mean, and the critic's."""

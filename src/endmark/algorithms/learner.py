@@ -36,11 +36,17 @@ class Learner(Protocol):
         ...
 
     def loss(self, batch: EpisodeBatch) -> dict[str, Tensor]:
-        """`loss`, the scalar to minimise, and scalars for the log; a pure function of networks and batch."""
+        """`loss`, the scalar to minimise, and scalars for the log; a pure function of networks and batch.
+
+        Of a prioritised sample, which has the step field `importance`, also `priority` [E].
+        """
         ...
 
     def update(self, batch: EpisodeBatch) -> dict[str, Tensor]:
-        """Learn from the batch, on the networks' device; scalars for the log, without gradient."""
+        """Learn from the batch, on the networks' device; scalars for the log, without gradient.
+
+        Of a prioritised sample also `priority` [E], which goes back to the replay.
+        """
         ...
 
     def policy(self, actor: Any, n_envs: int, generator: torch.Generator) -> Policy:

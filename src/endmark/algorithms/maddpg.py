@@ -29,7 +29,7 @@ from endmark.algorithms.agent_settings import TeamSettings
 from endmark.algorithms.joint_actions import joint_actions_of
 from endmark.algorithms.learner import check_positive, check_ranges
 from endmark.algorithms.replay_settings import ReplaySettings
-from endmark.algorithms.values import agent_reward, anneal_, backward_, mean, team_reward
+from endmark.algorithms.values import anneal_, backward_, importance, mean, priority, reward_of
 from endmark.episodes import EpisodeBatch, EpisodeSpec, ragged
 from endmark.nets import Actor, JointCritic
 from endmark.policies import Policy, linear_decay
@@ -122,21 +122,23 @@ class MADDPGLearner:
             best = kind.best(self.target["actor"](batch), batch)
             following = torch.where(batch.learning[..., None], best, taken)[successors]
             next_q = self.target["critic"](batch.state[successors], following)
-            reward = agent_reward(batch) if config.reward == "agent" else team_reward(batch)[:, None]
-            reward, discount = reward.expand_as(next_q), batch.agent_discount(config.gamma)
+            reward = reward_of(batch, config.reward).expand_as(next_q)
+            discount = batch.agent_discount(config.gamma)
             target = lambda_return(reward, discount, next_q, batch.lengths, config.td_lambda)
         state, taken = batch.state[steps], taken[steps]
         q_taken = critic(state, taken)
-        critic_loss = mean(torch.where(learning, target - q_taken, 0.0).square(), learning)
+        td_error, weight = torch.where(learning, target - q_taken, 0.0), importance(batch)
+        critic_loss = mean(td_error.square(), learning, weight)
 
         outputs = self.actor.head.outputs(self.actor.agent.features(batch)[steps])
         would = torch.where(learning[..., None], kind.relaxed(outputs, batch, self._noise(batch)), taken)
         frozen = {name: parameter.detach() for name, parameter in critic.named_parameters()}
         q_would = functional_call(critic, frozen, (state, taken, would))
         penalty = torch.where(learning[..., None], outputs, 0.0).square().mean(-1)
-        actor_loss = config.output_penalty * mean(penalty, learning) - mean(q_would, learning)
+        actor_loss = config.output_penalty * mean(penalty, learning, weight) - mean(q_would, learning, weight)
         logged = {"critic_loss": critic_loss, "actor_loss": actor_loss}
         logged |= {"q_taken": mean(q_taken, learning), "target": mean(target, learning)}
+        logged |= priority(batch, td_error, learning)
         return {"loss": critic_loss + actor_loss} | {name: value.detach() for name, value in logged.items()}
 
     def update(self, batch: EpisodeBatch) -> dict[str, Tensor]:

@@ -67,7 +67,7 @@ class QattenLearner(ValueLearner):
         with torch.no_grad():
             next_q = self.target_actor.head.chosen(read.target_features, read.best)[successors]
             next_value = self.target["mixer"](next_q, batch, successors)
-        return td_terms(taken, self.target_return(batch, next_value))
+        return td_terms(batch, taken, self.target_return(batch, next_value))
 
     def update(self, batch: EpisodeBatch) -> dict[str, Tensor]:
         """One optimiser step."""

@@ -96,12 +96,12 @@ class QLearner(ValueLearner):
         with torch.no_grad():
             next_q = self.target_actor.head.chosen(read.target_features, read.best)[successors]  # [S, N]
         if "mixer" not in self.online:
-            return td_terms(q_taken, self.target_return(batch, next_q), learning)
+            return td_terms(batch, q_taken, self.target_return(batch, next_q), learning)
         # An agent that has left, or is a partner's, adds nothing to the team. From here on [S].
         q_taken = self.online["mixer"](torch.where(learning, q_taken, 0.0), batch.state, steps)
         with torch.no_grad():
             next_q = self.target["mixer"](torch.where(next_learning, next_q, 0.0), batch.state, successors)
-        return td_terms(q_taken, self.target_return(batch, next_q))
+        return td_terms(batch, q_taken, self.target_return(batch, next_q))
 
     def update(self, batch: EpisodeBatch) -> dict[str, Tensor]:
         """One optimiser step."""

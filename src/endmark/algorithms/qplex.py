@@ -72,7 +72,7 @@ class QPLEXLearner(ValueLearner):
             next_value = self.target["mixer"](
                 next_q, largest, best, learning[successors], batch.state, successors
             )
-        return td_terms(taken, self.target_return(batch, next_value))
+        return td_terms(batch, taken, self.target_return(batch, next_value))
 
     def update(self, batch: EpisodeBatch) -> dict[str, Tensor]:
         """One optimiser step."""

@@ -24,7 +24,7 @@ from endmark.algorithms import value_settings
 from endmark.algorithms.learner import check_positive, check_ranges
 from endmark.algorithms.value_learner import ValueLearner, actor_of, td_terms
 from endmark.algorithms.value_settings import ValueConfig
-from endmark.algorithms.values import mean, team_reward
+from endmark.algorithms.values import importance, mean, team_reward
 from endmark.episodes import EpisodeBatch, EpisodeSpec
 from endmark.nets import JointValue
 
@@ -86,13 +86,15 @@ class QTRANLearner(ValueLearner):
                 state,
                 successors,
             )
-        terms = td_terms(taken, self.target_return(batch, next_value))
+        terms = td_terms(batch, taken, self.target_return(batch, next_value))
 
         baseline = joint.baseline(state, steps)
         sum_best = torch.where(learning, head.chosen(features, greedy)[steps], 0.0).sum(-1)
         sum_taken = torch.where(learning, head.chosen(features, batch.actions_taken)[steps], 0.0).sum(-1)
-        opt_loss = mean((sum_best - best + baseline).square())
-        nopt_loss = mean((sum_taken - taken.detach() + baseline).clamp(max=0).square())
+        opt_error = sum_best - best + baseline
+        nopt_error = (sum_taken - taken.detach() + baseline).clamp(max=0)
+        opt_loss = mean(opt_error.square(), weight=importance(batch))
+        nopt_loss = mean(nopt_error.square(), weight=importance(batch))
         loss = terms["loss"] + self.config.opt_coef * opt_loss + self.config.nopt_coef * nopt_loss
         losses = {"td_loss": terms["loss"], "opt_loss": opt_loss, "nopt_loss": nopt_loss}
         return terms | {"loss": loss} | {name: term.detach() for name, term in losses.items()}

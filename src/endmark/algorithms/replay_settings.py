@@ -27,11 +27,17 @@ class ReplaySettings(AgentSettings):
     """New episodes between two updates."""
     replay_frames: int = 100_000
     """Frames that the replay holds; the oldest episodes make way."""
+    priority_exponent: float = 0.0
+    """How much likelier a sample is an episode of large TD errors (Schaul et al. 2016); 0: all are equally
+    likely; 1: in proportion to them. 0.6 to 0.9 is usual."""
+    priority_beta: float = 0.6
+    """With `priority_exponent`: how much of that preference the weights of the loss take back, 0 to 1."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         inf = float("inf")
         check_ranges(self, gamma=(0, 1), lr_updates=(0, inf))
+        check_ranges(self, priority_exponent=(0, 1), priority_beta=(0, 1))
         check_ranges(self, batch_size=(1, inf), episodes_per_update=(1, inf), replay_frames=(1, inf))
 
     def store(self, spec: EpisodeSpec, generator: torch.Generator, buffer: SampleBuffer | None) -> Replay:
@@ -43,6 +49,8 @@ class ReplaySettings(AgentSettings):
             every=self.episodes_per_update,
             generator=generator,
             buffer=buffer,
+            exponent=self.priority_exponent,
+            beta=self.priority_beta,
         )
 
 

@@ -12,7 +12,15 @@ from torch import Tensor, nn
 
 from endmark.algorithms.distributions import check_numbered
 from endmark.algorithms.value_settings import ValueConfig
-from endmark.algorithms.values import agent_reward, anneal_, backward_, mean, team_reward
+from endmark.algorithms.values import (
+    agent_reward,
+    anneal_,
+    backward_,
+    importance,
+    mean,
+    priority,
+    team_reward,
+)
 from endmark.episodes import EpisodeBatch, EpisodeSpec
 from endmark.nets import Actor, RunningMoments
 from endmark.policies import EpsilonGreedy
@@ -38,17 +46,24 @@ def actor_of(spec: EpisodeSpec, config: ValueConfig) -> Actor:
 
 
 def td_terms(
-    q_taken: Float[Tensor, "S *N"], target: Float[Tensor, "S *N"], counted: Bool[Tensor, "S *N"] | None = None
+    batch: EpisodeBatch,
+    q_taken: Float[Tensor, "S *N"],
+    target: Float[Tensor, "S *N"],
+    counted: Bool[Tensor, "S *N"] | None = None,
 ) -> dict[str, Tensor]:
-    """The mean squared TD error as `loss`, and without gradient `q_taken`, `target` and `td_error_abs`."""
+    """The mean squared TD error as `loss`, and without gradient `q_taken`, `target` and `td_error_abs`.
+
+    Of a prioritised sample the loss is weighted, and there is the `priority` of each episode beside.
+    """
     td_error = target - q_taken
     if counted is not None:
         td_error = torch.where(counted, td_error, 0.0)  # before it is squared: the slope of NaN is NaN
     return {
-        "loss": mean(td_error.square(), counted),
+        "loss": mean(td_error.square(), counted, importance(batch)),
         "q_taken": mean(q_taken.detach(), counted),
         "target": mean(target, counted),
         "td_error_abs": mean(td_error.detach().abs(), counted),
+        **priority(batch, td_error, counted),
     }
 
 

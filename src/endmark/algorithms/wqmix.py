@@ -27,7 +27,7 @@ from endmark.algorithms import value_settings
 from endmark.algorithms.learner import check_positive, check_ranges
 from endmark.algorithms.value_learner import ValueLearner, actor_of, td_terms
 from endmark.algorithms.value_settings import ValueConfig
-from endmark.algorithms.values import mean, team_reward
+from endmark.algorithms.values import importance, mean, team_reward
 from endmark.episodes import EpisodeBatch, EpisodeSpec
 from endmark.nets import Actor, CentralMixer, QMIXMixer
 
@@ -115,9 +115,10 @@ class WQMIXLearner(ValueLearner):
             else:
                 as_greedy = (batch.steps("actions") == read.best[steps]) | ~learning[steps]
                 weight = central(target, now, as_greedy.all(1), self.config.alpha)
-        terms, central_terms = td_terms(taken, target), td_terms(central_taken, target)
+        terms, central_terms = td_terms(batch, taken, target), td_terms(batch, central_taken, target)
         return terms | {
-            "loss": mean(weight * (target - taken).square()) + central_terms["loss"],
+            "loss": mean(weight * (target - taken).square(), weight=importance(batch))
+            + central_terms["loss"],
             "central_loss": central_terms["loss"].detach(),
             "central_q_taken": central_terms["q_taken"],
             "weight": mean(weight),

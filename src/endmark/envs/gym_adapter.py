@@ -72,6 +72,7 @@ class GymAdapter:
             obs_shape=team.obs.shape[1:],
             obs_dtype=torch.from_numpy(team.obs).dtype,
             reward_per_agent=not self._single,
+            kinds=team.sizes,
         )
 
     @property

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.utils.dlpack import from_dlpack
 
 from endmark.envs import battle
+from endmark.envs.agent_kinds import by_name
 from endmark.envs.batched import BatchedStep, Frames
 from endmark.envs.constructing import constructed
 from endmark.envs.errors import EnvError
@@ -69,6 +70,7 @@ class Rules(NamedTuple):
     world: whether the observations have the global state beside them.
     picture, action_names: (environment, state of one) -> its picture; and environment -> a word an action.
     outcomes: by name, (environment, state) -> a number at the end.
+    kinds: environment -> the kind of each agent; none: as names and sizes tell them apart.
     """
 
     limit: Callable[[Any], int | None]
@@ -80,6 +82,7 @@ class Rules(NamedTuple):
     picture: Callable[[Any, State], Picture] | None = None
     action_names: Callable[[Any], tuple[str, ...]] = lambda _env: ()
     outcomes: Mapping[str, Callable[[Any, State], Any]] = {}
+    kinds: Callable[[Any], tuple[int, ...]] = lambda _env: ()
 
 
 def _teams(env: Any, state: State) -> tuple[Any, Any]:
@@ -98,6 +101,13 @@ def _win(env: Any, state: State) -> Any:
     return allies & ~enemies
 
 
+def _unit_types(env: Any) -> tuple[int, ...]:
+    """Of the allies; one kind where each episode draws them."""
+    if env.smacv2_unit_type_generation:
+        return (0,) * int(env.num_allies)
+    return tuple(np.asarray(env.scenario)[: env.num_allies].tolist())
+
+
 # SMAX tests its limit before it counts the step, and so plays one more.
 SMAX_RULES = Rules(
     limit=lambda env: int(env.max_steps) + 1,
@@ -109,6 +119,7 @@ SMAX_RULES = Rules(
     picture=lambda env, state: battle.picture(env, state.state),
     action_names=battle.action_names,
     outcomes={"win": _win},
+    kinds=_unit_types,
 )
 MPE = Rules(limit=lambda env: int(env.max_steps) + 1)  # likewise
 OVERCOOKED = Rules(limit=lambda env: int(env.max_steps), shared=True)
@@ -222,7 +233,12 @@ class Program:
             state_shape=frames["state"].shape[1:] if "state" in frames else None,
             reward_per_agent=not self._rules.shared,
             outcomes=tuple(self._rules.outcomes),
+            kinds=self._rules.kinds(self._env) or self._by_name(),
         )
+
+    def _by_name(self) -> tuple[Any, ...]:
+        obs, _ = jax.eval_shape(self._env.reset, self._keys[0])
+        return by_name(self._agents, [obs[agent].shape for agent in self._agents], self._n_actions)
 
     def picture(self, state: State) -> Picture:
         """The first environment, drawn; `EnvError` where there is no picture."""

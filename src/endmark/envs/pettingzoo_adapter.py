@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 from gymnasium import spaces
 
+from endmark.envs.agent_kinds import by_name
 from endmark.envs.contract import fault
 from endmark.envs.errors import EnvError
 from endmark.envs.fitting import fill
@@ -42,6 +43,9 @@ class PettingZooAdapter:
     that of the frame before.
 
     Boxes with finite bounds as action spaces make actions that are vectors.
+
+    Agents are of one kind if their names differ in the number alone, as `adversary_0` and `adversary_1`, and
+    their observations and actions are of the same sizes.
 
     A final observation that the environment does not give is zero. Any other observation of an agent that is
     alive is refused if it is missing, and so is the reward of an agent that acted.
@@ -100,6 +104,7 @@ class PettingZooAdapter:
             state_shape=None if self._state_row is None else self._state_row.shape,
             state_dtype=torch.float32 if self._state_row is None else torch.from_numpy(self._state_row).dtype,
             reward_per_agent=not shared_reward,
+            kinds=by_name(self._agents, self._team.sizes),
         )
 
     @property

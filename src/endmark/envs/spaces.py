@@ -127,6 +127,7 @@ class Team:
     obs: [N, D] float32, or [N, H, W, C] or [N, C, H, W] float32 or uint8. Agent n's observation is `rows[n]`,
         a view of it; `write[n]` fills it.
     bounds: of actions that are vectors, in which case `n_actions` is 0; None where they are numbered.
+    sizes: for each agent the numbers of its observation, and of its actions or of an action.
     legal: [N, A] bool, the actions that each agent has; constant.
     avail: [N, A] bool, the legal actions of a frame with an action mask; `masks[n]` is agent n's view.
     starts: [N], the environment's own number of each agent's action 0.
@@ -143,6 +144,8 @@ class Team:
         self.n_actions = max(count for count, _ in counts)
         self.starts = [start for _, start in counts]
         self._shifted = any(self.starts)
+        acts = [math.prod(box.shape) for box in self._boxes] or [count for count, _ in counts]
+        self.sizes = [(flat_size(space), own) for space, own in zip(observation_spaces, acts, strict=True)]
         self.obs: Row = np.zeros((self.n_agents, *shape), dtype)
         is_flat = len(shape) == 1
         self.rows = [

@@ -20,6 +20,7 @@ from torch.nn.functional import pad
 from vmas.scenarios import load
 from vmas.simulator.environment import Environment as Simulation
 
+from endmark.envs.agent_kinds import by_name
 from endmark.envs.batched import BatchedStep, Frames
 from endmark.envs.constructing import constructed
 from endmark.envs.errors import EnvError
@@ -100,6 +101,7 @@ class VMAS:
             episode_limit=kwargs["max_steps"],
             obs_shape=(self._obs_size,),
             reward_per_agent=True,
+            kinds=by_name((agent.name for agent in first.agents), shapes, self._sizes or n_actions),
         )
         legal = torch.arange(max(n_actions)) < torch.tensor(n_actions)[:, None]
         self._legal = {} if bounds else {"avail_actions": legal.expand(n_envs, -1, -1).clone()}

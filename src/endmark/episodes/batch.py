@@ -14,7 +14,7 @@ from torch import Tensor
 
 from endmark.episodes import ragged
 from endmark.episodes.padded import pad, unpad
-from endmark.episodes.seen import no_action
+from endmark.episodes.seen import columns, no_action
 from endmark.episodes.spec import EpisodeSpec, Field
 
 
@@ -250,21 +250,26 @@ class EpisodeBatch:
             stored[name][self.step_frames] = tensor
         return replace(self, spec=self.spec.extend(**named), fields=stored, checked=True)
 
-    def agent(self, n: int) -> EpisodeBatch:
-        """Agent n alone: the standard fields of a batch with one agent, as views.
+    def agents(self, which: Sequence[int]) -> EpisodeBatch:
+        """These agents alone: the standard fields of a batch of a smaller team.
 
-        `state` stays the team's, and so does a shared reward. Further fields are left out.
+        `state` stays the team's, and so does a shared reward. Further fields are left out. Fields are
+        views of this batch's where the agents stand side by side.
         """
-        if not 0 <= n < self.spec.n_agents:
-            raise IndexError(f"agent: given {n}, want 0 <= agent < {self.spec.n_agents}")
-        spec = self.spec.agent(n)
-        fields = {}
-        for name, field in spec.fields.items():
-            tensor = self.fields[name]
-            fields[name] = tensor if field == self.spec.fields[name] else tensor[:, n : n + 1]
+        if wrong := [n for n in which if not 0 <= n < self.spec.n_agents]:
+            raise IndexError(f"agents: given {wrong[0]}, want 0 <= agent < {self.spec.n_agents}")
+        spec, only = self.spec.agents(which), columns(which)
+        fields = {
+            name: self.fields[name] if name in spec.team_fields else self.fields[name][:, only]
+            for name in spec.fields
+        }
         batch = EpisodeBatch(spec, fields, self.lengths, self.terminated, checked=True)
         batch.__dict__["time_major"] = self.time_major  # the same for every agent
         return batch
+
+    def agent(self, n: int) -> EpisodeBatch:
+        """Agent n alone, as a batch of a team of one."""
+        return self.agents((n,))
 
     def to(self, device: torch.device | str) -> EpisodeBatch:
         """The same episodes on another device; `lengths` stay on the CPU."""

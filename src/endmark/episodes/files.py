@@ -56,6 +56,8 @@ def save_episodes(batch: EpisodeBatch, path: Path) -> None:
     }
     if spec.bounds is not None:
         described["bounds"] = vars(spec.bounds)
+    if any(spec.kinds):
+        described["kinds"] = spec.kinds
     tensors = {_FIELD + name: tensor for name, tensor in batch.fields.items()}
     tensors |= {"lengths": batch.lengths, "terminated": batch.terminated}
     with replacing(path) as unfinished:
@@ -113,7 +115,10 @@ def _spec(path: Path, described: object) -> EpisodeSpec:
             want = "'frame', 'step' or 'end'"
             raise FileError(f"{path}: damaged: field '{name}': given per {quoted(per)}, want {want}")
         fields[name] = Field(tuple(shape), dtype, cast(Per, per))
-    return EpisodeSpec(**counts, fields=fields, bounds=_bounds(path, described))
+    kinds = _entry(path, described, "kinds", list) if "kinds" in described else []
+    if not all(type(kind) is int for kind in kinds):
+        raise FileError(f"{path}: damaged: 'kinds': given {shown(kinds)}, want integers")
+    return EpisodeSpec(**counts, fields=fields, bounds=_bounds(path, described), kinds=tuple(kinds))
 
 
 def _bounds(path: Path, described: dict[str, Any]) -> Bounds | None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Float64, Int, Real
 from torch import Tensor
 
 from endmark.episodes import ragged
@@ -18,7 +18,7 @@ from endmark.episodes.spec import EpisodeSpec
 
 
 class EpisodeReplay:
-    """Stores whole episodes, drops the oldest when full, and samples uniformly.
+    """Stores whole episodes, drops the oldest when full, and samples uniformly. Each has a priority.
 
     capacity: in frames; an episode of L steps takes L+1. One tensor for each field is allocated at the
     start, as a ring: an episode may begin at its end and continue at its beginning.
@@ -47,8 +47,10 @@ class EpisodeReplay:
         self._starts = np.zeros(slots, dtype=np.int64)
         self._lengths = np.zeros(slots, dtype=np.int64)
         self._terminated = np.zeros(slots, dtype=np.bool_)
+        self._priorities = np.ones(slots)
         self._oldest = 0
         self._count = 0
+        self._evicted = 0
         self._end = 0  # position of the next frame
         self._used = 0
 
@@ -66,7 +68,24 @@ class EpisodeReplay:
         """Bytes allocated for the fields."""
         return sum(tensor.numel() * tensor.element_size() for tensor in self._fields.values())
 
-    def add(self, batch: EpisodeBatch) -> None:
+    @property
+    def first_serial(self) -> int:
+        """The serial number of the oldest episode: how many there were before it."""
+        return self._evicted
+
+    @property
+    def priorities(self) -> Float64[np.ndarray, " N"]:
+        """The priority of each episode, from the oldest to the newest; see `endmark.episodes.priorities`."""
+        found: Float64[np.ndarray, " N"] = self._priorities[self._slots(np.arange(self._count))]
+        return found
+
+    def prioritise(self, serials: Int[Tensor, " E"], priorities: Real[Tensor, " E"]) -> None:
+        """Give episodes a priority. One that is not stored any more is passed over."""
+        ages = serials.numpy() - self._evicted
+        stored = ages >= 0
+        self._priorities[self._slots(ages[stored])] = priorities.double().numpy()[stored]
+
+    def add(self, batch: EpisodeBatch, priority: float = 1.0) -> None:
         """Store all episodes of the batch, in order. ValueError, and none is stored, if one does not fit."""
         if batch.spec != self.spec:
             raise ValueError("add: the batch has another spec than this replay")
@@ -84,6 +103,7 @@ class EpisodeReplay:
                 self._evict()
             slot = (self._oldest + self._count) % len(self._starts)
             self._starts[slot], self._lengths[slot], self._terminated[slot] = self._end, length, ended
+            self._priorities[slot] = priority
             before_wrap = min(n_frames, self.capacity - self._end)
             for name, tensor in self._fields.items():
                 frames = batch[name][start : start + n_frames]
@@ -101,16 +121,17 @@ class EpisodeReplay:
         """
         if not 1 <= n <= self._count:
             raise ValueError(f"sample: given n = {n}, want 1 <= n <= {self._count}, the episodes stored")
-        return self._gather(torch.randperm(self._count, generator=generator)[:n], buffer)
+        return self.take(torch.randperm(self._count, generator=generator)[:n], buffer)
 
     def episodes(self) -> EpisodeBatch:
         """All episodes, from the oldest to the newest."""
         if self._count == 0:
             raise ValueError("episodes: nothing is stored yet")
-        return self._gather(torch.arange(self._count))
+        return self.take(torch.arange(self._count))
 
-    def _gather(self, ages: Tensor, buffer: SampleBuffer | None = None) -> EpisodeBatch:
-        slots = ((self._oldest + ages) % len(self._starts)).numpy()
+    def take(self, ages: Int[Tensor, " n"], buffer: SampleBuffer | None = None) -> EpisodeBatch:
+        """These episodes; 0 is the oldest. buffer: as for `sample`."""
+        slots = self._slots(ages.numpy())
         lengths = torch.from_numpy(self._lengths[slots])
         starts, terminated = torch.from_numpy(self._starts[slots]), torch.from_numpy(self._terminated[slots])
         index = ragged.frames_from(starts, lengths).remainder_(self.capacity)
@@ -129,14 +150,18 @@ class EpisodeReplay:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Hold exactly the episodes of a `state_dict`; samples are then those that its owner would draw."""
-        self._oldest = self._count = self._end = self._used = 0
+        self._oldest = self._count = self._end = self._used = self._evicted = 0
         if len(state["lengths"]) > 0:
             self.add(EpisodeBatch(self.spec, state["fields"], state["lengths"], state["terminated"]))
+
+    def _slots(self, ages: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
+        return (self._oldest + ages) % len(self._starts)
 
     def _evict(self) -> None:
         self._used -= int(self._lengths[self._oldest]) + 1
         self._oldest = (self._oldest + 1) % len(self._starts)
         self._count -= 1
+        self._evicted += 1
 
 
 class SampleBuffer:

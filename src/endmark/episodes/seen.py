@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -12,6 +13,13 @@ NO_ACTION = -1
 """In the place of an action where there is none, such as the last action at an episode's first frame.
 
 Where actions are vectors, zeros stand there."""
+
+
+def columns(which: Sequence[int]) -> slice | list[int]:
+    """The index of these agents on an axis of all: a slice, for a view, where they stand side by side."""
+    first = which[0]
+    side_by_side = list(which) == list(range(first, first + len(which)))
+    return slice(first, first + len(which)) if side_by_side else list(which)
 
 
 def no_action(like: Real[Tensor, "..."]) -> int:
@@ -65,9 +73,9 @@ class Seen(NamedTuple):
             None if self.seats is None else Seats(*(tensor.to(device) for tensor in self.seats)),
         )
 
-    def agent(self, n: int) -> Seen:
-        """Agent n alone; `state` stays the team's, and so do the last actions."""
-        only = slice(n, n + 1)
+    def agents(self, which: Sequence[int]) -> Seen:
+        """These agents alone; `state` stays the team's, and so do the last actions."""
+        only = columns(which)
         avail_actions = None if self.avail_actions is None else self.avail_actions[:, only]
         return self._replace(obs=self.obs[:, only], avail_actions=avail_actions, alive=self.alive[:, only])
 

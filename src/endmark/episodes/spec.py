@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, Literal
@@ -102,6 +102,8 @@ class EpisodeSpec:
     episode_limit: the most steps an episode can have.
     bounds: where an action is a vector of D numbers: their ranges. No vector is illegal, so there is no
         `avail_actions`.
+    kinds: the kind of each agent, such as a stalker or a zealot: N numbers. They are kept as 0, 1, .. in the
+        order in which they first stand there. Not given: all agents are of one kind.
     """
 
     n_agents: int
@@ -109,6 +111,7 @@ class EpisodeSpec:
     episode_limit: int
     fields: Mapping[str, Field]
     bounds: Bounds | None = None
+    kinds: tuple[int, ...] = ()
 
     @staticmethod
     def of(
@@ -123,6 +126,7 @@ class EpisodeSpec:
         state_dtype: torch.dtype = torch.float32,
         reward_per_agent: bool = False,
         outcomes: Iterable[str] = (),
+        kinds: Sequence[Hashable] = (),
         extra: Mapping[str, Field] | None = None,
     ) -> EpisodeSpec:
         """A spec of the standard fields, of outcomes and of `extra` fields.
@@ -147,7 +151,7 @@ class EpisodeSpec:
                 by = "a standard field" if name in STANDARD else "an outcome"
                 raise ValueError(f"{what} '{name}': this name is taken by {by}")
             fields[name] = field
-        return EpisodeSpec(n_agents, n_actions, episode_limit, fields, bounds)
+        return EpisodeSpec(n_agents, n_actions, episode_limit, fields, bounds, numbered(kinds))
 
     def __post_init__(self) -> None:
         for name in ("n_agents", "n_actions", "episode_limit"):
@@ -157,6 +161,9 @@ class EpisodeSpec:
                 raise ValueError(f"{name}: given {given}, want at least 1")
         if self.bounds is not None and self.n_actions != 0:
             raise ValueError(f"n_actions: given {self.n_actions}, want 0: with bounds, actions are vectors")
+        object.__setattr__(self, "kinds", numbered(self.kinds) or (0,) * self.n_agents)
+        if len(self.kinds) != self.n_agents:
+            raise ValueError(f"kinds: given {len(self.kinds)} agents, want {self.n_agents}")
         if self.bounds is not None and len(self.bounds.low) != self.n_agents:
             raise ValueError(f"bounds: given {len(self.bounds.low)} agents, want {self.n_agents}")
         if taken := self.fields.keys() & {*FLAGS, *DERIVED}:
@@ -188,19 +195,27 @@ class EpisodeSpec:
                 raise ValueError(f"field '{name}': the spec has a field of this name already")
         return replace(self, fields={**self.fields, **fields})
 
-    def agent(self, n: int = 0) -> EpisodeSpec:
-        """The standard fields of agent n alone: `state` and a shared reward stay the team's.
-
-        n matters where actions are vectors, whose bounds may differ.
-        """
-        of_the_team = {"state"} if self.reward_per_agent else {"state", "reward"}
+    def agents(self, which: Sequence[int]) -> EpisodeSpec:
+        """The standard fields of these agents alone: `state` and a shared reward stay the team's."""
         fields = {
-            name: field if name in of_the_team else replace(field, shape=(1, *field.shape[1:]))
+            name: field if name in self.team_fields else replace(field, shape=(len(which), *field.shape[1:]))
             for name, field in self.fields.items()
             if name in STANDARD
         }
-        bounds = self.bounds and Bounds(self.bounds.low[n : n + 1], self.bounds.high[n : n + 1])
-        return EpisodeSpec(1, self.n_actions, self.episode_limit, fields, bounds)
+        low_and_high = (self.bounds.low, self.bounds.high) if self.bounds else ()
+        rows = [tuple(ends[n] for n in which) for ends in low_and_high]
+        kinds = tuple(self.kinds[n] for n in which)
+        bounds = Bounds(*rows) if rows else None
+        return EpisodeSpec(len(which), self.n_actions, self.episode_limit, fields, bounds, kinds)
+
+    def agent(self, n: int = 0) -> EpisodeSpec:
+        """`agents` for agent n. It matters which where actions are vectors, whose bounds may differ."""
+        return self.agents((n,))
+
+    @property
+    def team_fields(self) -> set[str]:
+        """The standard fields that have no axis of agents."""
+        return {"state"} if self.reward_per_agent else {"state", "reward"}
 
     @property
     def action_size(self) -> int:
@@ -246,11 +261,18 @@ class EpisodeSpec:
             self.episode_limit,
             dict(self.fields),
             self.bounds,
+            self.kinds,
         )
 
     def _key(self) -> tuple[Any, ...]:
         fields = tuple((name, self.fields[name]) for name in sorted(self.fields))
-        return self.n_agents, self.n_actions, self.episode_limit, fields, self.bounds
+        return self.n_agents, self.n_actions, self.episode_limit, fields, self.bounds, self.kinds
+
+
+def numbered(kinds: Sequence[Hashable]) -> tuple[int, ...]:
+    """Kinds as 0, 1, .. in the order in which they first stand there."""
+    order = list(dict.fromkeys(kinds))
+    return tuple(order.index(kind) for kind in kinds)
 
 
 def _actions(n_agents: int, bounds: Bounds | None) -> Field:

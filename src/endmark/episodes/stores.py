@@ -11,7 +11,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Protocol, runtime_checkable
 
 import torch
+from jaxtyping import Int, Real
+from torch import Tensor
 
+from endmark.episodes import priorities
 from endmark.episodes.batch import EpisodeBatch
 from endmark.episodes.replay import EpisodeReplay, SampleBuffer
 from endmark.episodes.spec import EpisodeSpec
@@ -49,6 +52,11 @@ class Replay:
     are stored, and updates missed until then are not made up for.
     generator: draws the samples. buffer: memory that samples are put in, one after the other; None if a batch
     must outlast the next.
+
+    exponent: 0 for samples of different episodes, all equally likely. Above it, episodes are drawn by their
+    priorities to this power, with replacement, and a sample has two further step fields: `importance`, the
+    weight of the step's episode by `beta`, and `serial`, by which `prioritise` knows the episode again. A new
+    episode has the largest priority that there was so far. See `endmark.episodes.priorities`.
     """
 
     def __init__(
@@ -60,6 +68,8 @@ class Replay:
         every: int,
         generator: torch.Generator,
         buffer: SampleBuffer | None = None,
+        exponent: float = 0.0,
+        beta: float = 0.0,
     ) -> None:
         needed = batch_size * (spec.episode_limit + 1)
         if capacity < needed:
@@ -70,11 +80,13 @@ class Replay:
         self.memory = EpisodeReplay(spec, capacity)
         self._batch_size, self._every = batch_size, every
         self._generator, self._buffer = generator, buffer
+        self._exponent, self._beta = exponent, beta
+        self._largest = 1.0
         self._added = self._since_sample = self._n_due = 0
 
     def add(self, episodes: EpisodeBatch) -> None:
         """Store episodes that have ended."""
-        self.memory.add(episodes)
+        self.memory.add(episodes, self._largest)
         for _ in range(episodes.n_episodes):
             self._added += 1
             self._since_sample += 1
@@ -86,25 +98,59 @@ class Replay:
         """One sample for every `every` episodes added since the last one."""
         while self._n_due > 0:
             self._n_due -= 1
-            yield self.memory.sample(self._batch_size, self._generator, self._buffer)
+            if self._exponent > 0:
+                yield self._prioritised()
+            else:
+                yield self.memory.sample(self._batch_size, self._generator, self._buffer)
+
+    def prioritise(self, serials: Int[Tensor, " E"], given: Real[Tensor, " E"]) -> None:
+        """Give episodes of a sample a priority. One that was overwritten since is passed over.
+
+        ValueError for a priority that is not finite and more than 0: the TD error it was made of is neither.
+        """
+        given = given.double().cpu()
+        if (wrong := ~(given.isfinite() & (given > 0))).any():
+            value = float(given[wrong][0])
+            raise ValueError(
+                f"priority: given {value}, want a finite number above 0: have the values diverged?"
+            )
+        self.memory.prioritise(serials.cpu(), given)
+        self._largest = max(self._largest, float(given.max()))
 
     def episodes(self) -> EpisodeBatch | None:
         """The replay's episodes, from the oldest to the newest."""
         return self.memory.episodes() if len(self.memory) > 0 else None
 
     def state_dict(self) -> dict[str, Any]:
-        """The replay's episodes, the counts that say when a sample is due, and the generator."""
-        return {
+        """The replay's episodes, the counts that say when a sample is due, the generator, and priorities."""
+        state: dict[str, Any] = {
             "memory": self.memory.state_dict(),
             "counts": [self._added, self._since_sample, self._n_due],
             "generator": self._generator.get_state(),
         }
+        if self._exponent > 0:
+            state |= {"priorities": self.memory.priorities, "largest": self._largest}
+        return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a `state_dict`."""
         self.memory.load_state_dict(state["memory"])
         self._added, self._since_sample, self._n_due = map(int, state["counts"])
         self._generator.set_state(state["generator"])
+        if self._exponent > 0:
+            serials = torch.arange(len(self.memory))
+            self.memory.prioritise(serials, torch.as_tensor(state["priorities"]))
+            self._largest = float(state["largest"])
+
+    def _prioritised(self) -> EpisodeBatch:
+        """A sample by priorities."""
+        probability = priorities.probabilities(self.memory.priorities, self._exponent)
+        ages = priorities.draw(probability, self._batch_size, self._generator)
+        batch = self.memory.take(ages, self._buffer)
+        weight = priorities.importance(probability[ages.numpy()], self._beta)
+        each = {"importance": weight, "serial": self.memory.first_serial + ages}
+        steps = {name: row.repeat_interleave(batch.lengths) for name, row in each.items()}
+        return batch.with_steps(**{name: row.to(batch.device) for name, row in steps.items()})
 
 
 class Fresh:

@@ -7,7 +7,14 @@ from endmark.nets.attentive import QattenMixer
 from endmark.nets.critics import CentralCritic, CounterfactualCritic, JointCritic, OwnCritic
 from endmark.nets.duplex import QPLEXMixer
 from endmark.nets.feed_forward import FeedForwardAgent
-from endmark.nets.heads import GaussianHead, Head, IndependentHeads, LinearHead
+from endmark.nets.groups import Share
+from endmark.nets.heads import (
+    GaussianHead,
+    Head,
+    IndependentGaussianHeads,
+    IndependentHeads,
+    LinearHead,
+)
 from endmark.nets.independent import IndependentAgents
 from endmark.nets.joint import CentralMixer, JointValue
 from endmark.nets.mixers import QMIXMixer, VDNMixer
@@ -28,6 +35,7 @@ __all__ = [
     "GaussianHead",
     "Head",
     "IndependentAgents",
+    "IndependentGaussianHeads",
     "IndependentHeads",
     "Inputs",
     "JointCritic",
@@ -40,5 +48,6 @@ __all__ = [
     "QattenMixer",
     "RecurrentAgent",
     "RunningMoments",
+    "Share",
     "VDNMixer",
 ]

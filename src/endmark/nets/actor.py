@@ -12,7 +12,14 @@ from endmark.episodes import EpisodeBatch, EpisodeSpec
 from endmark.nets.agents import Agent, AgentKind, Inputs
 from endmark.nets.attention import AttentionAgent, AttentionOptions
 from endmark.nets.feed_forward import FeedForwardAgent
-from endmark.nets.heads import GaussianHead, Head, IndependentHeads, LinearHead
+from endmark.nets.groups import Share, groups_of
+from endmark.nets.heads import (
+    GaussianHead,
+    Head,
+    IndependentGaussianHeads,
+    IndependentHeads,
+    LinearHead,
+)
 from endmark.nets.independent import IndependentAgents
 from endmark.nets.recurrent import RecurrentAgent
 
@@ -43,19 +50,22 @@ class Actor(nn.Module):
         return cast(Head, self._modules["head"])
 
     @property
-    def gaussian(self) -> GaussianHead:
+    def gaussian(self) -> GaussianHead | IndependentGaussianHeads:
         """The layer from features to distributions over vectors; in the place of `head`."""
-        return cast(GaussianHead, self._modules["head"])
+        return cast(GaussianHead | IndependentGaussianHeads, self._modules["head"])
 
     def forward(self, batch: EpisodeBatch) -> Float[Tensor, "F N A"]:
         """Every output at every frame of every episode."""
         return self.head.outputs(self.agent.features(batch))
 
     def alone(self, n: int) -> Actor:
-        """Agent n's own network and head. ValueError where all agents share one network."""
-        if not (isinstance(self.agent, IndependentAgents) and isinstance(self.head, IndependentHeads)):
+        """Agent n's own network and head. ValueError where it shares them with others."""
+        agent, head = self.children()
+        grouped = isinstance(agent, IndependentAgents) and (n,) in agent.groups
+        if not grouped or not isinstance(head, IndependentHeads | IndependentGaussianHeads):
             raise ValueError("alone: given an actor whose agents share one network, want one for each")
-        return Actor(self.agent.agents[n], self.head.heads[n])
+        at = head.groups.index((n,))
+        return Actor(cast(IndependentAgents, agent).agents[at], head.heads[at])
 
     @staticmethod
     def of(
@@ -67,23 +77,22 @@ class Actor(nn.Module):
         attention: AttentionOptions = AttentionOptions(),
         last_action: bool = True,
         agent_id: bool = True,
-        share_parameters: bool = True,
+        share: Share = "all",
     ) -> Actor:
-        """An actor for the agents of `spec`: one for all, or one each without parameter sharing.
+        """An actor for the agents of `spec`: one network for all, one each, or one for each kind of agent.
 
         kind: with a memory ("gru", "attention") or without ("feedforward"). attention: the options of an
         attention agent, whose window is cut to the longest episode. last_action, agent_id: whether these join
-        the observation, one-hot.
+        the observation, one-hot; an agent's number is that within its group.
         """
         if n_outputs < 1:
             raise ValueError(f"n_outputs: given {n_outputs}, want at least 1")
         make, attention = AGENTS[kind], attention.within(spec.episode_limit)
-        if share_parameters or spec.n_agents == 1:
-            inputs = Inputs.of(spec, last_action=last_action, agent_id=agent_id)
-            return Actor(make(inputs, hidden_size, attention), LinearHead(hidden_size, n_outputs))
-        agents = [
-            make(Inputs.of(spec.agent(), last_action=last_action, agent_id=False), hidden_size, attention)
-            for _ in range(spec.n_agents)
-        ]
-        heads = [LinearHead(hidden_size, n_outputs) for _ in range(spec.n_agents)]
-        return Actor(IndependentAgents(agents), IndependentHeads(heads))
+        groups, agents = groups_of(spec, share), []
+        for group in groups:
+            inputs = Inputs.of(spec.agents(group), last_action=last_action, agent_id=agent_id)
+            agents.append(make(inputs, hidden_size, attention))
+        heads = [LinearHead(hidden_size, n_outputs) for _ in groups]
+        if len(groups) == 1:
+            return Actor(agents[0], heads[0])
+        return Actor(IndependentAgents(agents, groups), IndependentHeads(heads, groups))

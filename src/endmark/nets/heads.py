@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from endmark.episodes import Bounds
+from endmark.nets.groups import Groups, join, split
 from endmark.ops import greedy_linear, linear, linear_chosen
 from endmark.ops.gaussian import Gaussian, Squash
 
@@ -60,30 +61,32 @@ class LinearHead(nn.Module):
 
 
 class IndependentHeads(nn.Module):
-    """A head of its own for each agent. A `Head`."""
+    """A head of its own for each group of agents. A `Head`."""
 
-    def __init__(self, heads: Sequence[LinearHead]) -> None:
+    def __init__(self, heads: Sequence[LinearHead], groups: Groups) -> None:
         super().__init__()
-        self.heads = nn.ModuleList(heads)
+        self.heads, self.groups = nn.ModuleList(heads), groups
 
     def outputs(self, features: Float[Tensor, "*rows N H"]) -> Float[Tensor, "*rows N A"]:
         """Every output of each agent's head."""
-        pairs = zip(self._heads(), features.unbind(-2), strict=True)
-        return torch.stack([head.outputs(own) for head, own in pairs], -2)
+        pairs = zip(self._heads(), split(features, self.groups, -2), strict=True)
+        return join([head.outputs(own) for head, own in pairs], self.groups, -2)
 
     def chosen(
         self, features: Float[Tensor, "*rows N H"], index: Int[Tensor, "*rows N"]
     ) -> Float[Tensor, "*rows N"]:
         """One output of each agent's head; 0 where the index is negative."""
-        parts = zip(self._heads(), features.unbind(-2), index.unbind(-1), strict=True)
-        return torch.stack([head.chosen(own, its) for head, own, its in parts], -1)
+        of, at = split(features, self.groups, -2), split(index, self.groups, -1)
+        parts = zip(self._heads(), of, at, strict=True)
+        return join([head.chosen(own, its) for head, own, its in parts], self.groups, -1)
 
     def greedy(
         self, features: Float[Tensor, "*rows N H"], avail_actions: Bool[Tensor, "*rows N A"]
     ) -> Int[Tensor, "*rows N"]:
         """The legal action with the highest output of each agent's head."""
-        parts = zip(self._heads(), features.unbind(-2), avail_actions.unbind(-2), strict=True)
-        return torch.stack([head.greedy(own, legal) for head, own, legal in parts], -1)
+        of, among = split(features, self.groups, -2), split(avail_actions, self.groups, -2)
+        parts = zip(self._heads(), of, among, strict=True)
+        return join([head.greedy(own, legal) for head, own, legal in parts], self.groups, -1)
 
     def _heads(self) -> list[LinearHead]:
         return list(self.heads)  # type: ignore[arg-type]
@@ -95,7 +98,7 @@ class GaussianHead(nn.Module):
     means: a `Head` of D outputs. Its weights are made small, so that at first all means are near the bounds'
         middle. squash: see `endmark.ops.gaussian`.
     log_std: at the start, with the least and the most that it becomes: it goes towards them and never stops.
-    per_agent: one for each agent, rather than for all.
+        One for all agents.
     """
 
     low: Tensor
@@ -108,14 +111,12 @@ class GaussianHead(nn.Module):
         squash: Squash,
         *,
         log_std: tuple[float, float, float],
-        per_agent: bool,
     ) -> None:
         super().__init__()
         self.means, self.squash = means, squash
         start, self._least, self._most = log_std
         share = torch.tensor((start - self._least) / (self._most - self._least)).clamp(1e-3, 1 - 1e-3)
-        shape = (len(bounds.low) if per_agent else 1, bounds.size)
-        self.log_std = nn.Parameter(share.logit().expand(shape).clone())
+        self.log_std = nn.Parameter(share.logit().expand(1, bounds.size).clone())
         with torch.no_grad():
             for parameter in means.parameters():
                 parameter.mul_(0.01)
@@ -127,3 +128,19 @@ class GaussianHead(nn.Module):
         mean: Tensor = self.means.outputs(features)  # type: ignore[operator]
         log_std = self._least + (self._most - self._least) * self.log_std.sigmoid()
         return Gaussian(mean, log_std.expand_as(mean), self.low, self.high, self.squash)
+
+
+class IndependentGaussianHeads(nn.Module):
+    """A `GaussianHead` of its own for each group of agents, in its place."""
+
+    def __init__(self, heads: Sequence[GaussianHead], groups: Groups) -> None:
+        super().__init__()
+        self.heads, self.groups = nn.ModuleList(heads), groups
+
+    def distribution(self, features: Float[Tensor, "*rows N H"]) -> Gaussian:
+        """The distributions."""
+        pairs = zip(self.heads, split(features, self.groups, -2), strict=True)
+        given: list[Gaussian] = [head.distribution(own) for head, own in pairs]  # type: ignore[operator]
+        *tensors, squashes = zip(*given, strict=True)
+        mean, log_std, low, high = (join(parts, self.groups, -2) for parts in tensors)
+        return Gaussian(mean, log_std, low, high, squashes[0])

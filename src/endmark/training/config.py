@@ -139,7 +139,7 @@ def from_json(raw: Mapping[str, Any]) -> TrainConfig[Any]:
     if not isinstance(algorithm, Mapping) or not isinstance(algorithm.get("name"), str):
         raise ValueError("algorithm: want an object with the algorithm's name and settings")
     kind = config_class(algorithm["name"])
-    settings = _settings(kind, {k: v for k, v in algorithm.items() if k != "name"}, "algorithm.")
+    settings = _settings(kind, _renewed(kind, algorithm), "algorithm.")
     own = _settings(TrainConfig, {k: v for k, v in raw.items() if k != "algorithm"})
     if "env" not in own:
         raise ValueError("env: missing, want an environment's id")
@@ -148,6 +148,17 @@ def from_json(raw: Mapping[str, Any]) -> TrainConfig[Any]:
     except ValueError as error:
         raise ValueError(f"algorithm.{error}") from None
     return TrainConfig(algorithm=made, **own)
+
+
+def _renewed(kind: type[Any], algorithm: Mapping[str, Any]) -> dict[str, Any]:
+    """An algorithm's settings without its name, and by their present names: `share_parameters` is old."""
+    settings = {name: value for name, value in algorithm.items() if name != "name"}
+    has = {field.name for field in dataclasses.fields(kind)}
+    old = settings.get("share_parameters")
+    if isinstance(old, bool) and "share" in has and "share_parameters" not in has:
+        del settings["share_parameters"]
+        settings = {"share": "all" if old else "none"} | settings
+    return settings
 
 
 def _settings(kind: type[Any], raw: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -31,6 +31,7 @@ from endmark.training.parts import make_parts
 from endmark.training.resume import Saver, restore
 from endmark.training.signals import stop_on_signal
 from endmark.training.state_file import STATE, load_state
+from endmark.training.updates import settle
 
 OnProgress = Callable[[Counters, Mapping[str, float]], None]
 """Called at the start and whenever episodes have ended: the counters, and of the last evaluation the greedy
@@ -85,30 +86,30 @@ def train(
                 is_over = counters.env_steps >= config.steps
                 schedule = policy.schedule(counters.env_steps)
                 if logs.due(counters.env_steps, at_the_end=is_over):
-                    meters.add(*updates.finish())
+                    settle(updates, meters, store)
                     run.log(counters, {**schedule, **meters.pop()})
                     logs.done(counters.env_steps)
                 if evaluations.due(counters.env_steps, at_the_end=is_over):
-                    meters.add(*updates.finish())
+                    settle(updates, meters, store)
                     run.log(counters, evaluation(learner))
                     run.checkpoint(counters, learner.networks.state_dict(), best=evaluation.last_is_best)
                     evaluations.done(counters.env_steps)
                 if save_due():
-                    meters.add(*updates.finish())
+                    settle(updates, meters, store)
                     saver.save(parts, run, counters)
                 on_progress(counters, evaluation.means)
                 if is_over:
                     stopped = False
                     break
                 episodes = rollout.collect(policy)
-                meters.add(*updates.finish())
+                settle(updates, meters, store)
                 meters.add(*episode_metrics(episodes), rollout.metrics)
                 store.add(episodes)
                 for batch in store.due():
                     updates.begin(batch)
                 counters = Counters(rollout.env_steps, rollout.episodes, updates.begun)
 
-        meters.add(*updates.finish())
+        settle(updates, meters, store)
         saver.save(parts, run, counters)
         run.checkpoint(counters, learner.networks.state_dict())
         if config.store_replay and (held := store.episodes()) is not None:

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from endmark.algorithms import Learner
-from endmark.episodes import EpisodeBatch
+from endmark.episodes import EpisodeBatch, Replay, Store
+from endmark.training.meters import Meters
 
 Metrics = Mapping[str, Tensor]
 
@@ -39,7 +40,7 @@ class InTurn:
     def begin(self, batch: EpisodeBatch) -> None:
         """Update."""
         self.begun += 1
-        self._metrics.append(self.learner.update(batch.to(self.device)))
+        self._metrics.append(_update(self.learner, batch.to(self.device)))
 
     def finish(self) -> Sequence[Metrics]:
         """The metrics of the updates since the last call."""
@@ -63,7 +64,7 @@ class Overlapped:
         self.actor: Any = copy.deepcopy(learner.actor)
         self.device = next(learner.actor.parameters()).device
         self._thread = ThreadPoolExecutor(1, "update", torch.set_num_threads, (threads,))
-        self._pending: list[Future[dict[str, Tensor]]] = []
+        self._pending: list[Future[Metrics]] = []
 
     def state_dict(self) -> dict[str, Any]:
         """The number of updates so far, and the weights that act. No update may be pending."""
@@ -79,9 +80,31 @@ class Overlapped:
         self.begun += 1
         if not self._pending:
             self.actor.load_state_dict(self.learner.actor.state_dict())
-        self._pending.append(self._thread.submit(self.learner.update, batch.to(self.device)))
+        self._pending.append(self._thread.submit(_update, self.learner, batch.to(self.device)))
 
     def finish(self) -> Sequence[Metrics]:
         """Wait for the pending updates; their metrics."""
         pending, self._pending = self._pending, []
         return [update.result() for update in pending]
+
+
+def settle(updates: InTurn | Overlapped, meters: Meters, store: Store) -> None:
+    """Wait for the pending updates: their metrics go to the meters, new priorities to the store.
+
+    Called before each sample, so that no clock decides by which priorities it is drawn.
+    """
+    for metrics in updates.finish():
+        meters.add({name: value for name, value in metrics.items() if name not in ("serial", "priority")})
+        if isinstance(store, Replay) and "serial" in metrics:
+            store.prioritise(metrics["serial"], metrics["priority"])
+
+
+def _update(learner: Learner, batch: EpisodeBatch) -> Metrics:
+    """The learner's metrics, and of a prioritised sample its episodes' `serial` numbers beside `priority`."""
+    metrics = learner.update(batch)
+    if "serial" not in batch.fields:
+        return metrics
+    if "priority" not in metrics:
+        want = "a learner that gives the 'priority' of each episode"
+        raise ValueError(f"priority_exponent: given to {type(learner).__name__}, want {want}")
+    return metrics | {"serial": batch["serial"][batch.first_frames]}

@@ -55,13 +55,14 @@ class Goal(NamedTuple):
 class Lesson(NamedTuple):
     """What a model learns from: the frames that carry a step, and for subgoal models the selected frames.
 
-    generator: for draws; None: take means instead.
+    generator: for draws; None: take means instead. weight: of each step in the loss; None: 1.
     """
 
     view: View
     steps: Int[Tensor, " S"]
     goal: Goal | None
     generator: torch.Generator | None
+    weight: Float[Tensor, " S"] | None = None
 
 
 class Model(nn.Module, ABC):
@@ -205,7 +206,7 @@ class LIAM(Model):
         n_actions = view.partner.shape[1] * self.n_actions
         obs, logits = decoded[:, n_actions:], decoded[:, :n_actions]
         error = (obs.view_as(view.others_obs[steps]) - view.others_obs[steps]).square().mean(-1)
-        reconstruction = 0.5 * mean(error, view.others[steps] & view.alive[steps, None])
+        reconstruction = 0.5 * mean(error, view.others[steps] & view.alive[steps, None], lesson.weight)
         actions = action_loss(logits, lesson, self.n_actions)
         return {
             "model_loss": reconstruction + actions,
@@ -227,7 +228,10 @@ def action_loss(logits: Float[Tensor, "S _"], lesson: Lesson, n_actions: int) ->
     logits = logits.view(len(logits), -1, n_actions)
     view, steps = lesson.view, lesson.steps
     taken = torch.where(view.alive[steps, None], view.others_now[steps], NO_ACTION)
-    return cross_entropy(logits.flatten(0, 1), taken.flatten(), ignore_index=NO_ACTION)
+    if lesson.weight is None:
+        return cross_entropy(logits.flatten(0, 1), taken.flatten(), ignore_index=NO_ACTION)
+    each = cross_entropy(logits.flatten(0, 1), taken.flatten(), ignore_index=NO_ACTION, reduction="none")
+    return mean(each.view_as(taken), taken != NO_ACTION, lesson.weight)
 
 
 def mlp(n_in: int, hidden_size: int, n_out: int) -> nn.Sequential:

@@ -32,7 +32,7 @@ from endmark.algorithms.omg.settings import ModelSettings
 from endmark.algorithms.omg.subgoals import History
 from endmark.algorithms.omg.view import View, check_spec, of_batch, seat_at, taken_at
 from endmark.algorithms.replay_settings import EpsilonSettings
-from endmark.algorithms.values import agent_reward, anneal_, backward_, mean
+from endmark.algorithms.values import agent_reward, anneal_, backward_, importance, mean, priority
 from endmark.episodes import EpisodeBatch, EpisodeSpec
 from endmark.targets import lambda_return
 
@@ -144,16 +144,18 @@ class OMGLearner:
             reward = agent_reward(batch).gather(1, seat)[:, 0]
             discount = batch.agent_discount(config.gamma).gather(1, seat)[:, 0]
             value = lambda_return(reward, discount, next_value, batch.lengths, config.td_lambda)
-        td_error = torch.where(counted, value - q_taken, 0.0)
-        model = actor.model.loss(belief, Lesson(view, steps, goal, draws if config.sample_codes else None))
+        td_error, weight = torch.where(counted, value - q_taken, 0.0), importance(batch)
+        drawing = draws if config.sample_codes else None
+        model = actor.model.loss(belief, Lesson(view, steps, goal, drawing, weight))
         return {
-            "loss": mean(td_error.square(), counted) + model["model_loss"],
+            "loss": mean(td_error.square(), counted, weight) + model["model_loss"],
             "q_taken": mean(q_taken.detach(), counted),
             "target": mean(value, counted),
             "td_error_abs": mean(td_error.detach().abs(), counted),
             **model,
             "model_loss": model["model_loss"].detach(),
             **metrics,
+            **priority(batch, td_error),
         }
 
     def update(self, batch: EpisodeBatch) -> dict[str, Tensor]:

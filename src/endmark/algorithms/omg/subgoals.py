@@ -89,7 +89,7 @@ class Supervised(History):
         """The squared error, mean over the code and over the steps that have a subgoal."""
         goal = lesson.goal
         assert goal is not None
-        loss = mean((belief.code[lesson.steps] - goal.mean).square().mean(-1), goal.has_one)
+        loss = mean((belief.code[lesson.steps] - goal.mean).square().mean(-1), goal.has_one, lesson.weight)
         return {"model_loss": loss, "reconstruction": loss.detach()}
 
 
@@ -135,8 +135,8 @@ class OMG(History):
         drawn = code if lesson.generator is None else sample(code, log_var, lesson.generator)
         decoded = self.decoder(torch.cat([drawn, h], 1))
         counted = goal.has_one
-        reconstruction = mean((decoded - target).square().mean(-1), counted)
-        kl = mean(gaussian_kl(code, log_var, goal.mean, goal.log_var), counted)
+        reconstruction = mean((decoded - target).square().mean(-1), counted, lesson.weight)
+        kl = mean(gaussian_kl(code, log_var, goal.mean, goal.log_var), counted, lesson.weight)
         return {
             "model_loss": reconstruction + self.kl_weight * kl,
             "reconstruction": reconstruction.detach(),
