@@ -101,7 +101,8 @@ def simulate(
     ready, asked, has = plays.copy(), np.zeros(actors), np.zeros(actors, np.int64)
     now = busy = waited = bytes_out = 0.0
     updates = since = put = 0
-    ages, taken, begin = [], 0, (0.0, 0.0, 0.0, 0)
+    ages: list[int] = []
+    taken, begin = 0, (0.0, 0.0, 0.0, 0)
     turns = max(3 * actors, 300)
     for turn in range(turns):
         if turn == turns // 3:  # by then every actor has answered
