@@ -97,8 +97,8 @@ def simulate(
     An answer has `n_envs` episodes, whose lengths are drawn. every: updates until an actor gets new weights.
     """
     draws = np.random.default_rng(0)
-    plays = draws.uniform(0.5, 1.5, actors) * costs.steps * n_envs * step
-    ready, asked, has = plays.copy(), np.zeros(actors), np.zeros(actors, np.int64)
+    mean = costs.steps * n_envs * step
+    ready, has = draws.uniform(0.5, 1.5, actors) * mean, np.zeros(actors, np.int64)
     now = busy = waited = bytes_out = 0.0
     updates = since = put = 0
     ages: list[int] = []
@@ -121,8 +121,7 @@ def simulate(
             has[i], put = updates, updates
             bytes_out += costs.weights_bytes
         now, busy = now + work, busy + work
-        asked[i] = now
-        ready[i] = now + draws.uniform(0.5, 1.5) * costs.steps * n_envs * step
+        ready[i] = now + draws.uniform(0.5, 1.5) * mean
     span = now - begin[0]
     return Outcome(
         steps_a_second=taken * costs.steps / span,
