@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -122,7 +123,8 @@ def compare(cells: Cells, settings: Settings) -> Comparison:
             raise ValueError(f"bounds: given '{task}', want one of {', '.join(tasks)}")
     by_task = {task: [run for key, runs in cells.items() if key[0] == task for run in runs] for task in tasks}
     bounds = {task: bounds_of(runs, settings, settings.bounds.get(task)) for task, runs in by_task.items()}
-    budgets = {task: min(run.curve(settings.metric)[-1][0] for run in runs) for task, runs in by_task.items()}
+    ends = {task: [run.curve(settings.metric)[-1][0] for run in runs] for task, runs in by_task.items()}
+    budgets = {task: max(1.0, min(its)) for task, its in ends.items()}
     figures = partial(estimate, samples=settings.samples, seed=settings.seed)
     made = {
         key: _cell(runs, bounds[key[0]], budgets[key[0]], settings, figures) for key, runs in cells.items()
@@ -132,26 +134,15 @@ def compare(cells: Cells, settings: Settings) -> Comparison:
         for task in tasks
         if bounds[task].high > bounds[task].low and all((task, v) in cells for v in variants)
     ]
-    overall, improvement = {}, {}
+    overall: dict[str, Overall] = {}
+    improvement: dict[tuple[str, str], Estimate] = {}
     if shared:
         strata = {v: [normalised(made[task, v].scores, bounds[task]) for task in shared] for v in variants}
-        curves = {
-            v: curve_over_tasks(cells, v, shared, bounds, budgets, settings.metric, figures) for v in variants
-        }
-        areas = {
-            v: [areas(cells[t, v], bounds[t], budgets[t], settings.metric) for t in shared] for v in variants
-        }
-        for variant in variants:
-            its = {name: figures(figure, strata[variant]) for name, figure in FIGURES.items()}
-            its["area"] = figures(statistics.iqm, areas[variant])
-            n_runs = sum(map(len, strata[variant]))
-            overall[variant] = Overall(n_runs, its, _profile(strata[variant], settings), curves[variant])
-        improvement = {
-            (a, b): figures(statistics.probability_of_improvement, strata[a], strata[b])
-            for a in variants
-            for b in variants
-            if a != b
-        }
+        for v in variants:
+            of_variant = {task: cells[task, v] for task in shared}
+            overall[v] = _overall(of_variant, strata[v], bounds, budgets, settings, figures)
+        for pair in itertools.permutations(variants, 2):
+            improvement[pair] = figures(statistics.probability_of_improvement, *(strata[v] for v in pair))
     return Comparison(settings, tasks, variants, shared, bounds, budgets, made, overall, improvement)
 
 
@@ -216,6 +207,22 @@ def _cell(
         seconds=float(np.median(seconds)) if len(seconds) == len(runs) else None,
         curve=task_curve(runs, metric, figures),
     )
+
+
+def _overall(
+    runs: Mapping[str, Sequence[RunScores]],
+    strata: Strata,
+    bounds: Mapping[str, Bounds],
+    budgets: Mapping[str, float],
+    settings: Settings,
+    figures: Estimator,
+) -> Overall:
+    """Of one variant, from its runs on each task and their normalised scores."""
+    its = {name: figures(figure, strata) for name, figure in FIGURES.items()}
+    surfaces = [areas(its, bounds[t], budgets[t], settings.metric) for t, its in runs.items()]
+    its["area"] = figures(statistics.iqm, surfaces)
+    curve = curve_over_tasks(runs, bounds, budgets, settings.metric, figures)
+    return Overall(sum(map(len, strata)), its, _profile(strata, settings), curve)
 
 
 def _profile(strata: Strata, settings: Settings) -> list[Point]:

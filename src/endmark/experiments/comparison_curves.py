@@ -9,7 +9,6 @@ from typing import NamedTuple
 import numpy as np
 
 from endmark.experiments import statistics
-from endmark.experiments.comparison_groups import Cells
 from endmark.experiments.scores import RunScores
 from endmark.experiments.statistics import Array, Estimate
 from endmark.report.curve import Curve
@@ -61,7 +60,7 @@ def areas(runs: Sequence[RunScores], bounds: Bounds, budget: float, metric: str)
 
 
 def on_grid(runs: Sequence[RunScores], at: Array, metric: str) -> Array:
-    """Each run's metric [R, P] at steps [P]: in straight lines between evaluations, and level outside them."""
+    """Each run's metric [R, P] at steps [P]: straight lines between evaluations, level outside them."""
     curves = [np.asarray(run.curve(metric), np.float64) for run in runs]
     return np.stack([np.interp(at, curve[:, 0], curve[:, 1]) for curve in curves])
 
@@ -79,19 +78,17 @@ def task_curve(runs: Sequence[RunScores], metric: str, figures: Estimator) -> li
 
 
 def curve_over_tasks(
-    cells: Cells,
-    variant: str,
-    tasks: Sequence[str],
+    runs: Mapping[str, Sequence[RunScores]],
     bounds: Mapping[str, Bounds],
     budgets: Mapping[str, float],
     metric: str,
     figures: Estimator,
 ) -> list[Point]:
-    """The IQM of normalised scores over tasks and runs, over shares of each task's budget."""
-    firsts = [run.curve(metric)[0][0] / budgets[task] for task in tasks for run in cells[task, variant]]
-    at = np.linspace(min(1.0, max(firsts)), 1.0, POINTS if max(firsts) < 1 else 1)
+    """The IQM of one variant's normalised scores over tasks and runs, over shares of each task's budget."""
+    first = max(run.curve(metric)[0][0] / budgets[task] for task, its in runs.items() for run in its)
+    at = np.linspace(min(1.0, first), 1.0, POINTS if first < 1 else 1)
     scaled = [
-        normalised(on_grid(cells[task, variant], at * budgets[task], metric), bounds[task]) for task in tasks
+        normalised(on_grid(its, at * budgets[task], metric), bounds[task]) for task, its in runs.items()
     ]
     return [
         Point(float(x), *figures(statistics.iqm, [scores[:, i] for scores in scaled]))

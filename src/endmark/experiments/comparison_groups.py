@@ -16,8 +16,12 @@ NO_ABSOLUTE = (
 )
 
 
-def in_cells(found: Found) -> tuple[dict[tuple[str, str], list[RunScores]], list[str]]:
+def in_cells(
+    found: Found, absolute: str | None = None
+) -> tuple[dict[tuple[str, str], list[RunScores]], list[str]]:
     """The cells in the order of their first runs, and a line on each run that is left out.
+
+    absolute: a metric; runs without their absolute score of it are left out.
 
     A variant is an algorithm and the values of those settings in which its runs differ on any one task. So
     settings that were chosen anew for each task make no variant. Of runs of one cell with the same seed the
@@ -25,8 +29,10 @@ def in_cells(found: Found) -> tuple[dict[tuple[str, str], list[RunScores]], list
     """
     cells: dict[tuple[str, str], list[RunScores]] = {}
     left_out = list(found.left_out)
-    differing = {run.algorithm: _differing(found.runs, run.algorithm) for run in found.runs}
-    for run in found.runs:
+    runs = [run for run in found.runs if absolute is None or run.absolute(absolute) is not None]
+    left_out += [f"{run.source}: {NO_ABSOLUTE}" for run in found.runs if run not in runs]
+    differing = {run.algorithm: _differing(runs, run.algorithm) for run in runs}
+    for run in runs:
         words = [f"{name}={_short(run.settings.get(name))}" for name in differing[run.algorithm]]
         cell = cells.setdefault((run.task, " ".join([run.algorithm, *words])), [])
         twin = next((other for other in cell if other.seed == run.seed), None)
