@@ -173,7 +173,7 @@ def read_metrics(directory: Path) -> Iterator[dict[str, float | None]]:
             if not isinstance(metrics, dict):
                 raise RunError(f"{path}, line {number}: given {type(metrics).__name__}, want an object")
             for name, value in metrics.items():
-                if value is not None and not _is_number(value):
+                if value is not None and not is_number(value):
                     given = f"{quoted(name)}: given {shown(value)}"
                     raise RunError(f"{path}, line {number}: {given}, want a finite number or null")
             yield metrics
@@ -205,7 +205,8 @@ def counters_from(raw: object) -> Counters:
     return Counters(**raw)
 
 
-def _is_number(value: object) -> bool:
+def is_number(value: object) -> bool:
+    """Whether it is a finite number that a float holds, and no bool."""
     try:
         return type(value) in (int, float) and math.isfinite(value)  # type: ignore[arg-type]
     except OverflowError:  # an integer that is no float

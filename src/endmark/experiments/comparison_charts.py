@@ -35,8 +35,9 @@ def chart(
     """
     points = [point for its in curves.values() for point in its]
     ends = [x for point in points for x in point[1:] if math.isfinite(x)] or [0.0, 1.0]
-    x_axis, y_axis = ticks(0.0, max((p.at for p in points), default=1.0)), ticks(min(ends), max(ends))
-    x_span = 0.0, max(x_axis[-1], max((p.at for p in points), default=1.0))
+    x_span = 0.0, max((p.at for p in points), default=0.0) or 1.0
+    x_axis = [at for at in ticks(*x_span) if at <= x_span[1] * (1 + 1e-9)]
+    y_axis = ticks(min(ends), max(ends))
     y_span = min(y_axis[0], *ends), max(y_axis[-1], *ends)
 
     def x(value: float) -> float:
@@ -61,12 +62,12 @@ def chart(
     name, below, beside = map(html.escape, (title, x_label, y_label))
     span = json.dumps({"left": LEFT, "right": WIDTH - RIGHT, "low": x_span[0], "high": x_span[1]})
     return (
-        f'<figure data-chart="{name}"><h3>{name}</h3>'
+        f'<figure data-chart="{name}"><h3>{name}</h3><figcaption>{beside}</figcaption>'
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" tabindex="0" data-span="{html.escape(span)}" '
         f'aria-label="{name}: {beside} over {below}">{"".join(lines)}'
         f'<line class="cursor off" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>'
         f'<text class="x label" x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 6}">{below}</text>'
-        f'</svg><figcaption>{beside}</figcaption><p class="readout" role="status"></p></figure>'
+        f'</svg><p class="readout" role="status"></p></figure>'
     )
 
 

@@ -21,6 +21,8 @@ from endmark.experiments.comparison_text import (
 from endmark.experiments.statistics import Estimate
 from endmark.report.pages import made_page
 
+NAMES = {"task", "run", "made again by"}
+"""Columns of words in the table of runs."""
 _e = html.escape
 
 
@@ -81,7 +83,7 @@ def _charts(comparison: Comparison) -> Iterator[str]:
     over = comparison.overall
     if len(comparison.shared) > 1:
         curves = {v: its.curve for v, its in over.items()}
-        title, x_label = f"all {len(comparison.shared)} tasks", "share of a task's steps"
+        title, x_label = f"over {len(comparison.shared)} tasks", "share of a task's steps"
         yield chart(title, curves, variants, x_label=x_label, y_label="normalised score, interquartile mean")
     if over:
         curves = {v: its.profile for v, its in over.items()}
@@ -187,7 +189,9 @@ def _runs(comparison: Comparison) -> str:
             )
     names = ("variant", "task", "seed", "score", "steps", "run", "made again by")
     head = "".join(
-        f'<th scope="col" aria-sort="none"><button type="button">{name}</button></th>' for name in names
+        f'<th scope="col" class="{"name" if name in NAMES else "number"}" aria-sort="none">'
+        f'<button type="button">{name}</button></th>'
+        for name in names
     )
     return _sortable("runs", head, rows)
 

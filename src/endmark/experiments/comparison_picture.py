@@ -34,7 +34,9 @@ def draw_comparison(comparison: Comparison, path: Path) -> None:
     n = len(comparison.tasks) + several + 2 * bool(comparison.shared)
     columns = min(COLUMNS, n)
     rows = -(-n // columns)
-    legend = 0.25 * -(-len(looks) // columns) + 0.2
+    longest = max(map(len, looks))
+    in_a_row = max(1, min(len(looks), int(PANEL[0] * columns / (0.08 * longest + 0.7))))
+    legend = 0.25 * -(-len(looks) // in_a_row) + 0.2
     figure = Figure(figsize=(PANEL[0] * columns, PANEL[1] * rows + legend), layout="constrained")
     panels = list(figure.subplots(rows, columns, squeeze=False).flat)
     for left_over in panels[n:]:
@@ -48,7 +50,7 @@ def draw_comparison(comparison: Comparison, path: Path) -> None:
     over = comparison.overall
     if several:
         curves = {v: its.curve for v, its in over.items()}
-        title = f"all {len(comparison.shared)} tasks"
+        title = f"over {len(comparison.shared)} tasks"
         _draw(panels.pop(0), curves, looks, title, "share of the steps", "normalised score")
     if over:
         profiles = {v: its.profile for v, its in over.items()}
@@ -59,7 +61,7 @@ def draw_comparison(comparison: Comparison, path: Path) -> None:
     handles = [
         figure.axes[0].plot([], [], linewidth=2.2, label=plain(v), **look)[0] for v, look in looks.items()
     ]
-    figure.legend(handles=handles, frameon=False, loc="outside lower center", ncols=columns, fontsize=9)
+    figure.legend(handles=handles, frameon=False, loc="outside lower center", ncols=in_a_row, fontsize=9)
     save(figure, path)
 
 

@@ -9,6 +9,7 @@ from endmark.experiments.scores import RunScores
 
 FEW = 5
 """Seeds; with fewer, intervals are too narrow. `docs/decisions/0025-statistics.md` has the measurements."""
+UNFINISHED = "not finished, and areas end where the shortest run does"
 NAMED = 4
 """Of several things alike, so many are named, and the others counted."""
 
@@ -21,7 +22,7 @@ def warnings_of(comparison: Comparison) -> list[str]:
         *_missing_seeds(comparison),
         *_unequal(comparison, "budgets of environment steps differ", _steps),
         *_unequal(comparison, "evaluations are of different numbers of episodes", _episodes),
-        *_runs(comparison, "not finished", lambda run: not run.is_finished),
+        *_runs(comparison, UNFINISHED, lambda run: not run.is_finished),
         *_runs(comparison, "resumed inexactly, so not what it is without a stop", lambda run: not run.exact),
         *_flat(comparison),
     ]

@@ -10,7 +10,6 @@ ids of environments are, such as `lbforaging:Foraging-5x5-2p-1f-v3`.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -21,6 +20,7 @@ import numpy as np
 from endmark.experiments.comparison_groups import Cells
 from endmark.experiments.scores import RunScores
 from endmark.report.run_curves import GREEDY, GREEDY_RETURN
+from endmark.run import is_number
 from endmark.training.final import Episodes
 from endmark.wording import joined, quoted, shown
 
@@ -94,15 +94,16 @@ def _run(
         seconds = its.pop(SECONDS, None)
         values = {_ours(key): _values(f"{place}/{name}/{key}", value) for key, value in its.items()}
         line = {key: float(np.mean(value)) for key, value in values.items() if value}
-        known = {} if seconds is None else {"seconds": _values(f"{place}/{name}/{SECONDS}", seconds)[0]}
+        times = [] if seconds is None else _values(f"{place}/{name}/{SECONDS}", seconds)
+        known = {"seconds": times[0]} if times else {}
         evaluations.append({"env_steps": float(count), **known, **line})
         episodes.add(len(values.get(metric, ())))
+    absolute = dict(_items(f"{place}/{ABSOLUTE}", steps.get(ABSOLUTE, {})))
     having = sorted({key for line in evaluations for key in line} - {"env_steps", "seconds"})
     if metric not in having:
         near = get_close_matches(metric, having, n=1)
         hint = f"did you mean {near[0]}?" if near else f"it has {', '.join(having) or 'no evaluation'}"
         raise ValueError(f"{place}: no {quoted(metric)}: {hint}")
-    absolute = dict(_items(f"{place}/{ABSOLUTE}", steps.get(ABSOLUTE, {})))
     best = {_ours(key): _values(f"{place}/{ABSOLUTE}/{key}", its) for key, its in absolute.items()}
     kept = {key.removeprefix(GREEDY): tuple(its) for key, its in best.items() if its}
     return RunScores(
@@ -120,17 +121,10 @@ def _values(place: str, raw: Any) -> list[float]:
     """A list of finite numbers, or one number."""
     values = raw if isinstance(raw, list) else [raw]
     for i, value in enumerate(values):
-        if type(value) not in (int, float) or not _is_finite(value):
+        if not is_number(value):
             where = f"{place}[{i}]" if isinstance(raw, list) else place
             raise ValueError(f"{where}: given {shown(value)}, want a finite number")
     return [float(value) for value in values]
-
-
-def _is_finite(value: float) -> bool:
-    try:
-        return math.isfinite(value)
-    except OverflowError:  # an integer that is no float
-        return False
 
 
 def _ours(name: str) -> str:

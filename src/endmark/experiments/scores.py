@@ -138,7 +138,7 @@ def _read_run(directory: Path, metric: str) -> RunScores:
         task=_task(config),
         algorithm=name,
         seed=str(config.get("seed", "?")),
-        evaluations=[line for line in every if line.get("env_steps") is not None],
+        evaluations=[_as_floats(line) for line in every if line.get("env_steps") is not None],
         settings=settings | own,
         budget=_whole(config.get("steps")),
         eval_episodes=_whole(config.get("eval_episodes")),
@@ -151,8 +151,8 @@ def _read_run(directory: Path, metric: str) -> RunScores:
 
 def _missing(metric: str, evaluations: Sequence[Mapping[str, Any]]) -> str:
     names = sorted({name for line in evaluations for name in line if name.startswith(GREEDY)})
-    if not names:
-        return "no evaluation yet"
+    if not names or metric in names:
+        return f"no {metric} yet"
     near = get_close_matches(metric, names, n=1)
     return f"no {quoted(metric)}: " + (f"did you mean {near[0]}?" if near else f"it has {', '.join(names)}")
 
@@ -172,6 +172,10 @@ def _task(config: Mapping[str, Any]) -> str:
 
 def _short(value: Any) -> str:
     return ",".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _as_floats(line: Mapping[str, Any]) -> dict[str, float | None]:
+    return {name: None if value is None else float(value) for name, value in line.items()}
 
 
 def _whole(value: Any) -> int | None:

@@ -95,7 +95,7 @@ def interval(figure: Figure, *variants: Strata, samples: int = SAMPLES, seed: in
     rng = np.random.default_rng(seed)
     drawn = figure(*(resampled(strata, samples, rng) for strata in variants))
     low, high = np.quantile(drawn, [tail, 1 - tail], axis=0)
-    return low, high
+    return np.asarray(low), np.asarray(high)
 
 
 def resampled(strata: Strata, samples: int, rng: np.random.Generator) -> list[Array]:

@@ -8,7 +8,6 @@ metric of Gorsane et al. (2022, arXiv:2209.10485); and `random`.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ from endmark.algorithms import Learner
 from endmark.disk import replacing
 from endmark.episodes import EpisodeBatch
 from endmark.rollout import Summary, episode_returns, summarise
-from endmark.run import BEST, WEIGHTS, RunError, read_checkpoint
+from endmark.run import BEST, WEIGHTS, RunError, is_number, read_checkpoint
 from endmark.training.config import TrainConfig
 from endmark.training.evaluation import play_unseen, random_policy
 from endmark.wording import joined, shown
@@ -95,7 +94,7 @@ def _episodes(where: str, raw: Mapping[str, Any]) -> Episodes:
         raise ValueError(f"{where}given {shown(raw)}, want an object with env_steps")
     values = {name: its for name, its in raw.items() if name != "env_steps"}
     for name, its in values.items():
-        good = isinstance(its, list) and all(type(x) in (int, float) and math.isfinite(x) for x in its)
+        good = isinstance(its, list) and all(map(is_number, its))
         if not good:
             raise ValueError(f"{where}{shown(name)}: given {shown(its)}, want a list of finite numbers")
     return Episodes(steps, {name: tuple(map(float, its)) for name, its in values.items()})
