@@ -107,7 +107,7 @@ def returning(value: Any) -> dict[str, Any]:
         (returning([]), "s: no 'greedy_return': it has no evaluation"),
         (
             nested({"step_0": {"step_count": 1, "elapsed_time": "1"}}),
-            "elapsed_time: given '1', want a finite",
+            "elapsed_time: given '1', want",
         ),
         (nested({"step_0": {"step_count": 1, "loss": [1]}}), "s: no 'greedy_return': it has greedy_loss"),
         (nested({}), "s: no 'greedy_return': it has no evaluation"),

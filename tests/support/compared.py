@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ def make_run(
     random: Sequence[float] | None = None,
     exact: bool = True,
     every: int = 1000,
-    more: dict[str, Sequence[float]] | None = None,
+    more: Mapping[str, Sequence[float]] | None = None,
     **options: Any,
 ) -> Path:
     """A run with an evaluation every so many steps, of `greedy_return` and `more`, and lines of training."""

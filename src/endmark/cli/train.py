@@ -67,12 +67,11 @@ def run(args: Sequence[str]) -> int:
     if default is not None and type(default.algorithm) is not kind:
         default = dataclasses.replace(default, algorithm=kind())
     settings = PROTOCOLS.get(protocol or "", {})  # an unknown one is refused below
-    if settings:
-        default = dataclasses.replace(default or TrainConfig(kind(), env=tyro.MISSING), **settings)
+    preset = [word for key, value in settings.items() for word in (f"--{key.replace('_', '-')}", str(value))]
     command = parse(
         TrainCommand[kind],  # type: ignore[valid-type]
         f"train {name}",
-        args,
+        [*preset, *args],  # what is given counts, and is compared below
         default=None if default is None else TrainCommand(default, like=None if like is None else Path(like)),
         hint=lambda message: _whose_option(message, name),
     )

@@ -89,7 +89,7 @@ def _values(batch: EpisodeBatch) -> dict[str, list[float]]:
     return {"return": episode_returns(batch), "length": batch.lengths.double().tolist(), **outcomes}
 
 
-def _episodes(where: str, raw: Mapping[str, Any]) -> Episodes:
+def _episodes(where: str, raw: Any) -> Episodes:
     if not isinstance(raw, Mapping) or type(steps := raw.get("env_steps")) is not int:
         raise ValueError(f"{where}given {shown(raw)}, want an object with env_steps")
     values = {name: its for name, its in raw.items() if name != "env_steps"}
