@@ -6,6 +6,7 @@ metrics.jsonl          one JSON object a line; keys in `endmark.training.loop`
 events.out.tfevents.*  the same for TensorBoard, where it is installed
 weights.safetensors    the last checkpoint's tensors; its metadata holds the counters
 best.safetensors       the same for the best greedy evaluation so far, the latest of equals
+final.json             every episode of the evaluation at the end (`endmark.training.final`)
 replay.safetensors     the replay's episodes, at the end (`endmark.episodes.files`)
 curve.png              the learning curve, when the run ends and by `endmark plot`
 lock                   held by the process that trains here

@@ -215,7 +215,7 @@ def test_warnings(tmp_path: Path) -> None:
     text = "\n".join(said)
     for words in (
         "fewer than 5 seeds: qmix lr=0.001 on flat:Env (1), iql on some:Env-v0 (4)",
-        "3 of 4 comparisons. Ten seeds are enough",
+        "3 of 4 comparisons. Ten seeds are enough for the IQM",
         "no runs: iql on flat:Env",
         "seeds that other variants have are missing: iql on some:Env-v0 (seed 3)",
         "on some:Env-v0, budgets of environment steps differ: 5,000 (iql, qmix lr=0.001, ",

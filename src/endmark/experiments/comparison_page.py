@@ -111,8 +111,7 @@ def _task(comparison: Comparison, task: str, command: str) -> str:
         f"on {task}",
         command,
     )
-    reached = f"reached: runs with a normalised score of {comparison.settings.threshold:g}"
-    return f'<h3>{_e(task)}</h3><p class="hint">{_e(scale_text(comparison, task))}; {reached}.</p>{table}'
+    return f'<h3>{_e(task)}</h3><p class="hint">{_e(scale_text(comparison, task))}.</p>{table}'
 
 
 def _improvement(comparison: Comparison, command: str) -> str:

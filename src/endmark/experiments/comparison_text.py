@@ -84,9 +84,10 @@ def duration(seconds: float | None) -> str:
 
 
 def scale_text(comparison: Comparison, task: str) -> str:
-    """What counts as 0 and as 1 on a task."""
+    """What counts as 0 and as 1 on a task, and as reached."""
     low, high, low_is, high_is = comparison.bounds[task]
-    return f"normalised: 0 is {number(low)} ({low_is}), 1 is {number(high)} ({high_is})"
+    ends = f"0 is {number(low)} ({low_is}), 1 is {number(high)} ({high_is})"
+    return f"normalised: {ends}; reached: {comparison.settings.threshold:g} of that"
 
 
 def facts_of(comparison: Comparison) -> str:

@@ -37,7 +37,8 @@ def _few_seeds(comparison: Comparison) -> Iterator[str]:
     if few:
         yield (
             f"fewer than {FEW} seeds: {_named(few)}. Intervals of so few runs are too narrow: on one task, "
-            f"those of 3 seeds hold the true figure in about 3 of 4 comparisons. Ten seeds are enough"
+            f"those of 3 seeds hold the true figure in about 3 of 4 comparisons. Ten seeds are enough for "
+            f"the IQM"
         )
 
 
