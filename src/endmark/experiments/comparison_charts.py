@@ -15,7 +15,7 @@ from endmark.report.curve import steps_text
 Place = Callable[[float], float]
 """From a number to its place in the picture."""
 WIDTH, HEIGHT = 440, 290
-LEFT, RIGHT, TOP, BOTTOM = 52, 12, 10, 44
+LEFT, RIGHT, TOP, BOTTOM = 52, 18, 10, 44
 """Margins, in which the numbers of the axes stand."""
 
 
@@ -82,6 +82,11 @@ def ticks(low: float, high: float, most: int = 6) -> list[float]:
     return [float(np.round(i * gap, 12)) for i in range(first, last + 1)]
 
 
+def look(number: int) -> str:
+    """The classes of a variant's colour and line: ten colours, each with three lines."""
+    return f"v{number % 10} w{number // 10 % 3}"
+
+
 def _curve(number: int, points: Sequence[Point], x: Place, y: Place) -> str:
     numbers = json.dumps([[value if math.isfinite(value) else None for value in point] for point in points])
     line = " ".join(f"{x(p.at):.1f},{y(p.value):.1f}" for p in points)
@@ -93,5 +98,5 @@ def _curve(number: int, points: Sequence[Point], x: Place, y: Place) -> str:
     if len(points) == 1:
         shape = f'<circle cx="{x(points[0].at):.1f}" cy="{y(points[0].value):.1f}" r="4"/>'
     return (
-        f'<g class="curve v{number % 10}" data-variant="{number}" data-points="{numbers}">{band}{shape}</g>'
+        f'<g class="curve {look(number)}" data-variant="{number}" data-points="{numbers}">{band}{shape}</g>'
     )

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources import files
 
 from endmark.experiments.comparison import Comparison
-from endmark.experiments.comparison_charts import chart
+from endmark.experiments.comparison_charts import chart, look
 from endmark.experiments.comparison_text import (
     OF_TASK,
     OVER_TASKS,
@@ -69,7 +69,7 @@ def _script() -> str:
 def _legend(variants: Sequence[str]) -> Iterator[str]:
     for i, variant in enumerate(variants):
         yield (
-            f'<button type="button" class="v{i % 10}" data-variant="{i}" aria-pressed="true">'
+            f'<button type="button" class="{look(i)}" data-variant="{i}" aria-pressed="true">'
             f"<i></i>{_e(variant)}</button>"
         )
 
@@ -152,7 +152,7 @@ def _table(
             else:
                 cells.append(_words(words[variant][column]))
         body.append(
-            f'<tr data-variant="{number}"><th scope="row" class="v{number % 10}"><i></i>{_e(variant)}</th>'
+            f'<tr data-variant="{number}"><th scope="row" class="{look(number)}"><i></i>{_e(variant)}</th>'
             f"{''.join(cells)}</tr>"
         )
     return _sortable(name, head, body)
@@ -179,7 +179,7 @@ def _runs(comparison: Comparison) -> str:
         number = comparison.variants.index(variant)
         for run, score in zip(cell.runs, cell.scores, strict=True):
             rows.append(
-                f'<tr><th scope="row" class="v{number % 10}"><i></i>{_e(variant)}</th>'
+                f'<tr><th scope="row" class="{look(number)}"><i></i>{_e(variant)}</th>'
                 f'<td class="name">{_e(task)}</td><td data-value="{_e(run.seed)}">{_e(run.seed)}</td>'
                 f'<td data-value="{score!r}">{value_text(Estimate(score, score, score))}</td>'
                 f'<td data-value="{run.last_step!r}">{run.last_step:,.0f}</td>'
