@@ -9,7 +9,7 @@ RUN_DIR ?= runs/lbf-qmix-seed$(SEED)
 LBF := --env lbforaging:Foraging-5x5-2p-1f-v3 --gamma 0.95 --td-lambda 0.9 --lr 1e-3 \
        --normalise-reward scale --replay-frames 30000
 
-.PHONY: train test lint types contracts unit seeds learning continuous smax-speed scale pool omg kill-test saving-cost fuzz audit-rates bench sanitize clean
+.PHONY: train test lint types contracts unit seeds learning continuous smax-speed scale intervals pool omg kill-test saving-cost fuzz audit-rates bench sanitize clean
 
 train: $(VENV)/installed
 	rm -rf $(RUN_DIR)
@@ -60,6 +60,10 @@ scale: $(VENV)/installed
 # Steps a second on SMAX 8m, beside the bare environment: some five minutes, with nothing else running.
 smax-speed: $(VENV)/installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.batched
+
+# How often intervals of `endmark compare` hold the truth, as docs/decisions/0025-statistics.md has it: some four minutes.
+intervals: $(VENV)/installed
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.coverage
 
 # Partners to learn and to play with, seen and held out, on Foraging, simple_tag and SMAX. An hour.
 pool: $(VENV)/installed

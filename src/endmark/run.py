@@ -6,6 +6,7 @@ metrics.jsonl          one JSON object a line; keys in `endmark.training.loop`
 events.out.tfevents.*  the same for TensorBoard, where it is installed
 weights.safetensors    the last checkpoint's tensors; its metadata holds the counters
 best.safetensors       the same for the best greedy evaluation so far, the latest of equals
+final.json             every episode of the evaluation at the end (`endmark.training.final`)
 replay.safetensors     the replay's episodes, at the end (`endmark.episodes.files`)
 curve.png              the learning curve, when the run ends and by `endmark plot`
 lock                   held by the process that trains here
@@ -173,7 +174,7 @@ def read_metrics(directory: Path) -> Iterator[dict[str, float | None]]:
             if not isinstance(metrics, dict):
                 raise RunError(f"{path}, line {number}: given {type(metrics).__name__}, want an object")
             for name, value in metrics.items():
-                if value is not None and not _is_number(value):
+                if value is not None and not is_number(value):
                     given = f"{quoted(name)}: given {shown(value)}"
                     raise RunError(f"{path}, line {number}: {given}, want a finite number or null")
             yield metrics
@@ -205,7 +206,8 @@ def counters_from(raw: object) -> Counters:
     return Counters(**raw)
 
 
-def _is_number(value: object) -> bool:
+def is_number(value: object) -> bool:
+    """Whether it is a finite number that a float holds, and no bool."""
     try:
         return type(value) in (int, float) and math.isfinite(value)  # type: ignore[arg-type]
     except OverflowError:  # an integer that is no float

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from endmark.run import BEST, CONFIG, REPLAY, WEIGHTS, read_metrics
+from endmark.training.final import FINAL
 from endmark.training.state_file import STATE
 
 # `make kill-test` asks for every moment.
@@ -76,7 +77,7 @@ def lines_of(directory: Path) -> list[dict[str, Any]]:
 
 def assert_same_run(given: Path, want: Path) -> None:
     assert lines_of(given) == lines_of(want)
-    for name in (WEIGHTS, BEST, REPLAY):
+    for name in (WEIGHTS, BEST, REPLAY, FINAL):
         assert (given / name).read_bytes() == (want / name).read_bytes(), name
     assert not list(given.glob("*.unfinished"))
 

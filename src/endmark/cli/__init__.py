@@ -28,6 +28,7 @@ COMMANDS = {
     "fit-prior": ("endmark.cli.fit_prior", "Fit the space of subgoals that opponent modelling infers."),
     "goals": ("endmark.cli.goals", "Compare the subgoals that a run infers with what its partners do."),
     "plot": ("endmark.cli.plot", "Draw the curves of runs, also of runs that go on or were killed."),
+    "compare": ("endmark.cli.compare", "Compare variants over seeds and tasks, with intervals."),
     "envs": ("endmark.cli.envs", "Show which environments are installed, and how to install the others."),
     "check": ("endmark.cli.check", "Play an environment, and say whether it keeps to the contract."),
     "explain": (

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, Generic
+from typing import Annotated, Any, Generic, Literal
 
 import tyro
 from rich.console import Console
@@ -23,9 +23,13 @@ from endmark.cli.parse import parse
 from endmark.cli.terminal import Terminal
 from endmark.report import TrainingDisplay, draw_runs, read_run, summary_table
 from endmark.rollout import Summary
-from endmark.training import TrainConfig, evaluate, load_config, pinned, random_policy, train
+from endmark.training import TrainConfig, final_evaluation, load_config, pinned, train
 from endmark.training.config import A
 
+PROTOCOLS: Mapping[str, Mapping[str, Any]] = {
+    "gorsane2022": {"eval_every": 10_000, "eval_episodes": 32, "final_episodes": 320},
+}
+"""What each protocol sets."""
 STOPPED = 3
 """Exit status of a run that a signal stopped before its end: resume it."""
 
@@ -37,6 +41,9 @@ class TrainCommand(Generic[A]):
     config: Annotated[TrainConfig[A], tyro.conf.arg(name="")]
     run_dir: Path | None = None
     """Where to put the run; by default runs/ALGORITHM-ENV-seedSEED-TIME."""
+    protocol: Literal["gorsane2022"] | None = None
+    """When to evaluate, and on how many episodes, as a paper asks for. gorsane2022 (arXiv:2209.10485): every
+    10,000 steps on 32 episodes, and at the end the best checkpoint on 320 further ones. With ten seeds."""
     like: Path | None = None
     """Start from the configuration of this run directory; further options change it."""
 
@@ -44,8 +51,9 @@ class TrainCommand(Generic[A]):
 def run(args: Sequence[str]) -> int:
     """Run the command; its exit status."""
     args = list(args)
-    like = _like(args)
-    default = None if like is None else load_config(like)
+    like = _value_of("--like", args)
+    default = None if like is None else load_config(Path(like))
+    protocol = _value_of("--protocol", args)
     named = bool(args) and not args[0].startswith("-")
     if not named and default is None:
         if args and args[0] not in ("-h", "--help"):
@@ -58,14 +66,19 @@ def run(args: Sequence[str]) -> int:
     kind = config_class(name)
     if default is not None and type(default.algorithm) is not kind:
         default = dataclasses.replace(default, algorithm=kind())
+    settings = PROTOCOLS.get(protocol or "", {})  # an unknown one is refused below
+    preset = [word for key, value in settings.items() for word in (f"--{key.replace('_', '-')}", str(value))]
     command = parse(
         TrainCommand[kind],  # type: ignore[valid-type]
         f"train {name}",
-        args,
-        default=None if default is None else TrainCommand(default, like=like),
+        [*preset, *args],  # what is given counts, and is compared below
+        default=None if default is None else TrainCommand(default, like=None if like is None else Path(like)),
         hint=lambda message: _whose_option(message, name),
     )
     config = command.config
+    for setting, want in settings.items():
+        if (given := getattr(config, setting)) != want:
+            raise ValueError(f"{setting}: given {given} beside --protocol {protocol}, want {want}")
     with nullcontext(command.run_dir) if command.run_dir else _new_directory(config) as directory:
         return train_and_report(config, directory, Terminal())
 
@@ -94,23 +107,20 @@ def train_and_report(
         console.print(f"  endmark eval {escape(str(directory))}", soft_wrap=True)
         _draw_curve(directory, console)
         return STOPPED
-    summaries = {
-        "greedy": evaluate(config, learner.greedy_policy(config.n_envs), config.final_episodes),
-        "random": evaluate(config, random_policy(learner.spec.bounds), config.final_episodes),
-    }
+    summaries = final_evaluation(config, directory, learner)
     console.print(summary_table(f"{config.name} on {config.env}", summaries))
     _draw_curve(directory, console, {"random": summaries["random"]})
     console.print(f"run directory:  {escape(str(directory))}", soft_wrap=True)
     return 0
 
 
-def _like(args: Sequence[str]) -> Path | None:
-    """The value of `--like`, which is needed before the options can be parsed."""
+def _value_of(option: str, args: Sequence[str]) -> str | None:
+    """The value of an option that is needed before the others can be parsed."""
     for i, arg in enumerate(args):
-        if arg.startswith("--like="):
-            return Path(arg.removeprefix("--like="))
-        if arg == "--like" and i + 1 < len(args):
-            return Path(args[i + 1])
+        if arg.startswith(f"{option}="):
+            return arg.removeprefix(f"{option}=")
+        if arg == option and i + 1 < len(args):
+            return args[i + 1]
     return None
 
 

@@ -21,8 +21,8 @@ class Panel(NamedTuple):
     levels: Mapping[str, float]
 
 
-_COLOURS = ("#2a6f97", "#c1666b", "#5b8e55", "#8d6a9f", "#b08b3e", "#5a5a5a")
-_LINES = ("-", "--", ":", "-.")  # for more labels than colours
+COLOURS = ("#2a6f97", "#c1666b", "#5b8e55", "#8d6a9f", "#b08b3e", "#5a5a5a")
+LINES = ("-", "--", ":", "-.")  # for more labels than colours
 _INSIDE = 4, 30  # more labels, or longer ones, stand below the picture and not in it
 _LINE = 90  # letters of a label in one line
 
@@ -56,7 +56,7 @@ def learning_curve(
     ratios = [4.2, *(2.4 for _ in below)]
     axes = figure.subplots(len(panels), sharex=True, squeeze=False, height_ratios=ratios)[:, 0]
     looks = {
-        label: (_COLOURS[i % len(_COLOURS)], _LINES[i // len(_COLOURS) % len(_LINES)])
+        label: (COLOURS[i % len(COLOURS)], LINES[i // len(COLOURS) % len(LINES)])
         for i, label in enumerate(runs)
     }
     for each, panel in zip(axes, panels, strict=True):

@@ -3,6 +3,7 @@
 from endmark.training.config import TrainConfig
 from endmark.training.crossplay import CrossplaySettings, crossplay
 from endmark.training.evaluation import evaluate, random_policy
+from endmark.training.final import final_evaluation
 from endmark.training.load import load, load_config
 from endmark.training.loop import train
 from endmark.training.matrix import Matrix
@@ -18,6 +19,7 @@ __all__ = [
     "crossplay",
     "drawn_env",
     "evaluate",
+    "final_evaluation",
     "gives_logits",
     "load",
     "load_config",

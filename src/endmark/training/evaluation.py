@@ -76,10 +76,14 @@ def evaluate(config: TrainConfig[Any], policy: Policy, episodes: int, *, seed: i
 
     policy: for `config.n_envs` environments side by side. seed: another one means other episodes.
     """
+    return summarise(play_unseen(config, policy, episodes, seed=seed))
+
+
+def play_unseen(config: TrainConfig[Any], policy: Policy, episodes: int, *, seed: int = 0) -> EpisodeBatch:
+    """The episodes of `evaluate`."""
     with closing(make_envs(config, config.n_envs)) as envs:
         partners = load_partners(config, envs.spec)
-        seeds = itertools.islice(EpisodeSeeds(FINAL, seed), episodes)
-        return summarise(played_with(partners, policy, envs, seeds))
+        return played_with(partners, policy, envs, itertools.islice(EpisodeSeeds(FINAL, seed), episodes))
 
 
 def played_with(
