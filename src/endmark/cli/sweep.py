@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import tyro
 from rich.console import Console
@@ -20,7 +20,7 @@ from endmark.experiments.directory import Experiment
 from endmark.experiments.display import SweepDisplay, ending, grid_table
 from endmark.experiments.grid import Grid, grid_of_words, read_grid
 from endmark.experiments.local import Processes, jobs_for, problems
-from endmark.experiments.sweep import run_sweep, unproven
+from endmark.experiments.sweep import Pool, run_sweep, unproven
 from endmark.training.signals import stop_on_signal
 
 STOPPED = 3
@@ -77,12 +77,18 @@ class SweepCommand:
                 console.print(Text(words), soft_wrap=True)
             _check(experiment, placed, jobs, console)
             experiment.save_grid(grid)
-            with stop_on_signal() as stop:
-                pool: AbstractContextManager[Any] = Processes(experiment, jobs)
-                with pool as opened, SweepDisplay(console, experiment, placed, jobs) as display:
-                    tally = run_sweep(experiment, placed, opened, stop, display, retry=self.retry)
+            display = SweepDisplay(console, experiment, placed, jobs)
+            with self._pool(experiment, jobs) as pool, stop_on_signal() as stop, display:
+                tally = run_sweep(experiment, placed, pool, stop, display, retry=self.retry)
             ending(experiment, placed, tally, console)
         return FAILED if tally.failed or tally.in_use else STOPPED if tally.stopped else 0
+
+    def _pool(self, experiment: Experiment, jobs: int) -> AbstractContextManager[Pool]:
+        if self.ray is None:
+            return Processes(experiment, jobs)
+        from endmark.experiments.on_ray import RayTasks
+
+        return RayTasks(experiment, self.ray)
 
     def _directory(self) -> Path:
         if self.directory is not None:

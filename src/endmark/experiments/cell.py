@@ -19,13 +19,13 @@ from endmark.training import TrainConfig, train
 from endmark.training.build import env_spec, make_learner
 from endmark.wording import joined, one_line
 
-Kind = Literal["finished", "stopped", "failed", "in use"]
+Kind = Literal["finished", "stopped", "failed", "in use", "lost"]
 
 
 class Outcome(NamedTuple):
     """How a cell ended. stopped: by a signal, with its state saved. in use: another process trains there.
 
-    line: of a failure, the last line of its error.
+    lost: with the machine that it ran on. line: of a failure, the last line of its error.
     """
 
     kind: Kind

@@ -10,7 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from endmark.experiments.cell import Outcome
 from endmark.experiments.cells import Cell, identity
@@ -22,6 +22,7 @@ SECONDS_IN_USE = 120.0
 """Until a cell whose directory belongs to another process is given up."""
 
 
+@runtime_checkable
 class Pool(Protocol):
     """Where cells run."""
 
@@ -109,6 +110,8 @@ def run_sweep(
                 experiment.save_failed(others | tally.failed)
             elif outcome.kind == "stopped" or is_stopping:
                 tally.stopped.add(cell.name)
+            elif outcome.kind == "lost":
+                waiting.appendleft(cell)
             elif time.monotonic() - first < SECONDS_IN_USE:
                 locked[cell.name] = cell, first, time.monotonic() + SECONDS_BETWEEN_TRIES
             else:
