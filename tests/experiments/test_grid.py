@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -186,3 +188,19 @@ def test_words_that_are_no_grid() -> None:
             grid_of_words("qmix", "matrix:climbing", "0", settings)
     with pytest.raises(ValueError, match="--env: missing"):
         grid_of_words("qmix", None, "0", [])
+
+
+def test_the_example_of_the_documentation(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "sweep.md").read_text("utf-8")
+    (example,) = re.findall(r"(?s)```toml\n(.*?)```", page)
+    (tmp_path / "grid.toml").write_text(example)
+    names = [cell.name for cell in cells_of(read_grid(tmp_path / "grid.toml"))]
+    assert f"These are {len(names)} runs" in page
+    shown = re.findall(r"(?m)^      (qmix\S+)/ ", page)
+    assert len(shown) == 1
+    assert set(shown) <= set(names)
+    words = shlex.split(re.findall(r"(?m)^    endmark sweep (qmix.*)$", page)[0])
+    options = dict(zip(words[1::2], words[2::2], strict=True))
+    settings = [value for option, value in zip(words[1::2], words[2::2], strict=True) if option == "--set"]
+    grid = grid_of_words(words[0], options["--env"], options["--seeds"], settings)
+    assert len(cells_of(grid)) == 10 * 2 * (2 + 1)

@@ -119,7 +119,7 @@ def _check(experiment: Experiment, cells: Sequence[Cell], jobs: int, console: Co
     """ValueError, which names a cell, if its environment or its networks cannot be made."""
     groups = unproven(experiment, cells)
     if groups and console.is_terminal:
-        console.print(f"checking {len(groups)} environments", highlight=False)
+        console.print(f"environments to check: {len(groups)}", highlight=False)
     found = problems([[cell.config for cell in group] for group in groups], jobs)
     for group, problem in zip(groups, found, strict=True):
         if problem is not None:

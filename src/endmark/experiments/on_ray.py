@@ -143,7 +143,7 @@ def _ray() -> Any:
 
 
 def _reachable(address: str) -> str:
-    """The cluster's address, where something answers as Ray does; ValueError, within seconds, if nothing does."""
+    """The cluster's address, where something answers as Ray does; ValueError if nothing does."""
     given = address
     if address == AUTO:
         address = os.environ.get("RAY_ADDRESS", "")
