@@ -14,6 +14,11 @@ from pathlib import Path
 import pytest
 
 from endmark.disk import owned
+from endmark.experiments.cells import cells_of
+from endmark.experiments.directory import Experiment
+from endmark.experiments.grid import read_grid
+from endmark.experiments.local import Processes
+from endmark.experiments.sweep import run_sweep
 from endmark.run import is_finished
 from support.commands import status
 from support.sweeps import SMALL, assert_same_runs, kill, runs_in, start
@@ -115,6 +120,18 @@ def test_a_signal_stops_the_cells_with_their_states_saved(
         assert not is_finished(run.parent)
         with owned(run.parent):  # nobody trains there any more
             pass
+
+
+def test_a_stop_before_a_cell_trains_is_no_failure(here: Path) -> None:
+    experiment, cells, stop = (
+        Experiment(here / "out"),
+        cells_of(read_grid(here / "grid.toml")),
+        threading.Event(),
+    )
+    with Processes(experiment, 2) as pool:
+        tally = run_sweep(experiment, cells, pool, stop, lambda _tally, _running: stop.set())
+    assert tally.failed == {}
+    assert len(tally.stopped) == len(cells)
 
 
 def test_cells_that_fail_are_told_and_tried_again_only_if_asked(

@@ -75,7 +75,8 @@ class SweepCommand:
             if others:
                 words = f"not in this grid, and left as they are: {len(others)} runs"
                 console.print(Text(words), soft_wrap=True)
-            _check(experiment, placed, jobs, console)
+            failed = {} if self.retry else experiment.failed()
+            _check(experiment, [cell for cell in placed if cell.name not in failed], jobs, console)
             experiment.save_grid(grid)
             display = SweepDisplay(console, experiment, placed, jobs)
             with self._pool(experiment, jobs) as pool, stop_on_signal() as stop, display:

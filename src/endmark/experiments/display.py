@@ -43,7 +43,9 @@ class SweepDisplay:
         self._plain_every, self._next_line = plain_every, time.monotonic() + plain_every
         self._next_read = 0.0
         # Without a thread that draws: processes are started all the while.
-        self._live = Live(console=console, auto_refresh=False) if console.is_terminal else None
+        self._live = (
+            Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
+        )
 
     def __call__(self, tally: Tally, running: Sequence[Cell]) -> None:
         """Show where the sweep is."""
@@ -95,7 +97,6 @@ class SweepDisplay:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if self._live is not None:
-            self._live.update(Text(""), refresh=True)
             self._live.stop()
 
 
@@ -113,8 +114,7 @@ def grid_table(experiment: Experiment, cells: Sequence[Cell], jobs: int) -> list
     unfinished: list[Cell] = []
     for kind in dict.fromkeys(cell.kind for cell in cells):
         mine = [cell for cell in cells if cell.kind == kind]
-        finished = [cell for cell in mine if experiment.is_finished(cell.name)]
-        todo = [cell for cell in mine if cell not in finished]
+        todo = [cell for cell in mine if not experiment.is_finished(cell.name)]
         begun = sum(experiment.has_run(cell.name) for cell in todo)
         unfinished += todo
         steps = sorted({cell.config.steps for cell in mine})
@@ -122,7 +122,7 @@ def grid_table(experiment: Experiment, cells: Sequence[Cell], jobs: int) -> list
         table.add_row(
             Text(f"{kind[0]} on {task_name(kind[1])}"),
             str(len(mine)),
-            str(len(finished)),
+            str(len(mine) - len(todo)),
             str(begun),
             str(sum(cell.name in failed for cell in todo)),
             " to ".join(map(str, dict.fromkeys([steps[0], steps[-1]]))),

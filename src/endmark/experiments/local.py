@@ -44,6 +44,7 @@ class Processes:
         self._experiment, self._jobs, self._context = experiment, jobs, _start_context()
         self._running: dict[str, _Running] = {}
         self._free = _cores()
+        self._is_stopping = False
 
     @property
     def running(self) -> list[Cell]:
@@ -84,7 +85,7 @@ class Processes:
         for name, one in list(self._running.items()):
             if one.process.exitcode is None:
                 continue
-            ended.append((one.cell, _outcome(one)))
+            ended.append((one.cell, self._outcome(one)))
             one.process.join()
             one.connection.close()
             self._free = self._free | one.cores
@@ -93,8 +94,17 @@ class Processes:
 
     def stop(self) -> None:
         """Let every cell save its state and end."""
+        self._is_stopping = True
         for one in self._running.values():
             one.process.terminate()
+
+    def _outcome(self, one: _Running) -> Outcome:
+        with suppress(EOFError, OSError):
+            kind, line = one.connection.recv()
+            return Outcome(kind, line)
+        if self._is_stopping and one.process.exitcode == -signal.SIGTERM:  # before it trained
+            return Outcome("stopped")
+        return Outcome("failed", f"its process {how_it_ended(one.process.exitcode)}")
 
     def __enter__(self) -> Processes:
         return self
@@ -160,13 +170,6 @@ def _start_context() -> ForkServerContext | SpawnContext:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["__main__", __name__, "endmark.rollout.worker", *PRELOADED])
     return context
-
-
-def _outcome(one: _Running) -> Outcome:
-    with suppress(EOFError, OSError):
-        kind, line = one.connection.recv()
-        return Outcome(kind, line)
-    return Outcome("failed", f"its process {how_it_ended(one.process.exitcode)}")
 
 
 def _work(

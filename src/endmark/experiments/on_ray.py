@@ -43,6 +43,7 @@ class RayTasks:
         self._experiment = experiment
         self._ray = _ray()
         self._tasks: dict[Any, Cell] = {}
+        self._is_stopping = False
         self._states: dict[
             str, tuple[int, int]
         ] = {}  # of each cell: its deaths, and its state's time at the last
@@ -88,12 +89,16 @@ class RayTasks:
             time.sleep(seconds)
             return []
         tasks = list(self._tasks)
-        self._ray.wait(tasks, num_returns=1, timeout=seconds)
-        ready, _ = self._ray.wait(tasks, num_returns=len(tasks), timeout=0)
+        try:
+            self._ray.wait(tasks, num_returns=1, timeout=seconds)
+            ready, _ = self._ray.wait(tasks, num_returns=len(tasks), timeout=0)
+        except self._ray.exceptions.RayError as error:
+            raise ValueError(f"--ray: the cluster is gone: {joined(error)}") from None
         return [(cell, self._outcome(task, cell)) for task in ready for cell in [self._tasks.pop(task)]]
 
     def stop(self) -> None:
         """Let every cell save its state and end."""
+        self._is_stopping = True
         for task in self._tasks:
             self._ray.cancel(task, force=False)  # a KeyboardInterrupt there, which a run takes for a Ctrl-C
 
@@ -107,11 +112,11 @@ class RayTasks:
         errors = self._ray.exceptions
         try:
             kind, line = self._ray.get(task)
-        except errors.TaskCancelledError:  # before it had begun
-            return Outcome("stopped")
         except (errors.WorkerCrashedError, errors.NodeDiedError, errors.OutOfMemoryError) as error:
             return self._after_death(cell, joined(error))
         except Exception as error:  # of a node on which endmark is missing, or another one
+            if self._is_stopping:  # before it trained
+                return Outcome("stopped")
             return Outcome("failed", joined(error).split(" Traceback")[0] or type(error).__name__)
         if kind == "elsewhere":
             where = self._experiment.directory.resolve()

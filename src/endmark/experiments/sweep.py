@@ -95,7 +95,7 @@ def run_sweep(
             locked.clear()
         now = time.monotonic()
         for name, (cell, _, due) in list(locked.items()):
-            if now >= due and cell not in pool.running and pool.has_room(cell):
+            if now >= due and pool.has_room(cell):
                 pool.start(cell)
                 locked[name] = cell, locked[name][1], float("inf")
         while waiting and pool.has_room(waiting[0]):
@@ -116,6 +116,7 @@ def run_sweep(
                 locked[cell.name] = cell, first, time.monotonic() + SECONDS_BETWEEN_TRIES
             else:
                 tally.in_use.add(cell.name)
+    tally.stopped -= tally.finished | tally.failed.keys()
     on_progress(tally, pool.running)
     return tally
 
