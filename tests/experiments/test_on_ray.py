@@ -1,4 +1,4 @@
-"""Sweeps on a Ray cluster of three nodes on loopback, one of which is killed; and clusters that are none."""
+"""Sweeps on a Ray cluster of three nodes on loopback, of which some are killed; and clusters that are none."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ WHOLE = "ENDMARK_KILLS" in os.environ
 LOOPBACK = "127.0.0.2"  # Ray takes 127.0.0.1 for the machine's outer address
 MEMORY = 80 * 2**20
 GRID = f"""
-algorithms = ["iql", "ippo"]
+algorithms = ["iql", "vdn", "ippo"]
 tasks = "matrix:climbing"
-seeds = "0:{15 if WHOLE else 1}"
+seeds = "0:{10 if WHOLE else 1}"
 {SMALL}
-steps = {240 if WHOLE else 160}
+steps = {240 if WHOLE else 320}
 eval_every = 40
 log_every = 20
 """
-N_CELLS = 30 if WHOLE else 2
+N_CELLS = 30 if WHOLE else 3
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +60,16 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def n_finished(directory: Path) -> int:
+    return sum(is_finished(directory / name) for name in runs_in(directory))
+
+
+def n_running(directory: Path) -> int:
+    """Runs that have logged something and are not finished."""
+    logged = [path.parent for path in directory.glob("*/metrics.jsonl") if path.stat().st_size]
+    return sum(not is_finished(run) for run in logged)
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # Ray's own
 def test_a_node_that_dies_costs_nothing_but_time(
@@ -68,11 +78,15 @@ def test_a_node_that_dies_costs_nothing_but_time(
     assert status("sweep", "grid.toml", "--directory", "whole") == 0
     began = time.monotonic()
     process = start("grid.toml", "--directory", "out", "--ray", cluster.address)
-    while len(list((here / "out").glob("*/metrics.jsonl"))) < 2:
+    # Each node has one core: of this many running cells one at least is on a node that dies.
+    n_victims = 1 if WHOLE else 2
+    while (done := n_finished(here / "out")) < (10 if WHOLE else 0) or n_running(
+        here / "out"
+    ) < 4 - n_victims:
         assert process.poll() is None, process.communicate()
         time.sleep(0.01)
-    done = sum(is_finished(here / "out" / name) for name in runs_in(here / "out"))
-    cluster.remove_node(cluster.endmark_nodes.pop(), allow_graceful=False)
+    for _ in range(n_victims):
+        cluster.remove_node(cluster.endmark_nodes.pop(), allow_graceful=False)
     said = finish(process)
     assert f"{N_CELLS} of {N_CELLS} cells finished: out" in said
     assert_same_runs(here / "out", here / "whole")
@@ -80,7 +94,7 @@ def test_a_node_that_dies_costs_nothing_but_time(
     resumed = sum(text.count("goes on") for text in logs)
     seconds = time.monotonic() - began
     print(f"{N_CELLS} cells, {done} done when the node died, {resumed} went on elsewhere, {seconds:.0f} s")
-    assert done < N_CELLS
+    assert resumed >= 1
 
 
 @pytest.mark.skipif(not WHOLE, reason="`make sweep-kill-test`: Ray's workers take long to start")

@@ -62,6 +62,12 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def n_starts(directory: Path) -> int:
+    """How often a cell began or went on."""
+    logs = [path.read_text() for path in (directory / "logs").glob("*.log")]
+    return sum(len(re.findall(r"(?m)(begins|goes on)$", text)) for text in logs)
+
+
 def test_a_sweep_that_is_killed_again_and_again_ends_as_one_that_never_was(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -71,7 +77,10 @@ def test_a_sweep_that_is_killed_again_and_again_ends_as_one_that_never_was(
     seconds = time.monotonic() - began
     kills = 0
     while kills < KILLS:
+        before = n_starts(here / "killed")
         process = start("grid.toml", "--directory", "killed", "--jobs", "2")
+        while n_starts(here / "killed") == before and process.poll() is None:
+            time.sleep(0.01)
         while not runs_in(here / "killed"):
             assert process.poll() is None, process.communicate()
             time.sleep(0.01)
@@ -87,9 +96,9 @@ def test_a_sweep_that_is_killed_again_and_again_ends_as_one_that_never_was(
     assert status("sweep", "--directory", "killed", "--jobs", "2") == 0
     assert f"{N_CELLS} of {N_CELLS} cells finished: killed" in capsys.readouterr().out
     assert_same_runs(here / "killed", here / "whole")
-    before = {path: path.stat().st_mtime_ns for path in (here / "killed").glob("*/*")}
+    times = {path: path.stat().st_mtime_ns for path in (here / "killed").glob("*/*")}
     assert status("sweep", "grid.toml", "--directory", "killed") == 0
-    assert before == {path: path.stat().st_mtime_ns for path in (here / "killed").glob("*/*")}
+    assert times == {path: path.stat().st_mtime_ns for path in (here / "killed").glob("*/*")}
     logs = [path.read_text() for path in (here / "killed" / "logs").iterdir()]
     assert len(logs) == N_CELLS
     assert kills == KILLS or WHOLE
