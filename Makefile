@@ -9,7 +9,7 @@ RUN_DIR ?= runs/lbf-qmix-seed$(SEED)
 LBF := --env lbforaging:Foraging-5x5-2p-1f-v3 --gamma 0.95 --td-lambda 0.9 --lr 1e-3 \
        --normalise-reward scale --replay-frames 30000
 
-.PHONY: train test lint types contracts unit seeds learning continuous smax-speed scale intervals pool omg kill-test saving-cost fuzz audit-rates bench sanitize clean
+.PHONY: train test lint types contracts unit seeds learning continuous smax-speed scale intervals pool omg kill-test sweep-kill-test saving-cost fuzz audit-rates bench sanitize clean
 
 train: $(VENV)/installed
 	rm -rf $(RUN_DIR)
@@ -95,6 +95,12 @@ $(VENV)/installed-dev: $(VENV)/installed
 kill-test: $(VENV)/installed-dev
 	OMP_NUM_THREADS=1 ENDMARK_KILLS=17 $(BIN)/python -m pytest tests/training/test_kill_and_resume.py \
 	tests/training/test_fatal_writes.py --numprocesses 2 --dist load -k "kill or full_disk" -rP
+
+# A sweep of 30 runs, killed with SIGKILL ten times at random moments, and one on a Ray cluster of three nodes, one of
+# which is killed: each is compared with one never killed. Some ten minutes.
+sweep-kill-test: $(VENV)/installed-dev
+	OMP_NUM_THREADS=1 ENDMARK_KILLS=10 $(BIN)/python -m pytest tests/experiments/test_sweep.py \
+	tests/experiments/test_on_ray.py -k "killed or dies or signal" -rP
 
 # What saving a state costs, beside the disk's own speed: some five minutes, with nothing else running.
 saving-cost: $(VENV)/installed

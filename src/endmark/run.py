@@ -1,6 +1,6 @@
 """A run directory: what a run leaves behind, readable at every moment, also after a kill.
 
-config.json            how the run was made
+config.json            how the run was made, and at its end that it is finished
 state.safetensors      all that the run's future depends on, for `endmark resume`
 metrics.jsonl          one JSON object a line; keys in `endmark.training.loop`
 events.out.tfevents.*  the same for TensorBoard, where it is installed
@@ -17,6 +17,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import math
+import os
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -35,6 +36,7 @@ from endmark.wording import joined, quoted, shortened, shown
 
 CONFIG, METRICS = "config.json", "metrics.jsonl"
 WEIGHTS, BEST, REPLAY = "weights.safetensors", "best.safetensors", "replay.safetensors"
+_LONGEST_LINE = 65536  # of metrics.jsonl, in bytes: some hundred metrics are a tenth of it
 
 
 class Counters(NamedTuple):
@@ -73,8 +75,18 @@ class Run:
 
     def mark_inexact(self) -> None:
         """Note in config.json that the run went on otherwise than it would have without a stop."""
+        self._mark(exact=False)
+
+    def mark_finished(self) -> None:
+        """Note in config.json, as the last thing that a run writes, that it came to its end.
+
+        A run that is taken up again is unfinished until it comes there again.
+        """
+        self._mark(finished=True)
+
+    def _mark(self, **marks: bool) -> None:
         config = _read_config(self.directory)
-        config["made_with"]["exact"] = False
+        config["made_with"] |= marks
         _write(self.directory / CONFIG, config)
 
     def state_dict(self) -> dict[str, Any]:
@@ -141,8 +153,32 @@ def read_config(directory: Path) -> dict[str, Any]:
 
 def is_exact(directory: Path) -> bool:
     """Whether the run is what it would have been without a stop; see `Run.mark_inexact`."""
+    return _mark_of(directory, "exact") is not False
+
+
+def is_finished(directory: Path) -> bool:
+    """Whether the run came to its end, with all its files; see `Run.mark_finished`."""
+    return _mark_of(directory, "finished") is True
+
+
+def _mark_of(directory: Path, name: str) -> object:
     made_with = _read_config(directory).get("made_with")
-    return not (isinstance(made_with, dict) and made_with.get("exact") is False)
+    return made_with.get(name) if isinstance(made_with, dict) else None
+
+
+def read_progress(directory: Path) -> tuple[int, float]:
+    """Environment steps and seconds of the last line of `metrics.jsonl`; 0 and 0 if there is none yet.
+
+    The end of the file alone is read, so that it may be asked often; a line that is damaged counts as none.
+    """
+    try:
+        with (directory / METRICS).open("rb") as file:
+            file.seek(-min(_LONGEST_LINE, file.seek(0, os.SEEK_END)), os.SEEK_END)
+            lines = file.read().split(b"\n")
+        last = json.loads(lines[-2]) if len(lines) > 1 else {}
+        return int(last["env_steps"]), float(last["seconds"])
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
+        return 0, 0.0
 
 
 def _read_config(directory: Path) -> dict[str, Any]:

@@ -185,7 +185,7 @@ def test_a_run_like_another(here: Path) -> None:
 def test_a_configuration_names_what_made_it(here: Path) -> None:
     run("ippo --env my_game:Walk --batch-size 4 --run-dir run")
     raw = json.loads((here / "run" / "config.json").read_text())
-    assert raw["made_with"].keys() == {"endmark", "torch"}
+    assert raw["made_with"].keys() == {"endmark", "torch", "finished"}
     assert raw["algorithm"]["name"] == "ippo"
     assert raw["algorithm"]["clip"] == 0.2
 

@@ -22,6 +22,10 @@ from endmark.wording import one_line, printable
 COMMANDS = {
     "train": ("endmark.cli.train", "Train an algorithm on an environment, and leave a run directory behind."),
     "resume": ("endmark.cli.resume", "Go on with a run that was stopped or killed, bit for bit."),
+    "sweep": (
+        "endmark.cli.sweep",
+        "Run a grid of runs, here or on a cluster; it can be killed and goes on.",
+    ),
     "eval": ("endmark.cli.eval", "Play a run's checkpoint greedily, and say how it does."),
     "play": ("endmark.cli.play", "Play a run's checkpoint greedily, and film it."),
     "crossplay": ("endmark.cli.crossplay", "Play every learner with every partner, and show the matrix."),

@@ -132,7 +132,7 @@ class WorkerProcess:
             name=f"endmark worker {self._number}",
             daemon=True,
         )
-        with _signals_blocked():
+        with signals_blocked():
             process.start()
         theirs.close()  # so that the pipe closes when the worker dies
         return ours, process
@@ -156,7 +156,7 @@ class WorkerProcess:
         if reply:
             return None if reply == DONE else reply[1:].decode()
         self._process.join(SECONDS_TO_END)
-        return _how_it_ended(self._process.exitcode) + (" at its start" if self._is_new else "")
+        return how_it_ended(self._process.exitcode) + (" at its start" if self._is_new else "")
 
     def _replace(self, failure: str) -> None:
         self._failures += 1
@@ -178,7 +178,7 @@ class WorkerProcess:
 
 
 @contextmanager
-def _signals_blocked() -> Iterator[None]:
+def signals_blocked() -> Iterator[None]:
     """Processes started in here get neither SIGINT nor SIGTERM, not even during their imports.
 
     Both signals often go to a whole process group, which includes the server that workers are forked from.
@@ -194,7 +194,7 @@ def _signals_blocked() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _how_it_ended(status: int | None) -> str:
+def how_it_ended(status: int | None) -> str:
     """A process's exit status in words."""
     if status is None or status >= 0:
         return f"ended with exit status {status}"

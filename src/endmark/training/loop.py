@@ -116,4 +116,7 @@ def train(
             save_episodes(held, directory / REPLAY)
         else:
             (directory / REPLAY).unlink(missing_ok=True)  # of a stop, at which some were held
+        if not stopped:
+            saver.wait()
+            run.mark_finished()
     return Trained(learner, counters, stopped)
