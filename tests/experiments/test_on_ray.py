@@ -1,4 +1,4 @@
-"""Sweeps on a Ray cluster of three nodes on loopback, of which some are killed; and clusters that are none."""
+"""Sweeps on a Ray cluster of three nodes on loopback, some of which are killed; and clusters that are none."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from endmark.run import BEST, REPLAY, WEIGHTS, is_finished, read_config, read_metrics
+from endmark.training.final import FINAL
 
 SMALL = """
 [settings]
@@ -76,7 +77,7 @@ def assert_same_runs(given: Path, want: Path) -> None:
         assert is_finished(theirs), name
         assert read_config(ours) == read_config(theirs), name
         assert lines_of(ours) == lines_of(theirs), name
-        for file in (WEIGHTS, BEST, REPLAY):
+        for file in (WEIGHTS, BEST, REPLAY, FINAL):
             assert (ours / file).exists() == (theirs / file).exists(), (name, file)
             if (ours / file).exists():
                 assert (ours / file).read_bytes() == (theirs / file).read_bytes(), (name, file)

@@ -15,8 +15,9 @@ from rich.console import Console
 from endmark.disk import InUseError
 from endmark.report import TrainingDisplay
 from endmark.run import CONFIG
-from endmark.training import TrainConfig, train
+from endmark.training import TrainConfig, final_evaluation, pinned, train
 from endmark.training.build import env_spec, make_learner
+from endmark.training.final import FINAL
 from endmark.wording import joined, one_line
 
 Kind = Literal["finished", "stopped", "failed", "in use", "lost"]
@@ -50,7 +51,10 @@ def _trained(config: TrainConfig[Any], directory: Path, file: TextIO) -> Outcome
     console = Console(file=file, force_terminal=False, width=110)
     try:
         with TrainingDisplay(console, config.steps) as display:
-            stopped = train(config, directory, display, resume=True, preparing=display.preparing).stopped
+            learner, _, stopped = train(config, directory, display, resume=True, preparing=display.preparing)
+        if not stopped:
+            print(f"playing {config.final_episodes} episodes of each policy, for {FINAL}")
+            final_evaluation(pinned(config), directory, learner)
     except InUseError as error:
         return Outcome("in use", joined(error))
     except (Exception, SystemExit) as error:  # of an environment or an algorithm, which may raise anything

@@ -21,6 +21,7 @@ from endmark.experiments.cells import Cell, identity
 from endmark.experiments.grid import Grid, read_grid
 from endmark.run import CONFIG, RunError, is_finished
 from endmark.training import TrainConfig, load_config, pinned
+from endmark.training.final import FINAL
 from endmark.wording import joined, shown
 
 GRID, FAILED, LOGS = "grid.json", "failed.json", "logs"
@@ -68,8 +69,9 @@ class Experiment:
         return placed, sorted(runs.keys() - ours)
 
     def is_finished(self, name: str) -> bool:
-        """Whether this cell's run came to its end."""
-        return self.has_run(name) and is_finished(self.directory / name)
+        """Whether this cell's run came to its end, the evaluation there included."""
+        run = self.directory / name
+        return self.has_run(name) and is_finished(run) and (run / FINAL).exists()
 
     def has_run(self, name: str) -> bool:
         """Whether this cell has begun."""
