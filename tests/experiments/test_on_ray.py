@@ -1,4 +1,4 @@
-"""Sweeps on a Ray cluster of three nodes on loopback, some of which are killed; and clusters that are none."""
+"""Sweeps on a Ray cluster of three nodes on loopback, some of which are killed; and addresses of none."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def test_clusters_that_are_none(
     here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RAY_ADDRESS", "")
-    monkeypatch.setattr("endmark.experiments.on_ray._RUNNING_CLUSTER", here / "none")
+    monkeypatch.setattr("endmark.rollout.on_ray._RUNNING_CLUSTER", here / "none")
     words = ["sweep", "iql", "--env", "matrix:climbing", "--directory", "out", "--ray"]
     with closing(socket.socket()) as bound:  # and does not listen
         bound.bind(("127.0.0.1", 0))
@@ -146,13 +146,16 @@ def test_clusters_that_are_none(
         assert capsys.readouterr().err == f"endmark: --ray {address}: what listens at {address} is no Ray\n"
     for given, line in [
         ("auto", "--ray auto: no cluster on this machine, want `ray start --head`, or HOST:PORT"),
-        ("here", "--ray: given 'here', want auto or HOST:PORT, such as 10.0.0.1:6379"),
-        ("ray://a:1", "--ray: given 'ray://a:1', want auto or HOST:PORT, such as 10.0.0.1:6379"),
+        ("here", "--ray here: given 'here', want auto or HOST:PORT, such as 10.0.0.1:6379"),
+        ("ray://a:1", "--ray ray://a:1: given 'ray://a:1', want auto or HOST:PORT, such as 10.0.0.1:6379"),
     ]:
         assert status(*words, given) == 2
         assert capsys.readouterr().err == f"endmark: {line}\n"
     monkeypatch.setitem(sys.modules, "ray", None)
     assert status(*words, silent) == 2
-    assert capsys.readouterr().err == 'endmark: --ray: Ray is not installed: pip install "endmark[ray]"\n'
+    assert (
+        capsys.readouterr().err
+        == f'endmark: --ray {silent}: Ray is not installed: pip install "endmark[ray]"\n'
+    )
     assert status(*words, silent, "--jobs", "2") == 2
     assert "jobs: given with --ray" in capsys.readouterr().err

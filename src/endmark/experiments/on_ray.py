@@ -18,18 +18,14 @@ from endmark.experiments.cell import Outcome, run_cell, said
 from endmark.experiments.cells import Cell
 from endmark.experiments.directory import GRID, Experiment
 from endmark.experiments.local import cores_of
+from endmark.rollout import RayError
+from endmark.rollout.on_ray import import_ray, reachable
 from endmark.training.config import from_json
 from endmark.training.state_file import STATE
-from endmark.wording import joined, quoted
+from endmark.wording import joined
 
-AUTO = "auto"
-SECONDS_TO_ANSWER = 3.0
 MOST_DEATHS = 3
 """How often in a row a cell's process may die before it has saved a further state."""
-_RUNNING_CLUSTER = Path("/tmp/ray/ray_current_cluster")  # where `ray start` notes it
-# An HTTP/2 connection's first bytes and its settings, none; a gRPC server such as Ray's answers with its own.
-_HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
-_SETTINGS = 4
 
 
 class RayTasks:
@@ -41,14 +37,16 @@ class RayTasks:
 
     def __init__(self, experiment: Experiment, address: str) -> None:
         self._experiment = experiment
-        self._ray = _ray()
+        try:
+            self._ray, where = import_ray(), reachable(address)
+        except RayError as error:
+            raise ValueError(f"--ray {address}: {error}") from None
         self._tasks: dict[Any, Cell] = {}
         self._is_stopping = False
         self._states: dict[
             str, tuple[int, int]
         ] = {}  # of each cell: its deaths, and its state's time at the last
         self._token = _token(experiment.directory)
-        where = _reachable(address)
         try:
             self._ray.init(where, log_to_driver=False, logging_level="ERROR", configure_logging=False)
         except Exception as error:  # whatever a client of another version or of no cluster raises
@@ -134,41 +132,6 @@ class RayTasks:
         return Outcome(
             "failed", f"its process died {deaths} times before it had saved a further state: {line}"
         )
-
-
-def _ray() -> Any:
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")  # no GPU for a task that asked for none
-    try:
-        import ray
-        import ray.exceptions
-    except ImportError:
-        raise ValueError('--ray: Ray is not installed: pip install "endmark[ray]"') from None
-    return ray
-
-
-def _reachable(address: str) -> str:
-    """The cluster's address, where something answers as Ray does; ValueError if nothing does."""
-    given = address
-    if address == AUTO:
-        address = os.environ.get("RAY_ADDRESS", "")
-        if not address and _RUNNING_CLUSTER.is_file():
-            address = _RUNNING_CLUSTER.read_text(encoding="utf-8").strip()
-        if not address:
-            raise ValueError("--ray auto: no cluster on this machine, want `ray start --head`, or HOST:PORT")
-    host, colon, port = address.rpartition(":")
-    if not colon or not host or not port.isdecimal() or not 0 < int(port) < 65536 or "/" in host:
-        raise ValueError(f"--ray: given {quoted(address)}, want auto or HOST:PORT, such as 10.0.0.1:6379")
-    try:
-        with socket.create_connection((host.strip("[]"), int(port)), SECONDS_TO_ANSWER) as connection:
-            connection.sendall(_HELLO)
-            answer = connection.recv(9)
-    except OSError as error:
-        reason = error.strerror or "no answer"
-        raise ValueError(f"--ray {given}: no cluster at {address}: {reason}") from None
-    if len(answer) < 4 or answer[3] != _SETTINGS:
-        raise ValueError(f"--ray {given}: what listens at {address} is no Ray")
-    return address
 
 
 def _token(directory: Path) -> str:

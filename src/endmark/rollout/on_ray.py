@@ -10,6 +10,7 @@ import socket
 import sys
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from endmark.envs import EnvError
@@ -17,17 +18,24 @@ from endmark.episodes import EpisodeSpec
 from endmark.rollout.player import Answer, MakePlayer, PlayingActor, Request
 from endmark.rollout.process import WorkerError, WorkerWarning
 from endmark.rollout.rollout import Stopped
+from endmark.wording import quoted
 
+AUTO = "auto"
 _SECONDS_BETWEEN_CHECKS = 0.1
-_SECONDS_TO_ANSWER = 5.0
+_SECONDS_TO_ANSWER = 3.0
 _SECONDS_TO_CLOSE = 1.0
 _DEATHS_IN_A_ROW = 3
 # Nothing is reported to anybody, and a busy machine may take its time.
 _BEFORE_IT_STARTS = {
     "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # no GPU for a task that asked for none
     "RAY_raylet_start_wait_time_s": "30",
     "RAY_agent_register_timeout_ms": "120000",
 }
+_RUNNING_CLUSTER = Path("/tmp/ray/ray_current_cluster")  # where `ray start` notes it
+# An HTTP/2 connection's first bytes and its settings, none; a gRPC server such as Ray's answers with its own.
+_HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
+_SETTINGS = 4
 
 
 class RayError(ValueError):
@@ -116,27 +124,22 @@ def connect(address: str | None, *, cpus: int) -> tuple[Any, bool]:
     unless it is connected already. `RayError` where Ray is not installed, where nothing answers, and where
     the cluster has fewer processors than `cpus`.
     """
-    for name, value in _BEFORE_IT_STARTS.items():
-        os.environ.setdefault(name, value)
-    try:
-        import ray
-    except ImportError:
-        raise RayError('Ray is not installed: pip install "endmark[ray]"') from None
-    _check_answers(address)
+    ray = import_ray()
+    where = "local" if address is None else reachable(address)
     if is_ours := not ray.is_initialized():
         path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
         own = {"num_cpus": max(cpus, os.cpu_count() or 1), "include_dashboard": False}
         try:
             ray.init(
-                address=address or "local",
+                address=where,
                 runtime_env={"env_vars": {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}},
                 log_to_driver=False,
                 logging_level="ERROR",
-                **({} if address else own),
+                **({} if address is not None else own),
             )
         except Exception as error:  # it raises plain ones, too
             said = " ".join(str(error).split())[:200]
-            raise RayError(f"no Ray cluster at {address or 'local'}: {said}") from None
+            raise RayError(f"no cluster at {where}: {said}") from None
     given = int(ray.cluster_resources().get("CPU", 0))
     if given < cpus:
         if is_ours:
@@ -145,15 +148,42 @@ def connect(address: str | None, *, cpus: int) -> tuple[Any, bool]:
     return ray, is_ours
 
 
-def _check_answers(address: str | None) -> None:
-    """`RayError` at once if nothing listens at HOST:PORT, for which Ray itself waits a minute."""
-    host, colon, port = (address or "").rpartition(":")
-    if not colon or not port.isdigit():
-        return
+def import_ray() -> Any:
+    """The module `ray`; `RayError` where it is not installed."""
+    for name, value in _BEFORE_IT_STARTS.items():
+        os.environ.setdefault(name, value)
     try:
-        socket.create_connection((host, int(port)), _SECONDS_TO_ANSWER).close()
-    except (OSError, OverflowError) as error:
-        raise RayError(f"no Ray cluster at {address}: {error}") from None
+        import ray
+        import ray.exceptions
+    except ImportError:
+        raise RayError('Ray is not installed: pip install "endmark[ray]"') from None
+    return ray
+
+
+def reachable(address: str) -> str:
+    """The address HOST:PORT of a cluster, where something answers as Ray does; `RayError` if nothing does.
+
+    address: HOST:PORT, or `auto` for RAY_ADDRESS or the cluster that was started on this machine. Ray itself
+    waits for minutes where nothing answers, or something else does.
+    """
+    if address == AUTO:
+        address = os.environ.get("RAY_ADDRESS", "")
+        if not address and _RUNNING_CLUSTER.is_file():
+            address = _RUNNING_CLUSTER.read_text(encoding="utf-8").strip()
+        if not address:
+            raise RayError("no cluster on this machine, want `ray start --head`, or HOST:PORT")
+    host, colon, port = address.rpartition(":")
+    if not colon or not host or not port.isdecimal() or not 0 < int(port) < 65536 or "/" in host:
+        raise RayError(f"given {quoted(address)}, want auto or HOST:PORT, such as 10.0.0.1:6379")
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), _SECONDS_TO_ANSWER) as connection:
+            connection.sendall(_HELLO)
+            answer = connection.recv(9)
+    except OSError as error:
+        raise RayError(f"no cluster at {address}: {error.strerror or 'no answer'}") from None
+    if len(answer) < 4 or answer[3] != _SETTINGS:
+        raise RayError(f"what listens at {address} is no Ray")
+    return address
 
 
 def _cause(error: Any, where: str) -> Exception:
