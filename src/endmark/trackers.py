@@ -39,7 +39,7 @@ class Tracker(Protocol):
 class TensorBoard:
     """Event files in the run's directory. What an earlier try logged after `env_steps` is hidden."""
 
-    id = None
+    id: str | None = None
 
     def __init__(self, directory: Path, env_steps: int) -> None:
         from torch.utils.tensorboard import SummaryWriter
@@ -105,6 +105,7 @@ class MLflow:
             for name, value in flat(config):
                 self._client.log_param(id, name, str(value)[:500])
         self.id: str | None = id
+        self._run: str = id
 
     def log(self, env_steps: int, metrics: Mapping[str, float]) -> None:
         """A value of each metric, with `env_steps` as its step."""
@@ -115,7 +116,7 @@ class MLflow:
 
     def close(self) -> None:
         """Mark the run as ended."""
-        self._client.set_terminated(self.id)
+        self._client.set_terminated(self._run)
 
 
 TRACKERS: Mapping[str, Callable[[Path, Mapping[str, Any], str | None], Tracker]] = {
