@@ -14,12 +14,11 @@ lock                   held by the process that trains here
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import math
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
@@ -32,6 +31,7 @@ from torch import Tensor
 from endmark import __version__
 from endmark.disk import replacing
 from endmark.episodes.files import own_tensors
+from endmark.trackers import Tracker, check_installed, trackers
 from endmark.wording import joined, quoted, shortened, shown
 
 CONFIG, METRICS = "config.json", "metrics.jsonl"
@@ -55,9 +55,18 @@ class Run:
     """Writes a run directory. A context manager: leaving it closes the files.
 
     resume: go on with the run that is there. `begin` or `load_state_dict` says where the log goes on.
+    log_to: trackers beside TensorBoard, by their names in `endmark.trackers`.
     """
 
-    def __init__(self, directory: Path, config: Mapping[str, Any], *, resume: bool = False) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        config: Mapping[str, Any],
+        *,
+        resume: bool = False,
+        log_to: Sequence[str] = (),
+    ) -> None:
+        check_installed(log_to)
         if not resume and (directory / CONFIG).exists():
             raise RunError(f"{directory} holds a run already; choose another --run-dir, or delete it")
         directory.mkdir(parents=True, exist_ok=True)
@@ -66,11 +75,12 @@ class Run:
         _write(directory / CONFIG, {**config, "made_with": made_with})
         self._metrics = (directory / METRICS).open("ab")
         self._began = time.monotonic()
-        self._tensorboard: Any = None
+        self._config, self._log_to = config, log_to
+        self._trackers: Mapping[str, Tracker] = {}
 
     def begin(self) -> Counters:
         """Start from the beginning. What an earlier try logged is cut off."""
-        self.load_state_dict({"metrics_bytes": 0, "seconds": 0.0}, Counters())
+        self.load_state_dict({"metrics_bytes": 0, "seconds": 0.0, "trackers": {}}, Counters())
         return Counters()
 
     def mark_inexact(self) -> None:
@@ -90,8 +100,12 @@ class Run:
         _write(self.directory / CONFIG, config)
 
     def state_dict(self) -> dict[str, Any]:
-        """How far `metrics.jsonl` is, in bytes, and the seconds so far."""
-        return {"metrics_bytes": self._metrics.tell(), "seconds": time.monotonic() - self._began}
+        """How far `metrics.jsonl` is, in bytes, the seconds so far, and by what ids trackers know the run."""
+        return {
+            "metrics_bytes": self._metrics.tell(),
+            "seconds": time.monotonic() - self._began,
+            "trackers": {name: self._trackers[name].id for name in self._log_to if name in self._trackers},
+        }
 
     def load_state_dict(self, state: Mapping[str, Any], counters: Counters) -> None:
         """Cut off what was logged after the state was saved, here and for TensorBoard."""
@@ -101,7 +115,8 @@ class Run:
         self._metrics.truncate(size)
         self._metrics.seek(size)
         self._began = time.monotonic() - float(state["seconds"])
-        self._tensorboard = _tensorboard(self.directory, purge_step=counters.env_steps + 1)
+        ids = state.get("trackers", {})
+        self._trackers = trackers(self.directory, self._config, counters.env_steps, self._log_to, ids)
 
     def log(self, counters: Counters, metrics: Mapping[str, float]) -> None:
         """One line of `metrics.jsonl`, written through at once: counters, `seconds` since the start, metrics.
@@ -112,9 +127,8 @@ class Run:
         line = {**counters._asdict(), "seconds": round(time.monotonic() - self._began, 3), **numbers}
         self._metrics.write((json.dumps(line) + "\n").encode())
         self._metrics.flush()
-        if self._tensorboard is not None:
-            for name, value in metrics.items():
-                self._tensorboard.add_scalar(name, value, counters.env_steps)
+        for tracker in self._trackers.values():
+            tracker.log(counters.env_steps, metrics)
 
     def checkpoint(self, counters: Counters, tensors: Mapping[str, Tensor], *, best: bool = False) -> None:
         """Replace the checkpoint: the old one stays until the new one is complete. best: and the best one."""
@@ -131,17 +145,8 @@ class Run:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._metrics.close()
-        if self._tensorboard is not None:
-            self._tensorboard.close()
-
-
-def _tensorboard(directory: Path, purge_step: int | None = None) -> Any:
-    """A writer of TensorBoard events, where it is installed. It hides older events from `purge_step` on."""
-    if not importlib.util.find_spec("tensorboard"):
-        return None
-    from torch.utils.tensorboard import SummaryWriter
-
-    return SummaryWriter(str(directory), purge_step=purge_step)
+        for tracker in self._trackers.values():
+            tracker.close()
 
 
 def read_config(directory: Path) -> dict[str, Any]:

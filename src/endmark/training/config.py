@@ -72,6 +72,8 @@ class TrainConfig(Generic[A]):
     """Cut episodes after this many steps; needed only for an environment without a limit of its own."""
     store_replay: bool = True
     """Store the episodes that are held for learning at the end, for `endmark inspect`."""
+    log_to: tuple[Literal["wandb", "mlflow"], ...] = ()
+    """Trackers of metrics beside TensorBoard, which is used where it is installed."""
     device: str = "auto"
     """Where the networks are: auto (a GPU if torch sees one), cpu, cuda, cuda:1, ..."""
     threads: int = 1

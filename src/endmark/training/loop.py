@@ -76,7 +76,7 @@ def train(
         learner, updates, store, rollout, policy, evaluation, meters, logs, evaluations = made
         parts = made._asdict()
         save_due = EverySeconds(config.save_every)
-        run = stack.enter_context(Run(directory, config.to_json(), resume=resume))
+        run = stack.enter_context(Run(directory, config.to_json(), resume=resume, log_to=config.log_to))
         saver = stack.enter_context(Saver())
         counters = run.begin() if state is None else restore(parts, run, state)
 
