@@ -111,7 +111,7 @@ class MLflow:
         """A value of each metric, with `env_steps` as its step."""
         now = int(time.time() * 1000)
         self._client.log_batch(
-            self.id, [self._metric(n, float(v), now, env_steps) for n, v in metrics.items()]
+            self._run, [self._metric(n, float(v), now, env_steps) for n, v in metrics.items()]
         )
 
     def close(self) -> None:
