@@ -9,7 +9,7 @@ RUN_DIR ?= runs/lbf-qmix-seed$(SEED)
 LBF := --env lbforaging:Foraging-5x5-2p-1f-v3 --gamma 0.95 --td-lambda 0.9 --lr 1e-3 \
        --normalise-reward scale --replay-frames 30000
 
-.PHONY: train test lint types contracts unit seeds learning continuous smax-speed scale intervals pool omg kill-test sweep-kill-test saving-cost fuzz audit-rates bench sanitize clean
+.PHONY: train test lint types contracts unit seeds learning continuous smax-speed scale intervals experiment family pool omg kill-test sweep-kill-test saving-cost fuzz audit-rates bench sanitize clean
 
 train: $(VENV)/installed
 	rm -rf $(RUN_DIR)
@@ -56,6 +56,17 @@ attention-bench: $(VENV)/installed
 # What bounds one learner with 1 to 10,000 actors: costs measured here, actors simulated. A few seconds.
 scale: $(VENV)/installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.scale
+
+# Four algorithms on three tasks with five seeds, and how they compare: meant for 90 minutes on two cores. Can be stopped
+# and called again, as all sweeps can.
+experiment: $(VENV)/installed
+	OMP_NUM_THREADS=1 $(BIN)/endmark sweep benchmarks/grids/experiment.toml --directory runs/experiment
+	$(BIN)/endmark compare runs/experiment --picture runs/experiment.png --html runs/experiment.html --json runs/experiment.json
+
+# Every algorithm on six tasks with three seeds, and how they compare: many hours.
+family: $(VENV)/installed
+	OMP_NUM_THREADS=1 $(BIN)/endmark sweep benchmarks/grids/family.toml --directory runs/family
+	$(BIN)/endmark compare runs/family --picture runs/family.png --html runs/family.html --csv runs/family.csv
 
 # Steps a second on SMAX 8m, beside the bare environment: some five minutes, with nothing else running.
 smax-speed: $(VENV)/installed
