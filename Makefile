@@ -63,7 +63,8 @@ experiment: $(VENV)/installed
 	OMP_NUM_THREADS=1 $(BIN)/endmark sweep benchmarks/grids/experiment.toml --directory runs/experiment
 	$(BIN)/endmark compare runs/experiment --picture runs/experiment.png --html runs/experiment.html --json runs/experiment.json
 
-# Every algorithm on six tasks with three seeds, and how they compare: many hours.
+# Every algorithm on six tasks with three seeds, and how they compare: some three hours on two cores. Can be stopped
+# and called again.
 family: $(VENV)/installed
 	OMP_NUM_THREADS=1 $(BIN)/endmark sweep benchmarks/grids/family.toml --directory runs/family
 	$(BIN)/endmark compare runs/family --picture runs/family.png --html runs/family.html --csv runs/family.csv
