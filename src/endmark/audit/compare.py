@@ -48,7 +48,9 @@ def compare(before: Numbers, after: Numbers) -> list[Change]:
         change = relative_change(a, b, floor(name))
         if change > coarsest:
             changes.append(Change(name, change))
-    return sorted(changes, key=lambda change: (change.what != "loss", -change.by))
+    return sorted(
+        changes, key=lambda change: (change.what != "loss", change.what == "gradient norm", -change.by)
+    )
 
 
 def floors(numbers: Numbers) -> Callable[[str], float]:

@@ -1,4 +1,4 @@
-"""Draw the values that overwrite a field."""
+"""Draw the values that overwrite a field, from the domain of its real values."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 Style = Literal["random", "other random", "zero", "nan", "inf"]
 
@@ -13,8 +14,9 @@ Style = Literal["random", "other random", "zero", "nan", "inf"]
 def draw(like: Tensor, real: Tensor, style: Style, generator: torch.Generator) -> Tensor:
     """A tensor of `like`'s shape and type, with values in the style.
 
-    Random integers and flags stay within the range of the `real` values. Random floats are up to a few times
-    larger than the real ones, so that a result that depends on them changes visibly.
+    Random values stay in the domain that the `real` values (rows, ...) show: flags stay 0 and 1, one-hot rows
+    one-hot, masks of which every real row allows something allow something, rows of probabilities sum to 1,
+    whole numbers stay whole, and every entry of the last axis keeps its range.
     """
     if style == "zero":
         return torch.zeros_like(like)
@@ -22,15 +24,57 @@ def draw(like: Tensor, real: Tensor, style: Style, generator: torch.Generator) -
         return torch.full_like(like, float(style))
     if style == "other random":
         torch.rand(17, generator=generator)  # the generator moves on, so that other values follow
-    if like.dtype == torch.bool:
-        values = torch.rand(like.shape, generator=generator) < 0.5
-    elif like.is_floating_point():
-        finite = real[real.isfinite()].double()
-        scale = float(finite.abs().mean()) + 1 if finite.numel() else 1.0
-        # At least 1 in size, so that no value is close to the zeros of padding.
-        sign = torch.where(torch.rand(like.shape, generator=generator) < 0.5, -1.0, 1.0)
-        values = sign * (1 + 3 * scale * torch.rand(like.shape, generator=generator))
-    else:
-        low, high = (int(real.min()), int(real.max())) if real.numel() else (0, 1)
-        values = torch.randint(low, high + 1, like.shape, generator=generator)
-    return values.to(like.device, like.dtype)
+    dtype = like.dtype if like.dtype in (torch.float32, torch.float64) else torch.float64
+    shares = torch.rand(like.shape, generator=generator, dtype=dtype)
+    return _in_domain(shares, real.detach().cpu().to(dtype), like).to(like.device, like.dtype)
+
+
+def _in_domain(shares: Tensor, real: Tensor, like: Tensor) -> Tensor:
+    """Values in the domain of the real ones, by numbers `shares` between 0 and 1."""
+    if not real.numel():
+        return (shares < 0.5).to(shares.dtype)
+    rows = real.shape[-1] > 1 if real.ndim > 1 else False  # whether the last axis says something together
+    whole_type = not (like.is_floating_point() or like.dtype == torch.bool)
+    if bool(((real == 0) | (real == 1)).all()) and not (
+        whole_type and bool((real == real.flatten()[0]).all())
+    ):
+        return _flags(shares, real, rows)
+    if rows and bool((real >= 0).all()) and bool(((real.sum(-1) - 1).abs() < 1e-4).all()):
+        waits = -shares.clamp(min=1e-7).log()
+        return waits / waits.sum(-1, keepdim=True)
+    low, high = _range(real, widen=not whole_type)
+    whole = ((real == real.floor()) | ~real.isfinite()).reshape(-1, *real.shape[-1:] if rows else (1,)).all(0)
+    if not low.ndim or not rows:
+        whole = whole.all()
+    return torch.where(whole, torch.minimum((low + (high - low + 1) * shares).floor(), high),
+                       low + (high - low) * shares)  # fmt: skip
+
+
+def _flags(shares: Tensor, real: Tensor, rows: bool) -> Tensor:
+    """Random zeros and ones; one-hot rows, or rows with a 1, if the real rows are."""
+    ones = real.sum(-1)
+    if rows and bool((ones == 1).all()):
+        return functional.one_hot(shares.argmax(-1), shares.shape[-1]).to(shares.dtype)
+    flags = (shares < 0.5).to(shares.dtype)
+    if rows and bool((ones >= 1).all()):
+        flags = torch.maximum(flags, functional.one_hot(shares.argmin(-1), shares.shape[-1]).to(flags.dtype))
+    return flags
+
+
+def _range(real: Tensor, *, widen: bool) -> tuple[Tensor, Tensor]:
+    """The least and the largest finite value, of each entry of the last axis if they vary there.
+
+    widen: a field that holds one number only gets a range from 0 to that number, or to 1 if it is 0.
+    """
+    finite = real.isfinite()
+    rows = real.reshape(-1, real.shape[-1] if real.ndim > 1 else 1)
+    lows = torch.where(finite, real, torch.inf).reshape(rows.shape).amin(0)
+    highs = torch.where(finite, real, -torch.inf).reshape(rows.shape).amax(0)
+    if not bool((lows < highs).any()) or not bool((lows <= highs).all()):  # as if of one frame alone
+        lows, highs = lows.min(), highs.max()
+    if not bool((lows <= highs).all()):  # nothing finite
+        return torch.zeros_like(lows), torch.ones_like(highs)
+    if widen and lows.numel() == 1 and bool((lows == highs).all()):
+        lows, highs = lows.clamp(max=0), highs.clamp(min=0)
+        highs = torch.where(lows == highs, lows + 1, highs)
+    return lows, highs

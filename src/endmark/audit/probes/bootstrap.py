@@ -50,7 +50,7 @@ def _after_truncation(audit: Audit, fields: list[str]) -> Iterator[Finding]:
         for cell in evenly(cells_of(view.cut), audit.budget)
         # Two draws, since two frames may happen to have the same value.
         if not any(
-            audit.changes(overwritten(view, fields, _only(view.cut, cell), style, audit.seed))
+            audit.matters(overwritten(view, fields, _only(view.cut, cell), style, audit.seed))
             for style in DRAWN
         )
     ]

@@ -35,7 +35,7 @@ def _steps_without_weight(audit: Audit) -> Iterator[Finding]:
         cell
         for cell in some_steps(view, audit.budget)
         # Both up and down, since a loss may clip its rewards.
-        if not any(audit.changes(nudged(view, reward, cell, sign)) for sign in (1, -1))
+        if not any(audit.matters(nudged(view, reward, cell, sign)) for sign in (1, -1))
     ]
     if idle:
         cells = tuple(position(view, cell) for cell in idle)
