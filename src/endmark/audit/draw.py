@@ -16,7 +16,9 @@ def draw(like: Tensor, real: Tensor, style: Style, generator: torch.Generator) -
 
     Random values stay in the domain that the `real` values (rows, ...) show: flags stay 0 and 1, one-hot rows
     one-hot, masks of which every real row allows something allow something, rows of probabilities sum to 1,
-    whole numbers stay whole, and every entry of the last axis keeps its range.
+    whole numbers stay whole, and every entry of the last axis keeps its range. Whole numbers and one-hot rows
+    are never those of `like`, and a flag is the other one in one of the two random styles: so that a single
+    cell that is overwritten changes.
     """
     if style == "zero":
         return torch.zeros_like(like)
@@ -26,35 +28,53 @@ def draw(like: Tensor, real: Tensor, style: Style, generator: torch.Generator) -
         torch.rand(17, generator=generator)  # the generator moves on, so that other values follow
     dtype = like.dtype if like.dtype in (torch.float32, torch.float64) else torch.float64
     shares = torch.rand(like.shape, generator=generator, dtype=dtype)
-    return _in_domain(shares, real.detach().cpu().to(dtype), like).to(like.device, like.dtype)
+    now, seen = like.detach().cpu().to(dtype), real.detach().cpu().to(dtype)
+    if style == "other random" and _is_flags(seen, like) and not _rows(seen):
+        return (1 - now).to(like.device, like.dtype)
+    return _in_domain(shares, seen, like, now).to(like.device, like.dtype)
 
 
-def _in_domain(shares: Tensor, real: Tensor, like: Tensor) -> Tensor:
-    """Values in the domain of the real ones, by numbers `shares` between 0 and 1."""
+def _is_whole(like: Tensor) -> bool:
+    """Whether the type is one of integers, such as codes of actions."""
+    return not (like.is_floating_point() or like.dtype == torch.bool)
+
+
+def _is_flags(real: Tensor, like: Tensor) -> bool:
+    """Whether the field holds zeros and ones; one integer alone is a code."""
+    alike = _is_whole(like) and real.numel() > 0 and bool((real == real.flatten()[0]).all())
+    return bool(((real == 0) | (real == 1)).all()) and not alike
+
+
+def _rows(real: Tensor) -> bool:
+    """Whether the last axis says something together."""
+    return real.ndim > 1 and real.shape[-1] > 1
+
+
+def _in_domain(shares: Tensor, real: Tensor, like: Tensor, now: Tensor) -> Tensor:
+    """Values in the domain of the real ones, by numbers `shares` between 0 and 1; `now`: those of `like`."""
     if not real.numel():
         return (shares < 0.5).to(shares.dtype)
-    rows = real.shape[-1] > 1 if real.ndim > 1 else False  # whether the last axis says something together
-    whole_type = not (like.is_floating_point() or like.dtype == torch.bool)
-    if bool(((real == 0) | (real == 1)).all()) and not (
-        whole_type and bool((real == real.flatten()[0]).all())
-    ):
-        return _flags(shares, real, rows)
+    rows = _rows(real)
+    if _is_flags(real, like):
+        return _flags(shares, real, rows, now)
     if rows and bool((real >= 0).all()) and bool(((real.sum(-1) - 1).abs() < 1e-4).all()):
         waits = -shares.clamp(min=1e-7).log()
         return waits / waits.sum(-1, keepdim=True)
-    low, high = _range(real, widen=not whole_type)
+    low, high = _range(real, widen=not _is_whole(like))
     whole = ((real == real.floor()) | ~real.isfinite()).reshape(-1, *real.shape[-1:] if rows else (1,)).all(0)
     if not low.ndim or not rows:
         whole = whole.all()
-    return torch.where(whole, torch.minimum((low + (high - low + 1) * shares).floor(), high),
-                       low + (high - low) * shares)  # fmt: skip
+    numbers = torch.minimum((low + (high - low + 1) * shares).floor(), high)
+    numbers = torch.where(numbers != now, numbers, torch.where(numbers < high, numbers + 1, low))
+    return torch.where(whole, numbers, low + (high - low) * shares)
 
 
-def _flags(shares: Tensor, real: Tensor, rows: bool) -> Tensor:
+def _flags(shares: Tensor, real: Tensor, rows: bool, now: Tensor) -> Tensor:
     """Random zeros and ones; one-hot rows, or rows with a 1, if the real rows are."""
     ones = real.sum(-1)
     if rows and bool((ones == 1).all()):
-        return functional.one_hot(shares.argmax(-1), shares.shape[-1]).to(shares.dtype)
+        chosen = functional.one_hot(shares.argmax(-1), shares.shape[-1]).to(shares.dtype)
+        return torch.where((chosen == now).all(-1, keepdim=True), chosen.roll(1, -1), chosen)
     flags = (shares < 0.5).to(shares.dtype)
     if rows and bool((ones >= 1).all()):
         flags = torch.maximum(flags, functional.one_hot(shares.argmin(-1), shares.shape[-1]).to(flags.dtype))

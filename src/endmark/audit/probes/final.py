@@ -15,7 +15,7 @@ from endmark.audit.context import Audit
 from endmark.audit.draw import Style
 from endmark.audit.findings import Finding
 from endmark.audit.kinds import finding
-from endmark.audit.probes.culprits import Culprit, culprits, matter, quoted
+from endmark.audit.probes.culprits import DRAWN, Culprit, culprits, matter, quoted
 from endmark.audit.regions import Region
 
 
@@ -82,23 +82,23 @@ def _again(audit: Audit, culprit: Culprit, part: str) -> list[Culprit]:
     region, whole = _PARTS[part], culprit.overwrite
     if not region(audit.view).any():
         return []
-    overwrite = audit.overwrite(whole.fields, region, whole.style)
-    changes = audit.changes(overwrite(audit.view))
-    return [Culprit(overwrite, changes)] if changes else []
+    for style in dict.fromkeys((whole.style, *DRAWN)):  # another action may happen to have the same value
+        overwrite = audit.overwrite(whole.fields, region, style)
+        if changes := audit.changes(overwrite(audit.view)):
+            return [Culprit(overwrite, changes)]
+    return []
 
 
 def _next_actions(audit: Audit, moved: dict[str, set[str]]) -> set[str]:
     """Fields that matter only as the next action of an episode that was cut off does.
 
     A phantom step needs a column behind its frame, and reads the reward. So a field is a next action if it
-    matters on a last column, or, where no cut episode reaches that, if the reward does not matter.
+    matters on a last column, or where the reward does not.
     """
     reward, view = audit.case.reward, audit.view
     if not audit.case.bootstraps:
         return set()
-    if regions.cut_at_last(view).any():
-        fields = moved["cut"]
-    else:
-        known = reward in view.step_fields and reward not in moved["early"]
-        fields = moved["early"] if known else set()
+    fields = moved["cut"]
+    if reward in view.step_fields and reward not in moved["early"]:
+        fields = fields | moved["early"]
     return {field for field in fields if field != reward and field not in moved["terminal"] | moved["prompt"]}
