@@ -17,7 +17,7 @@ from endmark.audit.findings import Evidence
 from endmark.audit.measure import Subject, in_a_line
 from endmark.audit.regions import Region
 from endmark.audit.shrink import fewest_episodes, shrink
-from endmark.audit.view import View
+from endmark.audit.view import PaddedView, View
 
 
 class Unstable(Exception):
@@ -109,6 +109,17 @@ class Audit:
     def gaps(self) -> dict[str, float]:
         """For each mean that the loss may be, how badly it fits; see `coupling.gaps`."""
         return coupling.gaps(self.evaluate, self.view, self.reference)
+
+    @cached_property
+    def wider(self) -> tuple[PaddedView, Numbers] | None:
+        """The batch with one more column of padding, and its numbers. None if it has no columns, or fails."""
+        if not isinstance(self.view, PaddedView):
+            return None
+        view = self.view.widen(1)
+        try:
+            return view, self.subject.measure(view).numbers
+        except Exception:
+            return None
 
     @property
     def coupled(self) -> bool:

@@ -135,6 +135,11 @@ KINDS: dict[str, Kind] = {
         ),
         "mask = step_mask(filled, terminated)   # the step that terminates is real",
     ),
+    "weight: unused": Kind(
+        "advice",
+        ("the loss does not use the reward", "the loss uses another field: a return, an advantage"),
+        "Case(reward=None), or the name of that field",
+    ),
     "weight: sum": Kind("fragile", ("the loss is summed, not averaged",), _MEAN),
     "weight: episodes": Kind(
         "weighting",
@@ -186,6 +191,14 @@ KINDS: dict[str, Kind] = {
         ),
         "nothing, if intended; else use statistics that do not come from this batch",
     ),
+    "seams": Kind(
+        "leak",
+        (
+            "recurrent chunks of a flattened batch that run over the seam between two agents or episodes",
+            "a window or a shift over flattened rows",
+        ),
+        "cut each (episode, agent) into chunks by itself, and pad the last one",
+    ),
     "causality": Kind(
         "leak",
         ("attention without a causal mask", "a bidirectional network", "a window over the wrong frames"),
@@ -199,6 +212,19 @@ KINDS: dict[str, Kind] = {
     "purity: twice": Kind("leak", *_UNSTEADY),
     "purity: metric": Kind("fragile", *_UNSTEADY),
     "empty": Kind("fragile", ("0 / 0: a mean over nothing",), f"{_MEAN}.clamp(min=1)"),
+    "empty: error": Kind(
+        "fragile",
+        ("the code expects a step: a division by their number, perhaps only in a line that logs",),
+        "if not mask.any(): return",
+    ),
+    "agents: return": Kind(
+        "advice",
+        (
+            "a team's return that the dead contribute to: right",
+            "a loss for each agent that goes on after it has left: wrong",
+        ),
+        "nothing, if it is a team's; else torch.where(alive, x, 0)",
+    ),
     "agents": Kind(
         "leak",
         (

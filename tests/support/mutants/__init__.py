@@ -6,11 +6,13 @@ Every loss is written as a researcher would write it. A mutant and its twin diff
 
 from support.mutants import (
     agents,
+    buffers,
     masks,
     numerics,
     phantom,
     recurrence,
     returns,
+    sampled,
     sequences,
     statistics,
     tokens,
@@ -26,6 +28,8 @@ MUTANTS: tuple[Mutant, ...] = (
     *sequences.MUTANTS,
     *tokens.MUTANTS,
     *agents.MUTANTS,
+    *buffers.MUTANTS,
+    *sampled.MUTANTS,
     *numerics.MUTANTS,
 )
 
