@@ -7,6 +7,7 @@ from typing import get_args
 
 import torch
 
+from endmark.audit.broken import not_finite, where_not_finite
 from endmark.audit.case import Case
 from endmark.audit.compare import is_additive
 from endmark.audit.context import Audit, Skip, Unstable
@@ -15,7 +16,7 @@ from endmark.audit.hard import CASES
 from endmark.audit.layout import view_of
 from endmark.audit.measure import LossSubject, Subject, in_a_line
 from endmark.audit.probes import PROBES
-from endmark.audit.probes.poison import not_finite
+from endmark.audit.repair import legal_in_padding, swamped
 from endmark.audit.view import AuditError, View, left_alone
 
 Progress = Callable[[str, int, int], None]
@@ -74,10 +75,11 @@ def run_probes(
     if broken := [n for n, value in reference.items() if is_additive(n) and not value.isfinite().all()]:
         why = f"{broken[0]} is not finite on the batch as it is"
         if (finding := not_finite(subject, view, seed)) is None:
-            raise AuditError(f"{why}: want numbers that can be compared")
+            raise AuditError(f"{why}: {where_not_finite(view) or 'want numbers that can be compared'}")
         others = {name: why for name in names if name != "poison"}
         return Report((finding,), tuple(names), others, missing_cases(view), left_alone(view))
     running = Audit(subject, view, reference, case, seed, quick)
+    _mend(running)
     findings, skipped = _run(running, names, on_progress)
     if "weight" in names and case.reward is not None and case.reward not in view.step_fields:
         note = f"no step field '{case.reward}' to disturb: name it in Case(reward=...)"
@@ -85,6 +87,18 @@ def run_probes(
     order = list(get_args(Severity))
     findings.sort(key=lambda finding: order.index(finding.severity))
     return Report(tuple(findings), tuple(names), skipped, missing_cases(view), left_alone(view))
+
+
+def _mend(running: Audit) -> None:
+    """Set masks of actions in padding to 1 if they swamp the loss."""
+    mended, names = legal_in_padding(running.view)
+    if names:
+        try:
+            numbers = running.subject.measure(mended).numbers
+        except Exception:
+            return
+        if swamped(running.reference, numbers):
+            running.view, running.reference, running.swamping = mended, numbers, names
 
 
 def _run(

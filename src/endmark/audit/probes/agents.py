@@ -1,11 +1,13 @@
 """Probe: the observation, legal actions and action of an agent do not matter after it has left.
 
-Made for per-agent masks that were dropped on the way to the loss.
+Made for per-agent masks that were dropped on the way to the loss. Rewards and stored values of agents that
+have left may belong to a team's return: that is asked, and not called a leak.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 from endmark.audit import regions
 from endmark.audit.context import Audit, Skip
@@ -33,4 +35,13 @@ def probe(audit: Audit) -> Iterator[Finding]:
         ]
         for culprit in culprits(audit, own, region, "random"):
             what = matter(culprit.fields, "of an agent that has left")
-            yield finding("agents", what, culprit.changes, audit.evidence(culprit.overwrite))
+            kind = "agents: return" if all(map(partial(_of_a_return, audit), culprit.fields)) else "agents"
+            yield finding(kind, what, culprit.changes, audit.evidence(culprit.overwrite))
+
+
+def _of_a_return(audit: Audit, field: str) -> bool:
+    """Whether a team's return may be made of it, by its name: of what the dead bring in, too."""
+    words = ("reward", "value", "return", "advantage")
+    return field == audit.case.reward or (
+        field in audit.view.step_fields and any(word in field.lower() for word in words)
+    )
