@@ -12,14 +12,15 @@ from endmark.audit.context import Audit, Skip
 from endmark.audit.findings import Finding
 from endmark.audit.kinds import finding
 from endmark.audit.measure import in_a_line
+from endmark.audit.rows import RowsView
 from endmark.audit.view import PaddedView
 
 
 def probe(audit: Audit) -> Iterator[Finding]:
     """Set every flag to 0."""
     view, reference = audit.view, audit.reference
-    if not isinstance(view, PaddedView):
-        raise Skip("an EpisodeBatch holds at least one step")
+    if not isinstance(view, PaddedView) or isinstance(view, RowsView):
+        raise Skip("a batch without padding holds at least one step")
     try:
         numbers = audit.subject.measure(view.emptied()).numbers
     except ValueError:  # an AuditError among them: the loss has no gradient, so it counts nothing

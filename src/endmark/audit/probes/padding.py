@@ -12,14 +12,15 @@ from functools import partial
 from endmark.audit.context import Audit, Skip
 from endmark.audit.findings import Finding
 from endmark.audit.kinds import finding
+from endmark.audit.rows import RowsView
 from endmark.audit.view import PaddedView
 
 
 def probe(audit: Audit) -> Iterator[Finding]:
     """Add one column, and then five."""
     view = audit.view
-    if not isinstance(view, PaddedView):
-        raise Skip("an EpisodeBatch has no padding")
+    if not isinstance(view, PaddedView) or isinstance(view, RowsView):
+        raise Skip("the batch has no padding")
     audit.require_deterministic()
     for columns in (1, 5):
         wider = partial(PaddedView.widen, columns=columns)
