@@ -17,6 +17,7 @@ from endmark.audit.probes import PROBES
 from endmark.audit.rows import DONES, EPISODE_STARTS, ON_POLICY, Rows
 from endmark.audit.run import assert_no_leaks, audit
 from endmark.audit.shrink import reproduce
+from endmark.audit.static import Hint, Hints, hints_text, scan
 from endmark.audit.target import audit_target
 from endmark.audit.text import report_text
 from endmark.audit.view import AuditError
@@ -30,6 +31,8 @@ __all__ = [
     "AuditError",
     "Case",
     "Finding",
+    "Hint",
+    "Hints",
     "PyMARLBatch",
     "Report",
     "Rows",
@@ -39,11 +42,13 @@ __all__ = [
     "audit_target",
     "buffer_fields",
     "hard_batch",
+    "hints_text",
     "nested_fields",
     "pymarl_batch",
     "report_html",
     "report_text",
     "reproduce",
+    "scan",
     "with_buffer_fields",
     "with_nested_fields",
 ]
