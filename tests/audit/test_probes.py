@@ -42,7 +42,7 @@ def test_a_right_loss_has_no_finding_at_all() -> None:
         report = audit(case_of(right(net), net, batch=hard(seed)), seed=seed)
         assert report.findings == ()
         assert report.skipped == {"causality": "the loss returns no 'per_step' terms"}
-        assert report.probes == tuple(PROBES)
+        assert report.probes == tuple(name for name in PROBES if name != "reset")  # for several in a row
         assert report.to_json()["clean"] is True
 
 

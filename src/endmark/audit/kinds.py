@@ -199,6 +199,15 @@ KINDS: dict[str, Kind] = {
         ),
         "cut each (episode, agent) into chunks by itself, and pad the last one",
     ),
+    "reset": Kind(
+        "leak",
+        (
+            "a hidden state or a recursion that is not reset where the next episode begins",
+            "a truncated end that bootstraps from the first frame of the next episode (auto-reset)",
+            "a window, or the last actions, over the seam",
+        ),
+        "hidden = where(starts[t], 0, hidden)   # and no value of frame t + 1 where it starts an episode",
+    ),
     "causality": Kind(
         "leak",
         ("attention without a causal mask", "a bidirectional network", "a window over the wrong frames"),

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
+from endmark.audit.adapters import buffer_fields, with_buffer_fields
 from endmark.audit.case import Case
 from endmark.audit.clipping import without_clipping
 from endmark.audit.compare import Numbers
@@ -35,7 +36,8 @@ def transition_data(batch: Any) -> Mapping[str, Tensor]:
     data = getattr(getattr(batch, "data", None), "transition_data", None)
     if not isinstance(data, Mapping):
         raise AuditError(
-            f"the batch, a {type(batch).__name__}, has no data.transition_data: hand over get= and set="
+            f"the batch, a {type(batch).__name__}, has no data.transition_data: hand over get= and set=, or "
+            f"rows= for a buffer of arrays whose rows hold several episodes"
         )
     return data
 
@@ -73,7 +75,8 @@ def audit_learner(
     call: such as `lambda learner, batch: learner.train(batch, 0, 0)`. It must step a torch optimiser.
     get: returns the batch's tensors by name. set: returns a copy of the batch with other tensors.
     steps: "held" or "real", whether an optimiser's step moves the parameters; see below.
-    fields: arguments of `Case`, such as `frame_fields` and `step_fields`.
+    fields: arguments of `Case`, such as `frame_fields` and `step_fields`. With `rows`, the batch is
+        a buffer, whose attributes are arrays or tensors; see `endmark.audit.adapters`.
     The other arguments are those of `audit`.
 
     These numbers are compared: the gradients at each optimiser step; the buffers of the learner's modules;
@@ -89,6 +92,8 @@ def audit_learner(
     as a first step of Adam with the optimiser's learning rate. Not by the optimiser's own rule: that would
     magnify rounding.
     """
+    if fields.get("rows") is not None and get is transition_data:
+        get, set = buffer_fields, with_buffer_fields
     case = Case(loss=_no_loss, batch=get(batch), **fields)
     view = view_of(case)
     subject = LearnerSubject(learner, batch, call, get, set, view, steps)
@@ -138,7 +143,7 @@ class LearnerSubject:
                 )
             numbers = _named_gradients(gradients, names) | numbers_in("metric", returned) | self._state()
         numbers = {name: value for name, value in numbers.items() if name not in self.transient}
-        after = {name: x.detach() for name, x in self.get(batch).items() if isinstance(x, Tensor)}
+        after = {name: x.detach() for name, x in view.tensors_of(self.get(batch)).items()}
         return Measurement(numbers, after)
 
     def _state(self) -> Numbers:

@@ -17,6 +17,7 @@ from endmark.audit.layout import view_of
 from endmark.audit.measure import LossSubject, Subject, in_a_line
 from endmark.audit.probes import PROBES
 from endmark.audit.repair import legal_in_padding, swamped
+from endmark.audit.rows import RowsView
 from endmark.audit.view import AuditError, View, left_alone
 
 Progress = Callable[[str, int, int], None]
@@ -61,7 +62,8 @@ def run_probes(
     on_progress: Progress | None,
 ) -> Report:
     """Run the probes on a subject; see `audit`. `purity` always comes first."""
-    names = list(PROBES) if probes is None else list(dict.fromkeys(["purity", *probes]))
+    fit = [name for name in PROBES if name != "reset" or isinstance(view, RowsView)]
+    names = fit if probes is None else list(dict.fromkeys(["purity", *probes]))
     if unknown := [name for name in names if name not in PROBES]:
         raise AuditError(f"probe '{unknown[0]}': unknown; there are {', '.join(PROBES)}")
     if not view.steps.any():
@@ -128,6 +130,8 @@ def _run(
 
 def missing_cases(view: View) -> tuple[str, ...]:
     """The cases of `CASES` that the batch does not contain. Sequences, which have no ends, miss none."""
+    if isinstance(view, RowsView):
+        return _missing_in_rows(view)
     if not bool(view.terminal.any() | view.cut.any()):
         return ()
     lengths = torch.zeros(view.n_episodes, dtype=torch.int64).index_add(
@@ -148,3 +152,17 @@ def missing_cases(view: View) -> tuple[str, ...]:
         "lengths differ": len(set(lengths[~full].tolist())) == int((~full).sum()),
     }
     return tuple(CASES[name] for name, there in present.items() if not there)
+
+
+def _missing_in_rows(view: RowsView) -> tuple[str, ...]:
+    """The cases of rows with several episodes that the batch does not contain."""
+    left = view.alive is not None and bool((~view.alive & view.steps[..., None]).any())
+    several = bool((view.segment[view.steps] > 0).any())
+    present = {
+        "a row with the steps of several episodes": several,
+        "an episode that was truncated within its row": bool(view.optional.any()),
+        "a row whose last column begins an episode": bool((~view.frames).any()),
+        "a row that is cut off within an episode, at its last column": bool(view.cut.any()),
+        "an agent that left while others went on": left,
+    }
+    return tuple(case for case, there in present.items() if not there)

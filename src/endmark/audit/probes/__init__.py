@@ -17,6 +17,7 @@ from endmark.audit.probes import (
     padding,
     poison,
     purity,
+    reset,
     seams,
     weight,
 )
@@ -31,6 +32,7 @@ PROBES: dict[str, Probe] = {
     "bootstrap": bootstrap.probe,
     "company": company.probe,
     "seams": seams.probe,
+    "reset": reset.probe,
     "causality": causality.probe,
     "empty": empty.probe,
     "agents": agents.probe,

@@ -14,6 +14,7 @@ from endmark.audit.context import Audit, Skip
 from endmark.audit.findings import Finding
 from endmark.audit.kinds import finding
 from endmark.audit.probes.culprits import culprits, matter
+from endmark.audit.rows import RowsView
 
 
 def probe(audit: Audit) -> Iterator[Finding]:
@@ -24,12 +25,14 @@ def probe(audit: Audit) -> Iterator[Finding]:
     if not (~view.alive & view.frames[..., None]).any():
         raise Skip("no agent leaves an episode before its end")
     n_agents = view.alive.shape[-1]
+    # In rows, each agent has the team's rewards, and those after it left may count for its earlier steps.
+    left_out = ("alive", audit.case.reward if isinstance(view, RowsView) else None)
     axis = view.frames.ndim
     for fields, region in [(view.frame_fields, regions.dead), (view.step_fields, regions.dead_steps)]:
         own = [
             field
             for field in fields
-            if field != "alive"
+            if field not in left_out
             and view.tensors[field].ndim > axis
             and view.tensors[field].shape[axis] == n_agents > 1
         ]

@@ -13,14 +13,15 @@ from endmark.audit.findings import Finding
 from endmark.audit.kinds import finding
 from endmark.audit.measure import in_a_line
 from endmark.audit.probes.padding import NO_PADDING
+from endmark.audit.rows import RowsView
 from endmark.audit.view import PaddedView
 
 
 def probe(audit: Audit) -> Iterator[Finding]:
     """Set every flag to 0."""
     view, reference = audit.view, audit.reference
-    if not isinstance(view, PaddedView):
-        raise Skip("an EpisodeBatch holds at least one step")
+    if not isinstance(view, PaddedView) or isinstance(view, RowsView):
+        raise Skip("a batch without padding holds at least one step")
     if view.filled.all():
         raise Skip(NO_PADDING)
     try:

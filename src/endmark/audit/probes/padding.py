@@ -12,6 +12,7 @@ from functools import partial
 from endmark.audit.context import Audit, Skip
 from endmark.audit.findings import Finding
 from endmark.audit.kinds import finding
+from endmark.audit.rows import RowsView
 from endmark.audit.view import PaddedView
 
 NO_PADDING = "the batch holds no padding: give one with episodes of different lengths, if there can be any"
@@ -20,8 +21,8 @@ NO_PADDING = "the batch holds no padding: give one with episodes of different le
 def probe(audit: Audit) -> Iterator[Finding]:
     """Add one column, and then five."""
     view = audit.view
-    if not isinstance(view, PaddedView):
-        raise Skip("an EpisodeBatch has no padding")
+    if not isinstance(view, PaddedView) or isinstance(view, RowsView):
+        raise Skip("the batch has no padding")
     if view.filled.all():
         raise Skip(NO_PADDING)
     audit.require_deterministic()
