@@ -25,7 +25,7 @@ from support.sweeps import SMALL, assert_same_runs, kill, runs_in, start
 
 # `make sweep-kill-test` asks for more.
 WHOLE = "ENDMARK_KILLS" in os.environ
-KILLS = int(os.environ.get("ENDMARK_KILLS", "2"))
+KILLS = int(os.environ.get("ENDMARK_KILLS", "1"))
 GRID = f"""
 algorithms = {["iql", "qmix", "ippo"] if WHOLE else ["iql", "ippo"]}
 tasks = "matrix:climbing"

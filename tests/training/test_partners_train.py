@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import random
 import shutil
 from dataclasses import replace
@@ -62,7 +63,8 @@ KINDS: dict[str, tuple[Any, dict[str, Any]]] = {
 }
 
 
-@pytest.mark.parametrize("kind", KINDS)
+# `make kill-test` asks for all.
+@pytest.mark.parametrize("kind", KINDS if "ENDMARK_KILLS" in os.environ else ["qmix", "both"])
 def test_a_run_beside_partners_that_is_stopped_goes_on_bit_for_bit(
     kind: str, pool: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

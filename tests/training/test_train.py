@@ -113,8 +113,8 @@ def test_what_is_logged_is_what_is_documented(tmp_path: Path) -> None:
     assert {*QLearningConfig.METRICS} == TRAINING - {"epsilon", "episode_return", "episode_length"}
     assert all("epsilon" in line for line in training)
     documented = set(re.findall(r"`([a-z_]+)`", str(endmark.training.loop.__doc__)))
-    of_an_outcome = {"win", "episode_win", "greedy_win"}  # which CartPole does not name
-    assert documented == EVALUATION | COUNTERS | of_an_outcome | {
+    elsewhere = {"win", "episode_win", "greedy_win", "staleness"}  # of outcomes, and of Ray actors
+    assert documented == EVALUATION | COUNTERS | elsewhere | {
         "epsilon",
         "episode_return",
         "episode_length",
@@ -498,8 +498,11 @@ def start(directory: Path, *options: str) -> subprocess.Popen[str]:
     raise AssertionError("no checkpoint within a minute")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("options", [[], ["--workers", "2", "--overlap"]], ids=["in turn", "side by side"])
+@pytest.mark.parametrize(
+    ("number", "options"),
+    [(signal.SIGINT, []), (signal.SIGTERM, ["--workers", "2", "--overlap"])],
+    ids=["in turn", "side by side"],
+)
 def test_a_signal_ends_training_with_a_checkpoint(
     number: signal.Signals, options: list[str], tmp_path: Path
 ) -> None:

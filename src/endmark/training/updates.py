@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -88,7 +88,20 @@ class Overlapped:
         return [update.result() for update in pending]
 
 
-def settle(updates: InTurn | Overlapped, meters: Meters, store: Store) -> None:
+@runtime_checkable
+class Updates(Protocol):
+    """`InTurn`, `Overlapped`, or what does the same."""
+
+    def begin(self, batch: EpisodeBatch) -> None:
+        """Update by this batch, now or later."""
+        ...
+
+    def finish(self) -> Sequence[Metrics]:
+        """Wait for the pending updates; the metrics of those since the last call."""
+        ...
+
+
+def settle(updates: Updates, meters: Meters, store: Store) -> None:
     """Wait for the pending updates: their metrics go to the meters, new priorities to the store.
 
     Called before each sample, so that no clock decides by which priorities it is drawn.
