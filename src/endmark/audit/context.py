@@ -117,7 +117,8 @@ class Audit:
             return None
         view = self.view.widen(1)
         try:
-            return view, self.subject.measure(view).numbers
+            numbers = self.subject.measure(view).numbers
+            return view, {name: x for name, x in numbers.items() if name in self.reference}  # no clocks
         except Exception:
             return None
 
@@ -140,13 +141,16 @@ class Audit:
         change: Callable[[Any], View],
         counts: Callable[[str], bool] = lambda _: True,
         base: View | None = None,
+        usable: Callable[[View], bool] = lambda _: True,
     ) -> Evidence:
         """The fewest episodes for which `change` changes a number that `counts`, by its name.
 
-        base: the view that is changed; the batch as it is by default.
+        base: the view that is changed; the batch as it is by default. usable: the parts that may be a result.
         """
 
         def shows(part: View) -> bool:
-            return any(counts(c.what) for c in compare(self.evaluate(part), self.evaluate(change(part))))
+            return usable(part) and any(
+                counts(c.what) for c in compare(self.evaluate(part), self.evaluate(change(part)))
+            )
 
         return Evidence(reproducer=fewest_episodes(base or self.view, shows, self.seed))

@@ -88,9 +88,9 @@ def audit_learner(
     optimiser state, random generators, and other Python state that can be copied. During an evaluation
     gradients are not clipped, and optimiser steps move no parameter, so that several epochs are compared at
     the same weights. Then the ratio of the new policy to the old one stays 1, and what it multiplies, such as
-    a factor of HAPPO, cannot be seen. With steps="real" a step moves the parameters along the gradient, as far
-    as a first step of Adam with the optimiser's learning rate. Not by the optimiser's own rule: that would
-    magnify rounding.
+    a factor of HAPPO, cannot be seen. With steps="real" a step moves the parameters against the gradient, as
+    far as a first step of Adam with the optimiser's learning rate. Not by the optimiser's own rule: that
+    would magnify rounding.
     """
     if fields.get("rows") is not None and get is transition_data:
         get, set = buffer_fields, with_buffer_fields
@@ -181,7 +181,7 @@ def _named_gradients(gradients: list[tuple[Tensor, Tensor]], names: Mapping[int,
 
 @torch.no_grad()
 def _descend(optimiser: torch.optim.Optimizer) -> None:
-    """Move each group's parameters against the gradient, by the learning rate times the root of their number."""
+    """Move each group against its gradient, by the learning rate times the root of its number of entries."""
     for group in optimiser.param_groups:
         moved = [p for p in group["params"] if p.grad is not None]
         norm = torch.stack([p.grad.norm() for p in moved]).norm() if moved else torch.zeros(())

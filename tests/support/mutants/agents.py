@@ -131,7 +131,7 @@ def dead_agents_speak(right: bool, seed: int) -> Case:
     probes=("agents",),
 )
 def factor_of_the_dead(right: bool, seed: int) -> Case:
-    """The first agent's policy has moved by a step of gradient, so its ratio is not 1; then the other learns."""
+    """The policy of the agent that leaves has moved, so its ratio is not 1; then the other learns."""
     net = seeded(seed, lambda: mlp(N_OBS, N_ACTIONS))
 
     def loss(batch: Batch) -> Tensor:

@@ -36,7 +36,8 @@ def chunked(net: nn.Module, x: Tensor, right: bool) -> Tensor:
     n_rows, n_columns = x.shape[:2]
     if right:
         x = nn.functional.pad(x, (0, 0, 0, -n_columns % CHUNK))
-        return net(x.reshape(-1, CHUNK, x.shape[2])).reshape(n_rows, -1)[:, :n_columns]
+        own: Tensor = net(x.reshape(-1, CHUNK, x.shape[2])).reshape(n_rows, -1)[:, :n_columns]
+        return own
     flat = x.reshape(-1, x.shape[2])
     chunks = nn.functional.pad(flat, (0, 0, 0, -len(flat) % CHUNK)).reshape(-1, CHUNK, x.shape[2])
     y: Tensor = net(chunks).reshape(-1)[: len(flat)].reshape(n_rows, n_columns)
@@ -80,6 +81,10 @@ def chunks_over_episodes_of_a_multiple(right: bool, seed: int) -> Case:
         return mean_square(chunked(net, obs, right), batch["reward"][:, :-1], mask)
 
     return Case(loss, batch, net, bootstraps=False)
+
+
+def entropy_of(log_probs: Tensor) -> Tensor:
+    return -(log_probs.exp() * log_probs).sum(2)
 
 
 def rollout(seed: int) -> dict[str, Tensor]:
@@ -245,7 +250,8 @@ def action_codes_as_floats(right: bool, seed: int) -> Case:
         if (codes != codes.floor()).any():
             raise ValueError("actions: given fractions, want codes")
         value = head(torch.cat([embed(codes.long()), batch["obs"][:, :-1]], 2)).squeeze(2)
-        return (value - batch["reward"][:, :-1])[mask].square().sum() / mask.sum().clamp(min=1)
+        error: Tensor = (value - batch["reward"][:, :-1])[mask]
+        return error.square().sum() / mask.sum().clamp(min=1)
 
     return Case(loss, batch, [embed, head], bootstraps=False)
 
@@ -265,15 +271,13 @@ def stored_probabilities(right: bool, seed: int) -> Case:
     def loss(batch: Batch) -> Tensor:
         mask = real(batch)
         frames = batch["filled"][:, :-1] != 0
-        old = torch.distributions.Categorical(
-            probs=torch.where(frames, batch["probs"][:, :-1], 1 / N_ACTIONS)
-        )
+        probs = torch.where(frames, batch["probs"][:, :-1], 1 / N_ACTIONS)
+        old = entropy_of(torch.distributions.Categorical(probs=probs).logits)
         counted = mask if right else frames.squeeze(2)
-        mean = torch.where(counted, old.entropy(), 0.0).sum() / counted.sum().clamp(min=1)
-        weight = old.entropy() - mean
+        mean = torch.where(counted, old, 0.0).sum() / counted.sum().clamp(min=1)
         obs = torch.where(mask[..., None], batch["obs"][:, :-1], 0.0)
-        entropy = torch.distributions.Categorical(logits=net(obs)).entropy()
-        return torch.where(mask, entropy * weight, 0.0).sum() / mask.sum().clamp(min=1)
+        terms = entropy_of(net(obs).log_softmax(2)) * (old - mean)
+        return torch.where(mask, terms, 0.0).sum() / mask.sum().clamp(min=1)
 
     return float64(
         Case(loss, batch, net, frame_fields=("obs",), step_fields=("probs",), reward=None, bootstraps=False)

@@ -36,7 +36,8 @@ def q_error(net: nn.Module, batch: Batch, goes_on: Tensor, team_sum: bool) -> Te
         if team_sum:
             best = best.sum(2, keepdim=True)
         target = batch["reward"][:, :-1] + GAMMA * goes_on * best
-    return (chosen.sum(2, keepdim=True) if team_sum else chosen) - target
+    td_error: Tensor = (chosen.sum(2, keepdim=True) if team_sum else chosen) - target
+    return td_error
 
 
 def masked(td_error: Tensor, mask: Tensor) -> Tensor:
@@ -151,7 +152,8 @@ def coma_next_action_after_the_end(right: bool, seed: int) -> Case:
         actions = batch["actions"][:, :-1][mask]
         advantage = (pick(taken, actions) - baseline).detach()
         actor_loss = -(pick(log_probs, actions) * advantage).sum()
-        return (critic_loss + actor_loss) / mask.sum().clamp(min=1)
+        total: Tensor = critic_loss + actor_loss
+        return total / mask.sum().clamp(min=1)
 
     return float64(Case(loss, solo(seed, "obs", "actions", "reward"), [critic, actor]))
 

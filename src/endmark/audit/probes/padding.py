@@ -32,5 +32,10 @@ def probe(audit: Audit) -> Iterator[Finding]:
         wider = partial(PaddedView.widen, columns=columns)
         if changes := audit.changes(wider(narrow), before):
             what = f"{columns} more column{'s change' if columns > 1 else ' changes'} the result"
-            yield finding("padding", what, changes, audit.fewest_episodes(wider, base=narrow))
+            yield finding(
+                "padding",
+                what,
+                changes,
+                audit.fewest_episodes(wider, base=narrow, usable=lambda part: not part.filled.all()),
+            )
             return
