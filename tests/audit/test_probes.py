@@ -231,7 +231,7 @@ def test_what_is_no_tensor_is_handed_on() -> None:
         assert batch["name"] == "run 3"
         return right(net)(batch)
 
-    report = audit(Case(loss, {**hard(), "name": "run 3"}, net))  # type: ignore[dict-item]
+    report = audit(Case(loss, {**hard(), "name": "run 3"}, net))
     assert report.findings == ()
 
 
