@@ -69,7 +69,7 @@ class WandB:
             dir=str(directory),
             config=dict(config),
             resume="allow",
-            mode=os.environ.get("WANDB_MODE", "offline"),  # type: ignore[arg-type]
+            mode=os.environ.get("WANDB_MODE", "offline"),
             settings=wandb.Settings(silent=True, console="off", disable_git=True, disable_code=True),
         )
         self.id: str | None = self._run.id
