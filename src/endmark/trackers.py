@@ -62,6 +62,7 @@ class WandB:
     def __init__(self, directory: Path, config: Mapping[str, Any], id: str | None) -> None:
         import wandb
 
+        mode: Any = os.environ.get("WANDB_MODE", "offline")
         self._run = wandb.init(
             project=os.environ.get("WANDB_PROJECT", PROJECT),
             id=id,
@@ -69,7 +70,7 @@ class WandB:
             dir=str(directory),
             config=dict(config),
             resume="allow",
-            mode=os.environ.get("WANDB_MODE", "offline"),
+            mode=mode,
             settings=wandb.Settings(silent=True, console="off", disable_git=True, disable_code=True),
         )
         self.id: str | None = self._run.id
