@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from endmark.rollout.on_ray import forking
 from endmark.run import is_finished
 from support.commands import status
 from support.sweeps import SMALL, assert_same_runs, finish, runs_in, start
@@ -47,8 +48,9 @@ def cluster() -> Iterator[Any]:
         "node_ip_address": LOOPBACK,
         "include_dashboard": False,
     }
-    made = Cluster(initialize_head=True, head_node_args=node)
-    made.endmark_nodes = [made.add_node(**node) for _ in range(2)]
+    with forking():
+        made = Cluster(initialize_head=True, head_node_args=node)
+        made.endmark_nodes = [made.add_node(**node) for _ in range(2)]
     yield made
     made.shutdown()
 

@@ -18,7 +18,7 @@ from endmark.wording import quoted
 OF_TASK = ("env", "env_arg", "episode_limit", "partners", "learners", "learner_agents", "together")
 """Options that say what is played, and with whom."""
 OF_RUN = {"seed", "device", "final_episodes", "log_every", "save_every", "steps", "store_replay", "threads"}
-OF_RUN |= {"worker_timeout", "eval_every", "eval_episodes"}
+OF_RUN |= {"worker_timeout", "eval_every", "eval_episodes", "log_to", "ray_address"}
 """Options in which runs of one variant may differ."""
 
 

@@ -9,7 +9,8 @@ import os
 import socket
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -130,13 +131,14 @@ def connect(address: str | None, *, cpus: int) -> tuple[Any, bool]:
         path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
         own = {"num_cpus": max(cpus, os.cpu_count() or 1), "include_dashboard": False}
         try:
-            ray.init(
-                address=where,
-                runtime_env={"env_vars": {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}},
-                log_to_driver=False,
-                logging_level="ERROR",
-                **({} if address is not None else own),
-            )
+            with forking():
+                ray.init(
+                    address=where,
+                    runtime_env={"env_vars": {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}},
+                    log_to_driver=False,
+                    logging_level="ERROR",
+                    **({} if address is not None else own),
+                )
         except Exception as error:  # it raises plain ones, too
             said = " ".join(str(error).split())[:200]
             raise RayError(f"no cluster at {where}: {said}") from None
@@ -146,6 +148,14 @@ def connect(address: str | None, *, cpus: int) -> tuple[Any, bool]:
             ray.shutdown()
         raise RayError(f"the Ray cluster has {given} processors, want {cpus}, one for each actor")
     return ray, is_ours
+
+
+@contextmanager
+def forking() -> Iterator[None]:
+    """While Ray starts its programs: JAX, where it is loaded, warns of forks, and these end in `exec` at once."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r"os\.fork\(\)", category=RuntimeWarning)
+        yield
 
 
 def import_ray() -> Any:
