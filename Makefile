@@ -28,7 +28,7 @@ contracts: $(VENV)/installed-dev
 	$(BIN)/lint-imports
 
 unit: $(VENV)/installed-dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 # The three runs of the README's table and picture.
 seeds: $(VENV)/installed
@@ -105,7 +105,7 @@ $(VENV)/installed-dev: $(VENV)/installed
 # resumed to its end and compared with one never killed. And runs whose disk is full. Some twenty minutes.
 kill-test: $(VENV)/installed-dev
 	OMP_NUM_THREADS=1 ENDMARK_KILLS=17 $(BIN)/python -m pytest tests/training/test_kill_and_resume.py \
-	tests/training/test_fatal_writes.py tests/training/test_partners_train.py --numprocesses 2 --dist load \
+	tests/training/test_fatal_writes.py tests/training/test_partners_train.py tests/training/test_vectors_train.py --numprocesses 2 --dist load \
 	-k "kill or full_disk or stopped" -rP
 
 # A sweep of 30 runs, killed with SIGKILL ten times at random moments, and one on a Ray cluster of three nodes, one of

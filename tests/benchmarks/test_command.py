@@ -22,6 +22,7 @@ from endmark.envs import Environment, make
 from endmark.envs.errors import EnvError
 
 
+@pytest.mark.slow
 def test_the_smoke_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "bench.json"
     threads = torch.get_num_threads()

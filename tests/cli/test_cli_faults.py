@@ -197,7 +197,7 @@ def test_colours_of_the_program_itself_stay(capsys: pytest.CaptureFixture[str]) 
 ASCII = {"LC_ALL": "C", "PYTHONIOENCODING": "ascii"}
 
 
-@pytest.mark.parametrize("env", [ASCII, {"PYTHONIOENCODING": "UTF-8"}, {}])
+@pytest.mark.parametrize("env", [ASCII, {}])
 def test_option_errors_are_the_same_in_every_terminal(env: dict[str, str]) -> None:
     done = program("train", "iql", "--env", "x", "--steps", "abc", **env)
     assert done.returncode == 2

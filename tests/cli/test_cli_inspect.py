@@ -214,7 +214,8 @@ def test_the_facts_of_a_run(
     monkeypatch.setenv("COLUMNS", "200")
     run = tmp_path / "run"
     options = "--env CartPole-v1 --steps 300 --n-envs 2 --batch-size 4 --replay-frames 2100 --eval-every 100"
-    main(["train", "iql", *options.split(), "--eval-episodes", "2", "--seed", "7", "--run-dir", str(run)])
+    ended = "--eval-episodes 2 --final-episodes 2 --seed 7"
+    main(["train", "iql", *options.split(), *ended.split(), "--run-dir", str(run)])
     capsys.readouterr()
     assert status("inspect", run) == 0
     whole = capsys.readouterr().out
@@ -261,6 +262,7 @@ def test_the_newest_episodes_are_shown(tmp_path: Path, capsys: pytest.CaptureFix
     """A run that ended, was resumed with more steps and killed has an old replay and a newer state."""
     run = tmp_path / "run"
     options = "--env CartPole-v1 --n-envs 2 --batch-size 4 --replay-frames 2100 --eval-episodes 2"
+    options += " --final-episodes 2"
     main(["train", "iql", *options.split(), "--steps", "300", "--run-dir", str(run)])
     old = (run / "replay.safetensors").read_bytes()
     main(["resume", str(run), "--steps", "600"])

@@ -68,6 +68,7 @@ def n_starts(directory: Path) -> int:
     return sum(len(re.findall(r"(?m)(begins|goes on)$", text)) for text in logs)
 
 
+@pytest.mark.slow
 def test_a_sweep_that_is_killed_again_and_again_ends_as_one_that_never_was(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

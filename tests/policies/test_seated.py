@@ -162,8 +162,7 @@ def make_envs(request: pytest.FixtureRequest) -> Iterator[Callable[[int], Any]]:
         envs.close()
 
 
-@pytest.mark.parametrize("n_envs", [1, 4])
-@pytest.mark.parametrize("name", SEATINGS)
+@pytest.mark.parametrize(("name", "n_envs"), [*((name, 4) for name in SEATINGS), ("all different", 1)])
 def test_each_acts_as_if_it_played_the_episode_alone(name: str, n_envs: int) -> None:
     """Members sit in some episodes and not in others, and are at other frames of them."""
     seating = SEATINGS[name]

@@ -18,6 +18,7 @@ from endmark.rollout import Lockstep, Workers
 from support.scripted import ByObservation, Scripted
 from support.troubled import InReset, LeavesANote, workers_alive
 
+pytestmark = pytest.mark.slow  # it waits for programs
 SPEC = Scripted().spec
 
 

@@ -1,4 +1,4 @@
-"""Every family of environments that is installed trains: a run of 2000 steps on its first example."""
+"""Every family of environments that is installed trains: a run of 1000 steps on its first example."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from endmark.training import TrainConfig, train
 
 FAMILIES = installed()
 SHORTER = {"rware": 50, "jaxmarl": 50, "gymnasium_robotics": 50}  # instead of 400 and more
+STEPS = 1000
 
 
 @pytest.mark.slow
@@ -32,16 +33,16 @@ def test_it_trains(family: Family, tmp_path: Path) -> None:
     config = TrainConfig[Any](
         algorithm,
         family.examples[0],
-        steps=2000,
+        steps=STEPS,
         n_envs=8,
-        log_every=500,
-        eval_every=1000,
+        log_every=250,
+        eval_every=STEPS // 2,
         eval_episodes=4,
         episode_limit=SHORTER.get(family.package),
     )
     _, counters, stopped = train(config, tmp_path, lambda *_: None)
     assert not stopped
-    assert counters.env_steps >= 2000
+    assert counters.env_steps >= STEPS
     assert counters.updates > 0
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     losses = [value for line in lines for name, value in line.items() if "loss" in name]

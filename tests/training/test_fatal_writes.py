@@ -86,7 +86,7 @@ def assert_same_run(given: Path, want: Path) -> None:
 def test_a_kill_at_any_change_of_the_disk_loses_nothing(fatal: Fatal, tmp_path: Path) -> None:
     whole = tmp_path / "whole"
     assert fatal.run(RUN, whole) == 0
-    moments = range(10_000) if ALL else range(1, 90, 8)
+    moments = range(10_000) if ALL else range(1, 90, 16)
     kills = 0
     for moment in moments:
         killed = tmp_path / str(moment)
@@ -101,7 +101,7 @@ def test_a_kill_at_any_change_of_the_disk_loses_nothing(fatal: Fatal, tmp_path: 
             assert not (killed / STATE).exists()
             assert fatal.run(RUN, killed) == 0, moment
         assert_same_run(killed, whole)
-    assert kills >= 8
+    assert kills >= 5
     print(f"{kills} kills at writes, flushes and renames: every run ended as one never killed")
 
 
@@ -111,7 +111,9 @@ def test_a_full_disk_ends_a_run_with_one_line_and_a_state(fatal: Fatal, tmp_path
     assert fatal.run(RUN, whole) == 0
     sizes = [path.stat().st_size for path in (whole / CONFIG, whole / WEIGHTS, whole / STATE)]
     resumed = 0
-    for n_bytes in [0, *(size - 1 for size in sizes), sizes[1] + 20_000, sizes[2] - 10_000]:
+    between = [sizes[1] + 20_000, sizes[2] - 10_000] if ALL else []
+    limits = [0, *(size - 1 for size in sizes), *between]
+    for n_bytes in limits:
         full = tmp_path / str(n_bytes)
         assert fatal.run(RUN, full, n_bytes=n_bytes) == 2, n_bytes
         if (full / CONFIG).exists():
@@ -120,6 +122,6 @@ def test_a_full_disk_ends_a_run_with_one_line_and_a_state(fatal: Fatal, tmp_path
         else:
             assert fatal.run(RUN, full) == 0
         assert_same_run(full, whole)
-    assert resumed >= 4
+    assert resumed >= (4 if ALL else 2)
     errors = [line for line in fatal.close().splitlines() if line.startswith("endmark:")]
-    assert len(errors) == 6
+    assert len(errors) == len(limits)

@@ -64,7 +64,8 @@ KINDS: dict[str, tuple[Any, dict[str, Any]]] = {
 
 
 # `make kill-test` asks for all.
-@pytest.mark.parametrize("kind", KINDS if "ENDMARK_KILLS" in os.environ else ["qmix", "both"])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS if "ENDMARK_KILLS" in os.environ else ["both"])
 def test_a_run_beside_partners_that_is_stopped_goes_on_bit_for_bit(
     kind: str, pool: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -311,7 +311,7 @@ OVERLAPPED = replace(TINY, algorithm=replace(IQL, lr=0.01), overlap=True)
         OVERLAPPED,
         replace(OVERLAPPED, algorithm=replace(IQL, episodes_per_update=3, lr=0.01)),
         replace(OVERLAPPED, algorithm=replace(QMIX, lr=0.01), env=LBF, n_envs=4, workers=2),
-        replace(OVERLAPPED, algorithm=replace(MAPPO, actor_lr=0.03), env=LBF, steps=1000),
+        replace(OVERLAPPED, algorithm=replace(MAPPO, actor_lr=0.03), env=LBF, steps=500),
     ],
     ids=["an update an episode", "now and then", "with workers", "on-policy"],
 )
