@@ -39,7 +39,7 @@ def where_not_finite(view: View) -> str:
         real = view.steps if field in view.step_fields else view.frames
         broken = real & ~tensor.isfinite().reshape(*real.shape, -1).all(-1)
         if broken.any():
-            (episode, t), *more = positions(view, broken)
-            words.append(f"'{field}' holds NaN or inf at (episode {episode}, t {t})" + (
-                f" and {len(more)} more" if more else ""))  # fmt: skip
+            (episode, t), *others = positions(view, broken)
+            more = f" and {len(others)} more" if others else ""
+            words.append(f"'{field}' holds NaN or inf at (episode {episode}, t {t}){more}")
     return ", ".join(words)
