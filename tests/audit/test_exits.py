@@ -39,13 +39,13 @@ def test_a_loss_that_exits() -> None:
 
 @pytest.mark.parametrize(
     "exits",
-    [lambda call, batch: call == 1, lambda call, batch: batch["obs"].shape[1] > 7],
-    ids=["the second time", "more padding"],
+    [lambda call, batch: call == 2, lambda call, batch: batch["obs"].shape[1] > 7],
+    ids=["a later time", "more padding"],
 )
 def test_a_loss_that_exits_in_the_middle_of_the_audit(exits: Callable[[int, Any], bool]) -> None:
-    """It is found, as one that raises."""
+    """It is found, as one that raises: fragile, for a loss may refuse what it is given."""
     report = audit(case(exits), quick=True)
-    assert any("Exited: sys.exit(0)" in str(change) for leak in report.leaks for change in leak.moved)
+    assert any("Exited: sys.exit(0)" in str(change) for found in report.findings for change in found.moved)
 
 
 def test_a_learner_that_exits() -> None:

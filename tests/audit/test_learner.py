@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from endmark.audit import AuditError, assert_no_leaks, audit_learner
+from endmark.audit import AuditError, assert_no_leaks, audit_learner, hard_batch
 from endmark.audit.learner import LearnerSubject, transition_data, with_transition_data
-from support.learners import Batch, Learner, ModuleLearner, batch_of, call, report_on, view_of_batch
+from endmark.episodes import step_mask
+from support.learners import SPEC, Batch, Learner, ModuleLearner, batch_of, call, report_on, view_of_batch
 
 
 def test_a_right_learner_is_clean() -> None:
@@ -45,7 +46,9 @@ def test_what_call_returns_is_watched() -> None:
         return {"nested": {"padded": batch["reward"].mean().item()}, "name": "x", "count": 3}
 
     report = audit_learner(Learner(), batch_of(), returning, probes=["poison"])
-    assert {change.what for f in report.leaks for change in f.moved} == {"metric nested padded"}
+    metrics = [f for f in report.findings if f.severity == "metric"]
+    assert {change.what for f in metrics for change in f.moved} == {"metric nested padded"}
+    assert report.leaks == ()
 
 
 def test_gradients_are_those_before_clipping_and_of_every_step() -> None:
@@ -146,3 +149,49 @@ def test_a_learner_that_forgets_to_refuse_an_empty_batch() -> None:
     report = audit_learner(learner, batch_of(), lambda it, b: it.fit(b), bootstraps=False, probes=["empty"])
     assert [(f.probe, f.severity) for f in report.findings] == [("empty", "fragile")]
     assert report_on(probes=["empty"]).findings == ()
+
+
+class FactorLearner:
+    """HAPPO in short: agent 0 learns, and its new ratio multiplies the objective of agent 1."""
+
+    def __init__(self, *, masked: bool) -> None:
+        torch.manual_seed(0)
+        self.actors = nn.ModuleList([nn.Linear(4, 3), nn.Linear(4, 3)])
+        self.optimisers = [torch.optim.Adam(actor.parameters(), lr=0.05) for actor in self.actors]
+        self.masked = masked
+
+    def log_prob(self, batch: Mapping[str, Tensor], agent: int) -> Tensor:
+        logits = self.actors[agent](batch["obs"][:, :-1, agent])
+        log_prob: Tensor = logits.log_softmax(2).gather(2, batch["actions"][:, :-1, agent]).squeeze(2)
+        return log_prob
+
+    def train(self, batch: Mapping[str, Tensor]) -> None:
+        steps = step_mask(batch["filled"], batch["terminated"]).squeeze(2)
+        factor = torch.ones_like(batch["reward"][:, :-1, 0])
+        for agent in (1, 0):  # the last agent leaves half-way
+            alive = steps & batch["alive"][:, :-1, agent]
+            before = self.log_prob(batch, agent).detach()
+            objective = factor * self.log_prob(batch, agent) * batch["reward"][:, :-1, 0]
+            self.optimisers[agent].zero_grad()
+            (-torch.where(alive, objective, 0.0).sum() / alive.sum().clamp(min=1)).backward()  # type: ignore[no-untyped-call]
+            self.optimisers[agent].step()
+            ratio = (self.log_prob(batch, agent).detach() - before).exp()
+            factor = factor * torch.where(alive if self.masked else steps, ratio, 1.0)
+
+
+def test_a_factor_that_takes_in_the_dead_is_seen_once_steps_are_real() -> None:
+    batch = hard_batch(SPEC, 0)
+    found: dict[tuple[bool, str], set[str]] = {}
+    for masked in (False, True):
+        for steps in ("held", "real"):
+            learner = FactorLearner(masked=masked)
+            before = [parameter.detach().clone() for parameter in learner.actors.parameters()]
+            report = audit_learner(
+                learner, batch, lambda it, b: it.train(b), probes=["agents", "poison"], steps=steps,
+                bootstraps=False, quick=True,
+            )  # fmt: skip
+            found[masked, steps] = {finding.probe for finding in report.leaks}
+            for parameter, was in zip(learner.actors.parameters(), before, strict=True):
+                assert torch.equal(parameter, was)
+    assert found == {(False, "held"): set(), (False, "real"): {"agents"}, (True, "held"): set(),
+                     (True, "real"): set()}  # fmt: skip

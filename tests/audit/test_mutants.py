@@ -77,16 +77,26 @@ def test_the_mutant_is_flagged_and_its_twin_is_clean(mutant: Mutant) -> None:
 
 @each_mutant
 def test_what_the_twin_is_told_is_no_reason_for_an_alarm(mutant: Mutant) -> None:
-    """Twins that normalise over the batch are coupled, networks that see padding fear NaN; nothing else."""
+    """Twins that normalise over the batch are coupled, networks that see padding fear NaN; nothing else.
+
+    Some are asked whether what they do is meant: a bootstrap by the next action, a team's return of the dead.
+    """
     report = first_report(mutant.name, True)
-    assert kinds(report) <= {("company", "coupling"), ("poison", "fragile")}
+    told = {("company", "coupling"), ("poison", "fragile"), ("poison", "advice"), ("agents", "advice")}
+    assert kinds(report) <= told
     assert [why for why in report.skipped.values() if "fails" in why] == []
 
 
 @each_mutant
 def test_reproducers_show_it(mutant: Mutant) -> None:
     report = first_report(mutant.name, False)
-    by_overwriting = [f for f in report.leaks if f.probe in ("poison", "agents") or "terminal step" in f.what]
+    by_overwriting = [
+        f
+        for f in report.findings
+        if f.reproducer
+        and f.reproducer.cells
+        and (f.probe in ("poison", "agents") or "after a terminal step" in f.what)
+    ]
     for finding in by_overwriting:
         small = finding.reproducer
         assert small is not None

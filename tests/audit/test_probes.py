@@ -42,7 +42,7 @@ def test_a_right_loss_has_no_finding_at_all() -> None:
         report = audit(case_of(right(net), net, batch=hard(seed)), seed=seed)
         assert report.findings == ()
         assert report.skipped == {"causality": "the loss returns no 'per_step' terms"}
-        assert report.probes == tuple(PROBES)
+        assert report.probes == tuple(name for name in PROBES if name != "reset")  # for several in a row
         assert report.to_json()["clean"] is True
 
 
@@ -138,9 +138,15 @@ def test_one_episode_has_no_company() -> None:
 
 
 def test_what_draws_random_numbers_is_compared_where_shapes_stay() -> None:
-    """Dropout falls otherwise on a batch of another shape: no leak, and not tried either."""
+    """Noise is pinned. A shuffle cannot be: what changes shapes is not tried then."""
     net = nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.5), nn.Linear(8, 1))
-    report = audit(case_of(right(net), net))
+    assert {*audit(case_of(right(net), net)).skipped} == {"causality"}
+    assert audit(case_of(right(net), net)).findings == ()
+
+    def shuffled(batch: Batch) -> Tensor:
+        return right(net)(batch) * (1 + torch.randperm(50)[0] / 100)
+
+    report = audit(case_of(shuffled, net))
     assert report.findings == ()
     assert {*report.skipped} == {"padding", "weight", "company", "causality"}
     assert "dropout" in report.skipped["padding"]
@@ -151,7 +157,7 @@ def test_what_draws_random_numbers_is_compared_where_shapes_stay() -> None:
         return right(net)(batch) * (1 + batch["reward"].mean())
 
     net.train()
-    assert {f.probe for f in audit(case_of(leaks, net)).leaks} == {"poison"}
+    assert {f.probe for f in audit(case_of(leaks, net)).leaks} == {"poison", "padding"}
 
 
 class _Clock:
@@ -200,7 +206,8 @@ def test_an_empty_batch(kind: str) -> None:
     else:
         (finding,) = report.findings
         assert (finding.probe, finding.severity) == ("empty", "fragile")
-        assert finding.causes == ("0 / 0: a mean over nothing",)
+        if kind != "crash":
+            assert finding.causes == ("0 / 0: a mean over nothing",)
     if kind == "crash":
         assert "KeyError: 'no real step' (test_probes.py, line" in finding.what
 
@@ -224,7 +231,7 @@ def test_what_is_no_tensor_is_handed_on() -> None:
         assert batch["name"] == "run 3"
         return right(net)(batch)
 
-    report = audit(Case(loss, {**hard(), "name": "run 3"}, net))  # type: ignore[dict-item]
+    report = audit(Case(loss, {**hard(), "name": "run 3"}, net))
     assert report.findings == ()
 
 

@@ -135,6 +135,62 @@ def test_a_module_is_found_where_the_program_is_called(
     capsys.readouterr()
 
 
+LATE = """
+import sys
+from pathlib import Path
+
+import beside
+
+sys.path.insert(0, str(Path(__file__).parent / "lazily"))
+HOW
+
+
+def case():
+    from my_cases import case
+    from twice import PLACE
+    assert PLACE == "lazily"
+    given = case()
+
+    def loss(batch):
+        import imported_late, within
+        return given.loss(batch) * imported_late.ONE * within.ONE
+
+    return type(given)(loss, given.batch, given.modules, bootstraps=False)
+"""
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        "",
+        "sys.path.remove(str(Path(__file__).parent))",
+        "sys.path[:] = [entry for entry in sys.path if entry != str(Path(__file__).parent)]",
+        "sys.path.append(str(Path(__file__).parent))",
+    ],
+)
+def test_a_file_finds_its_own_folder_as_long_as_it_runs(
+    target: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], how: str
+) -> None:
+    """From whatever directory the program is called, and whatever the file does to the path meanwhile."""
+    folder = tmp_path / "elsewhere"
+    (folder / "lazily").mkdir(parents=True)
+    names = {"my_cases": CASES, "late": LATE.replace("HOW", how), "beside": "", "imported_late": "ONE = 1\n"}
+    names |= {
+        "lazily/within": "ONE = 1\n",
+        "twice": "PLACE = 'beside'\n",
+        "lazily/twice": "PLACE = 'lazily'\n",
+    }
+    for name, text in names.items():
+        (folder / f"{name}.py").write_text(text, encoding="utf-8")
+        sys.modules.pop(Path(name).name, None)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    before = [*sys.path]
+    assert status(f"{folder}/late.py:case", "--quick") == 0
+    added = [entry for entry in sys.path if entry not in before]
+    assert added == [*([str(folder)] if "append" in how else []), str(folder / "lazily")][::-1]
+    capsys.readouterr()
+
+
 def test_json(target: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert status(f"{target}:wrong", "--json") == 1
     out, err = capsys.readouterr()

@@ -29,9 +29,9 @@ def evenly(cells: Sequence[Cell], n: int) -> list[Cell]:
 
 
 def some_steps(view: View, n: int) -> list[Cell]:
-    """At most `n` real steps. Half of them, if there are so many, are the last steps of episodes."""
-    steps = view.steps.nonzero()
-    episodes = view.episode[view.steps]
+    """At most `n` steps that must carry weight. Half, if there are so many, are the last of their episode."""
+    steps = view.counted.nonzero()
+    episodes = view.episode[view.counted]
     is_last = torch.ones(len(steps), dtype=torch.bool)
     is_last[:-1] = episodes[1:] != episodes[:-1]
     last, rest = ([tuple(index) for index in some.tolist()] for some in (steps[is_last], steps[~is_last]))

@@ -41,14 +41,16 @@ def compare(before: Numbers, after: Numbers) -> list[Change]:
     floor, coarsest = floors(before), max(map(tolerance, before.values()))
     changes = []
     for name in (*before, *(after.keys() - before.keys())):
-        if name == "per_step" or ((name not in before or name not in after) and not _is_gradient(name)):
+        if name == "per_step" or ((name not in before or name not in after) and not is_gradient(name)):
             continue
         like = before[name] if name in before else after[name]
         a, b = (numbers.get(name, torch.zeros_like(like)) for numbers in (before, after))
         change = relative_change(a, b, floor(name))
         if change > coarsest:
             changes.append(Change(name, change))
-    return sorted(changes, key=lambda change: (change.what != "loss", -change.by))
+    return sorted(
+        changes, key=lambda change: (change.what != "loss", change.what == "gradient norm", -change.by)
+    )
 
 
 def floors(numbers: Numbers) -> Callable[[str], float]:
@@ -58,23 +60,24 @@ def floors(numbers: Numbers) -> Callable[[str], float]:
     floor of a gradient is a tenth of the largest gradient. The floor of the loss grows with the gradients: a
     policy loss whose advantages cancel out is 0, and its gradient is not.
     """
-    gradients = [value for name, value in numbers.items() if _is_gradient(name)]
+    gradients = [value for name, value in numbers.items() if is_gradient(name)]
     largest = max((float(value.abs().max()) for value in gradients if value.numel()), default=0.0)
     return partial(_floor, largest)
 
 
 def _floor(largest_gradient: float, name: str) -> float:
-    if _is_gradient(name):
+    if is_gradient(name):
         return 0.1 * largest_gradient
     return max(SMALL, min(1.0, largest_gradient)) if name == "loss" else SMALL
 
 
 def is_additive(name: str) -> bool:
     """Whether the number is the loss or a gradient: a sum or a mean over the batch's steps."""
-    return name == "loss" or _is_gradient(name)
+    return name == "loss" or is_gradient(name)
 
 
-def _is_gradient(name: str) -> bool:
+def is_gradient(name: str) -> bool:
+    """Whether the number is a parameter's gradient."""
     return name.startswith("gradient of")
 
 

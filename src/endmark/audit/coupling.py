@@ -11,6 +11,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from endmark.audit import regions
 from endmark.audit.compare import Numbers, floors, is_additive, relative_change
 from endmark.audit.view import View
 
@@ -41,6 +42,8 @@ def _denominators(view: View) -> dict[str, Callable[[View], float]]:
         "frames": lambda part: float(part.frames.sum()),
         "steps but the first": lambda part: float(part.steps.sum() - part.n_episodes),
     }
+    if regions.phantom(view).any():
+        counts["steps and phantom steps"] = lambda part: float((part.steps | regions.phantom(part)).sum())
     if view.alive is not None:
         counts["steps and agents"] = _pairs
     return counts

@@ -10,12 +10,14 @@ from endmark.audit.cells import Position
 from endmark.audit.compare import Change
 from endmark.audit.draw import Style
 
-Severity = Literal["leak", "fragile", "coupling", "weighting"]
+Severity = Literal["leak", "metric", "fragile", "coupling", "weighting", "advice"]
 SEVERITIES: dict[Severity, str] = {
     "leak": "the loss is wrong on some batches",
-    "fragile": "right only while numbers stay finite, or while batches keep their size",
+    "metric": "a logged number is wrong on some batches; the loss and its gradients are right",
+    "fragile": "right only while numbers stay finite and usual, or while batches keep their size",
     "coupling": "episodes share statistics of real steps; right if that is intended",
     "weighting": "a step of a short episode counts more; right if each episode is meant to count once",
+    "advice": "no bug: the audit should be told more, or cannot tell whether this is meant",
 }
 
 

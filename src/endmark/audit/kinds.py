@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -24,11 +25,18 @@ def finding(
     """A finding of a kind of `KINDS`, by the probe that the kind's name begins with.
 
     what: a sentence. changes: the numbers that changed. evidence: where; None if the finding has no place.
+    A leak is called less if it moves nothing but metrics, or if the loss only fails where it was disturbed.
     """
     known, at = KINDS[kind], evidence or Evidence()
+    severity = known.severity
+    if severity == "leak" and changes:
+        if all(change.what.startswith("metric ") for change in changes):
+            severity = "metric"
+        elif kind in _DRAWN and not any(math.isfinite(change.by) for change in changes):
+            severity = "fragile"
     return Finding(
         probe=kind.partition(":")[0],
-        severity=known.severity,
+        severity=severity,
         what=what,
         field=", ".join(at.fields) or None,
         cells=at.cells,
@@ -38,6 +46,19 @@ def finding(
         reproducer=at.reproducer,
     )
 
+
+_DRAWN = frozenset(
+    {
+        "poison: padding",
+        "poison: after the end",
+        "poison: final frame",
+        "poison: phantom",
+        "padding",
+        "bootstrap: terminal",
+        "agents",
+    }
+)
+"""The kinds that come of values drawn for the fields, or of padding: a loss may refuse them, and be right."""
 
 _MEAN = "loss = torch.where(mask, x, 0).sum() / mask.sum()"
 _NAN = (
@@ -76,11 +97,23 @@ KINDS: dict[str, Kind] = {
     "poison: final frame": Kind(
         "leak",
         (
-            "an episode that was cut early counts its final frame as a step (a phantom step)",
             "`terminated` shifted by one, or a mask of frames used for steps",
             "a mean, a sum or a statistic over the padded tensor",
         ),
         "mask = step_mask(filled, terminated)   # (B, T, 1): frames with a step, not all that are filled",
+    ),
+    "poison: phantom": Kind(
+        "leak",
+        (
+            "the usual three lines (`filled`, shifted by `terminated`): no flag hides the frame after a cut",
+            "a mask of `filled` for episodes that end without `terminated`",
+        ),
+        "mask = step_mask(filled, terminated)   # a step needs a frame after it",
+    ),
+    "poison: next action": Kind(
+        "advice",
+        ("a bootstrap by the action that is taken next, as in SARSA or COMA",),
+        'Case(frame_fields=[..., "actions"])   # the field is defined on final frames, too',
     ),
     "poison: nan": Kind("fragile", *_NAN),
     "poison: not finite": Kind("leak", *_NAN),
@@ -101,6 +134,11 @@ KINDS: dict[str, Kind] = {
             "advantages or other numbers in place of the mask",
         ),
         "mask = step_mask(filled, terminated)   # the step that terminates is real",
+    ),
+    "weight: unused": Kind(
+        "advice",
+        ("the loss does not use the reward", "the loss uses another field: a return, an advantage"),
+        "Case(reward=None), or the name of that field",
     ),
     "weight: sum": Kind("fragile", ("the loss is summed, not averaged",), _MEAN),
     "weight: episodes": Kind(
@@ -153,6 +191,23 @@ KINDS: dict[str, Kind] = {
         ),
         "nothing, if intended; else use statistics that do not come from this batch",
     ),
+    "seams": Kind(
+        "leak",
+        (
+            "recurrent chunks of a flattened batch that run over the seam between two agents or episodes",
+            "a window or a shift over flattened rows",
+        ),
+        "cut each (episode, agent) into chunks by itself, and pad the last one",
+    ),
+    "reset": Kind(
+        "leak",
+        (
+            "a hidden state or a recursion that is not reset where the next episode begins",
+            "a truncated end that bootstraps from the first frame of the next episode (auto-reset)",
+            "a window, or the last actions, over the seam",
+        ),
+        "hidden = where(starts[t], 0, hidden)   # and no value of frame t + 1 where it starts an episode",
+    ),
     "causality": Kind(
         "leak",
         ("attention without a causal mask", "a bidirectional network", "a window over the wrong frames"),
@@ -166,6 +221,19 @@ KINDS: dict[str, Kind] = {
     "purity: twice": Kind("leak", *_UNSTEADY),
     "purity: metric": Kind("fragile", *_UNSTEADY),
     "empty": Kind("fragile", ("0 / 0: a mean over nothing",), f"{_MEAN}.clamp(min=1)"),
+    "empty: error": Kind(
+        "fragile",
+        ("the code expects a step: a division by their number, perhaps only in a line that logs",),
+        "if not mask.any(): return",
+    ),
+    "agents: return": Kind(
+        "advice",
+        (
+            "a team's return that the dead contribute to: right",
+            "a loss for each agent that goes on after it has left: wrong",
+        ),
+        "nothing, if it is a team's; else torch.where(alive, x, 0)",
+    ),
     "agents": Kind(
         "leak",
         (

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from endmark.audit.case import Case
+from endmark.audit.row_layout import rows_view
 from endmark.audit.view import AuditError, PaddedView, RaggedView, View
 from endmark.episodes import EpisodeBatch, step_mask
 
@@ -19,6 +20,10 @@ def view_of(case: Case) -> View:
     batch = case.batch
     if isinstance(batch, EpisodeBatch):
         return RaggedView(batch)
+    if case.rows is not None:
+        view = rows_view(case, case.rows)
+        named = _named_fields(case, view.tensors, view.flags, tuple(view.frames.shape))
+        return dataclasses.replace(view, frame_fields=named[0], step_fields=named[1])
     tensors = {name: tensor.detach().clone() for name, tensor in batch.items() if isinstance(tensor, Tensor)}
     others = {name: value for name, value in batch.items() if name not in tensors}
     for name in others:
@@ -102,16 +107,32 @@ def _flags(name: str, tensors: Mapping[str, Tensor], like: Tensor | None) -> Ten
     return flat
 
 
+def _one_episode_a_row(filled: Tensor, terminated: Tensor) -> None:
+    """Raises AuditError if a row goes on after an end, and ends again."""
+    ends = ((filled != 0).long().cumprod(1) * (terminated != 0))[..., 0]
+    rows = (ends.sum(1) > 1).nonzero()
+    if len(rows):
+        row = int(rows[0])
+        first, second = ends[row].nonzero()[:2, 0].tolist()
+        raise AuditError(
+            f"row {row}: terminated at t {first} and again at t {second}, all filled: several episodes in a "
+            f"row? Then say where each begins: Case(rows=Rows(ends='terminated', time_major=False)). If they "
+            f"are leftovers, set filled or terminated to 0 there"
+        )
+
+
 def _episode_cells(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The kinds of cells, (B, C) bool each, by the flags `filled` and `terminated`."""
     for name in ("filled", "terminated"):
         if name not in tensors:
             raise AuditError(
                 f"the batch has no '{name}': it has {', '.join(tensors)}. Give filled and terminated, or "
-                f"name the field that says what is real in Case(mask=...) or Case(lengths=...)"
+                f"say where episodes begin in Case(rows=...) if a row holds several, or name the field that "
+                f"says what is real in Case(mask=...) or Case(lengths=...)"
             )
     filled, terminated = tensors["filled"].cpu(), tensors["terminated"].cpu()
     exact = step_mask(filled, terminated)[..., 0]
+    _one_episode_a_row(filled, terminated)
     steps = functional.pad(exact, (0, 1))
     length = exact.sum(1, keepdim=True)
     column = torch.arange(filled.shape[1])

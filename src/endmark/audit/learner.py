@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any
+from contextlib import contextmanager, nullcontext
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
+from endmark.audit.adapters import buffer_fields, with_buffer_fields
 from endmark.audit.case import Case
 from endmark.audit.clipping import without_clipping
 from endmark.audit.compare import Numbers
 from endmark.audit.findings import Report
 from endmark.audit.layout import view_of
 from endmark.audit.measure import Measurement, exits_are_errors
+from endmark.audit.noise import PinnedNoise
 from endmark.audit.reachable import attributes_of, modules_of, numbers_in, parameter_names
 from endmark.audit.restore import restored_generators, restored_learner
 from endmark.audit.run import Progress, run_probes
 from endmark.audit.view import AuditError, PaddedView, View
 
+Steps = Literal["held", "real"]
 Getter = Callable[[Any], Mapping[str, Tensor]]
 Setter = Callable[[Any, Mapping[str, Tensor]], Any]
 
@@ -33,7 +36,8 @@ def transition_data(batch: Any) -> Mapping[str, Tensor]:
     data = getattr(getattr(batch, "data", None), "transition_data", None)
     if not isinstance(data, Mapping):
         raise AuditError(
-            f"the batch, a {type(batch).__name__}, has no data.transition_data: hand over get= and set="
+            f"the batch, a {type(batch).__name__}, has no data.transition_data: hand over get= and set=, or "
+            f"rows= for a buffer of arrays whose rows hold several episodes"
         )
     return data
 
@@ -62,6 +66,7 @@ def audit_learner(
     probes: list[str] | None = None,
     seed: int = 0,
     quick: bool = False,
+    steps: Steps = "held",
     on_progress: Progress | None = None,
     **fields: Any,
 ) -> Report:
@@ -69,7 +74,9 @@ def audit_learner(
 
     call: such as `lambda learner, batch: learner.train(batch, 0, 0)`. It must step a torch optimiser.
     get: returns the batch's tensors by name. set: returns a copy of the batch with other tensors.
-    fields: arguments of `Case`, such as `frame_fields` and `step_fields`.
+    steps: "held" or "real", whether an optimiser's step moves the parameters; see below.
+    fields: arguments of `Case`, such as `frame_fields` and `step_fields`. With `rows`, the batch is
+        a buffer, whose attributes are arrays or tensors; see `endmark.audit.adapters`.
     The other arguments are those of `audit`.
 
     These numbers are compared: the gradients at each optimiser step; the buffers of the learner's modules;
@@ -80,11 +87,16 @@ def audit_learner(
     Each evaluation saves the learner's state first and restores it afterwards: parameters, buffers,
     optimiser state, random generators, and other Python state that can be copied. During an evaluation
     gradients are not clipped, and optimiser steps move no parameter, so that several epochs are compared at
-    the same weights.
+    the same weights. Then the ratio of the new policy to the old one stays 1, and what it multiplies, such as
+    a factor of HAPPO, cannot be seen. With steps="real" a step moves the parameters against the gradient, as
+    far as a first step of Adam with the optimiser's learning rate. Not by the optimiser's own rule: that
+    would magnify rounding.
     """
+    if fields.get("rows") is not None and get is transition_data:
+        get, set = buffer_fields, with_buffer_fields
     case = Case(loss=_no_loss, batch=get(batch), **fields)
     view = view_of(case)
-    subject = LearnerSubject(learner, batch, call, get, set, view)
+    subject = LearnerSubject(learner, batch, call, get, set, view, steps)
     return run_probes(subject, view, case, probes=probes, seed=seed, quick=quick, on_progress=on_progress)
 
 
@@ -103,8 +115,13 @@ class LearnerSubject:
         get: Getter,
         set: Setter,
         view: View,
+        steps: Steps = "held",
     ) -> None:
+        if steps not in get_args(Steps):
+            raise AuditError(f"steps: given {steps!r}, want 'held' or 'real'")
+        self.steps = steps
         self.learner, self.batch, self.call, self.get, self.set = learner, batch, call, get, set
+        self.noise: PinnedNoise | None = None
         self.transient: frozenset[str] = frozenset()
         self.transient = self._transient_attributes(view)
 
@@ -118,7 +135,7 @@ class LearnerSubject:
         batch = self.set(self.batch, view.to_batch())
         names = parameter_names(self.learner)
         with restored_learner(self.learner), restored_generators(), without_clipping(self.learner, self.call):
-            with captured_gradients() as gradients:
+            with captured_gradients(self.steps) as gradients, self.noise or nullcontext():
                 returned = self.call(self.learner, batch)
             if not gradients:
                 raise AuditError(
@@ -126,7 +143,7 @@ class LearnerSubject:
                 )
             numbers = _named_gradients(gradients, names) | numbers_in("metric", returned) | self._state()
         numbers = {name: value for name, value in numbers.items() if name not in self.transient}
-        after = {name: x.detach() for name, x in self.get(batch).items() if isinstance(x, Tensor)}
+        after = {name: x.detach() for name, x in view.tensors_of(self.get(batch)).items()}
         return Measurement(numbers, after)
 
     def _state(self) -> Numbers:
@@ -162,13 +179,27 @@ def _named_gradients(gradients: list[tuple[Tensor, Tensor]], names: Mapping[int,
     return numbers
 
 
+@torch.no_grad()
+def _descend(optimiser: torch.optim.Optimizer) -> None:
+    """Move each group against its gradient, by the learning rate times the root of its number of entries."""
+    for group in optimiser.param_groups:
+        moved = [p for p in group["params"] if p.grad is not None]
+        norm = torch.stack([p.grad.norm() for p in moved]).norm() if moved else torch.zeros(())
+        if norm > 0:
+            reach = float(group["lr"]) * sum(p.numel() for p in moved) ** 0.5
+            for parameter in moved:
+                parameter.sub_(parameter.grad, alpha=reach / float(norm))
+
+
 @contextmanager
-def captured_gradients() -> Iterator[list[tuple[Tensor, Tensor]]]:
-    """(parameter, gradient) at every optimiser step inside. The steps change no parameter."""
+def captured_gradients(steps: Steps = "held") -> Iterator[list[tuple[Tensor, Tensor]]]:
+    """(parameter, gradient) at every optimiser step inside. A "real" step goes along the gradient."""
     captured: list[tuple[Tensor, Tensor]] = []
     held: list[tuple[Tensor, Tensor]] = []
 
     def capture(optimiser: torch.optim.Optimizer, *_: Any) -> None:
+        if steps == "real":
+            _descend(optimiser)
         for group in optimiser.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import traceback
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from endmark.audit.case import Case
 from endmark.audit.compare import Numbers
+from endmark.audit.noise import PinnedNoise
 from endmark.audit.restore import restored_generators, restored_modules
 from endmark.audit.view import AuditError, View
 
@@ -27,7 +28,12 @@ class Measurement(NamedTuple):
 
 @runtime_checkable
 class Subject(Protocol):
-    """A loss or a learner under audit. Measuring it any number of times leaves it unchanged."""
+    """A loss or a learner under audit. Measuring it any number of times leaves it unchanged.
+
+    noise: while it is set, torch's random numbers are pinned; see `noise`.
+    """
+
+    noise: PinnedNoise | None
 
     def measure(self, view: View) -> Measurement:
         """Evaluate it on a fresh copy of the view's batch."""
@@ -38,13 +44,19 @@ class LossSubject:
     """A loss function. Its gradients come from autograd; the buffers of its modules are restored."""
 
     def __init__(self, case: Case) -> None:
+        self.noise: PinnedNoise | None = None
         self.loss = case.loss
         self.modules = [case.modules] if isinstance(case.modules, nn.Module) else list(case.modules)
 
     def measure(self, view: View) -> Measurement:
         """Evaluate the loss on a fresh copy of the view's batch."""
         batch = view.to_batch()
-        with exits_are_errors(), restored_modules(self.modules), restored_generators():
+        with (
+            exits_are_errors(),
+            restored_modules(self.modules),
+            restored_generators(),
+            self.noise or nullcontext(),
+        ):
             scalars, per_step = read_loss(self.loss(batch))
             numbers: Numbers = {
                 "loss" if name == "loss" else f"metric {name}": value.detach().clone()

@@ -7,6 +7,7 @@ from typing import get_args
 
 import torch
 
+from endmark.audit.broken import not_finite, where_not_finite
 from endmark.audit.case import Case
 from endmark.audit.compare import is_additive
 from endmark.audit.context import Audit, Skip, Unstable
@@ -15,7 +16,8 @@ from endmark.audit.hard import CASES
 from endmark.audit.layout import view_of
 from endmark.audit.measure import LossSubject, Subject, in_a_line
 from endmark.audit.probes import PROBES
-from endmark.audit.probes.poison import not_finite
+from endmark.audit.repair import legal_in_padding, swamped
+from endmark.audit.rows import RowsView
 from endmark.audit.view import AuditError, View, left_alone
 
 Progress = Callable[[str, int, int], None]
@@ -60,7 +62,8 @@ def run_probes(
     on_progress: Progress | None,
 ) -> Report:
     """Run the probes on a subject; see `audit`. `purity` always comes first."""
-    names = list(PROBES) if probes is None else list(dict.fromkeys(["purity", *probes]))
+    fit = [name for name in PROBES if name != "reset" or isinstance(view, RowsView)]
+    names = fit if probes is None else list(dict.fromkeys(["purity", *probes]))
     if unknown := [name for name in names if name not in PROBES]:
         raise AuditError(f"probe '{unknown[0]}': unknown; there are {', '.join(PROBES)}")
     if not view.steps.any():
@@ -74,10 +77,11 @@ def run_probes(
     if broken := [n for n, value in reference.items() if is_additive(n) and not value.isfinite().all()]:
         why = f"{broken[0]} is not finite on the batch as it is"
         if (finding := not_finite(subject, view, seed)) is None:
-            raise AuditError(f"{why}: want numbers that can be compared")
+            raise AuditError(f"{why}: {where_not_finite(view) or 'want numbers that can be compared'}")
         others = {name: why for name in names if name != "poison"}
         return Report((finding,), tuple(names), others, missing_cases(view), left_alone(view))
     running = Audit(subject, view, reference, case, seed, quick)
+    _mend(running)
     findings, skipped = _run(running, names, on_progress)
     if "weight" in names and case.reward is not None and case.reward not in view.step_fields:
         note = f"no step field '{case.reward}' to disturb: name it in Case(reward=...)"
@@ -85,6 +89,18 @@ def run_probes(
     order = list(get_args(Severity))
     findings.sort(key=lambda finding: order.index(finding.severity))
     return Report(tuple(findings), tuple(names), skipped, missing_cases(view), left_alone(view))
+
+
+def _mend(running: Audit) -> None:
+    """Set masks of actions in padding to 1 if they swamp the loss."""
+    mended, names = legal_in_padding(running.view)
+    if names:
+        try:
+            numbers = running.subject.measure(mended).numbers
+        except Exception:
+            return
+        if swamped(running.reference, numbers):
+            running.view, running.reference, running.swamping = mended, numbers, names
 
 
 def _run(
@@ -114,6 +130,8 @@ def _run(
 
 def missing_cases(view: View) -> tuple[str, ...]:
     """The cases of `CASES` that the batch does not contain. Sequences, which have no ends, miss none."""
+    if isinstance(view, RowsView):
+        return _missing_in_rows(view)
     if not bool(view.terminal.any() | view.cut.any()):
         return ()
     lengths = torch.zeros(view.n_episodes, dtype=torch.int64).index_add(
@@ -134,3 +152,17 @@ def missing_cases(view: View) -> tuple[str, ...]:
         "lengths differ": len(set(lengths[~full].tolist())) == int((~full).sum()),
     }
     return tuple(CASES[name] for name, there in present.items() if not there)
+
+
+def _missing_in_rows(view: RowsView) -> tuple[str, ...]:
+    """The cases of rows with several episodes that the batch does not contain."""
+    left = view.alive is not None and bool((~view.alive & view.steps[..., None]).any())
+    several = bool((view.segment[view.steps] > 0).any())
+    present = {
+        "a row with the steps of several episodes": several,
+        "an episode that was truncated within its row": bool(view.optional.any()),
+        "a row whose last column begins an episode": bool((~view.frames).any()),
+        "a row that is cut off within an episode, at its last column": bool(view.cut.any()),
+        "an agent that left while others went on": left,
+    }
+    return tuple(case for case, there in present.items() if not there)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,11 +30,19 @@ def audit_target(
     place, colon, name = target.rpartition(":")
     if not colon or not place or not name:
         raise AuditError(f"'{target}': want module:function or file.py:function, which returns the case")
-    function = getattr(_module(place), name, None)
+    folder = str(Path(place).resolve().parent) if place.endswith(".py") else None
+    with _importable(folder, first=True):
+        return _audit(target, folder, seed=seed, quick=quick, on_progress=on_progress)
+
+
+def _audit(target: str, folder: str | None, **options: Any) -> Report:
+    """See `audit_target`."""
+    place, _, name = target.rpartition(":")
+    function = getattr(_module(place, folder), name, None)
     if not callable(function):
         raise AuditError(f"'{target}': {place} has no function '{name}'")
     try:
-        with exits_are_errors():
+        with exits_are_errors(), _importable(folder):
             given: Any = function()
     except AuditError:
         raise
@@ -46,8 +56,8 @@ def audit_target(
         )
     run = partial(audit, given) if isinstance(given, Case) else given
     try:
-        with exits_are_errors():
-            report = run(seed=seed, quick=quick, on_progress=on_progress)
+        with exits_are_errors(), _importable(folder):
+            report = run(**options)
     except AuditError:
         raise
     except Exception as error:  # perhaps a bug of the audit: its exit status must not be that of a leak
@@ -57,7 +67,24 @@ def audit_target(
     return report
 
 
-def _module(place: str) -> Any:
+@contextmanager
+def _importable(folder: str | None, *, first: bool = False) -> Iterator[None]:
+    """Inside, the folder's files are found: `first`, as `python folder/file.py` finds them, or last.
+
+    What the target puts into `sys.path` stays, in its order. If the target takes the folder out, it is back
+    for the target's next part, since a loss may import later: last, since the target wants others first.
+    """
+    if folder is None or folder in sys.path:
+        yield
+        return
+    sys.path.insert(0 if first else len(sys.path), folder)
+    try:
+        yield
+    finally:
+        sys.path[:] = [entry for entry in sys.path if entry is not folder]  # not `==`: that is the target's
+
+
+def _module(place: str, folder: str | None) -> Any:
     if not place.endswith(".py"):
         try:
             with exits_are_errors():
@@ -71,7 +98,7 @@ def _module(place: str) -> Any:
     module = importlib.util.module_from_spec(spec)
     sys.modules[path.stem] = module  # dataclasses and pickles look there
     try:
-        with exits_are_errors():
+        with exits_are_errors(), _importable(folder):
             spec.loader.exec_module(module)
     except Exception as error:
         raise AuditError(f"'{place}' cannot be run: {in_a_line(error)}") from error

@@ -57,6 +57,11 @@ class PaddedView:
         return len(self.frames)
 
     @property
+    def counted(self) -> Tensor:
+        """The steps that must carry weight."""
+        return self.steps
+
+    @property
     def episode(self) -> Tensor:  # noqa: D102
         return torch.arange(self.frames.shape[0])[:, None].expand_as(self.frames)
 
@@ -130,6 +135,10 @@ class RaggedView:
     @property
     def steps(self) -> Tensor:  # noqa: D102
         return self._cells(self.batch.step_frames.cpu())
+
+    @property
+    def counted(self) -> Tensor:  # noqa: D102
+        return self.steps
 
     @property
     def terminal(self) -> Tensor:  # noqa: D102

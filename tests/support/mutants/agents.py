@@ -126,4 +126,36 @@ def dead_agents_speak(right: bool, seed: int) -> Case:
     return float64(Case(loss, team(seed, *FIELDS), net, bootstraps=False))
 
 
-MUTANTS = (alive_dropped, bootstrap_from_dead_agent, denominator_over_agents, dead_agents_speak)
+@mutant(
+    "HAPPO's factor also multiplies the ratios of agents that have left.",
+    probes=("agents",),
+)
+def factor_of_the_dead(right: bool, seed: int) -> Case:
+    """The policy of the agent that leaves has moved, so its ratio is not 1; then the other learns."""
+    net = seeded(seed, lambda: mlp(N_OBS, N_ACTIONS))
+
+    def loss(batch: Batch) -> Tensor:
+        alive, steps = batch["alive"][:, :-1], real(batch)
+        obs = torch.where((steps[..., None] & alive)[..., None], batch["obs"][:, :-1], 0.0)
+        if not right:
+            obs = torch.where(steps[..., None, None], batch["obs"][:, :-1], 0.0)
+        log_prob = pick(net(obs).log_softmax(3), batch["actions"][:, :-1, :, 0])
+        reward = batch["reward"][:, :-1, 0]
+        with torch.no_grad():
+            ratio = (0.5 * log_prob[..., 1]).exp()  # of the agent that leaves
+            if right:
+                ratio = torch.where(alive[..., 1], ratio, 1.0)
+        counted = steps & alive[..., 0]
+        objective = torch.where(counted, ratio * log_prob[..., 0] * reward, 0.0)
+        return -objective.sum() / counted.sum().clamp(min=1)
+
+    return float64(Case(loss, team(seed, *FIELDS), net, bootstraps=False))
+
+
+MUTANTS = (
+    factor_of_the_dead,
+    alive_dropped,
+    bootstrap_from_dead_agent,
+    denominator_over_agents,
+    dead_agents_speak,
+)

@@ -8,7 +8,19 @@ from collections.abc import Callable, Iterator
 
 from endmark.audit.context import Audit
 from endmark.audit.findings import Finding
-from endmark.audit.probes import agents, bootstrap, causality, company, empty, padding, poison, purity, weight
+from endmark.audit.probes import (
+    agents,
+    bootstrap,
+    causality,
+    company,
+    empty,
+    padding,
+    poison,
+    purity,
+    reset,
+    seams,
+    weight,
+)
 
 Probe = Callable[[Audit], Iterator[Finding]]
 
@@ -19,6 +31,8 @@ PROBES: dict[str, Probe] = {
     "weight": weight.probe,
     "bootstrap": bootstrap.probe,
     "company": company.probe,
+    "seams": seams.probe,
+    "reset": reset.probe,
     "causality": causality.probe,
     "empty": empty.probe,
     "agents": agents.probe,

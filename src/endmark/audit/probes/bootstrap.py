@@ -12,12 +12,16 @@ from torch import Tensor
 
 from endmark.audit import regions
 from endmark.audit.cells import Cell, cells_of, evenly, position
+from endmark.audit.compare import is_gradient
 from endmark.audit.context import Audit, Skip
 from endmark.audit.disturb import overwritten
 from endmark.audit.draw import Style
 from endmark.audit.findings import Evidence, Finding, Reproducer
 from endmark.audit.kinds import finding
 from endmark.audit.probes.culprits import DRAWN, culprits, matter
+
+ADDS_UP = 1e-3
+"""Two effects add up if what is left is at most this share of the first."""
 
 
 def probe(audit: Audit) -> Iterator[Finding]:
@@ -44,13 +48,14 @@ def _after_terminal(audit: Audit, fields: list[str]) -> Iterator[Finding]:
 
 def _after_truncation(audit: Audit, fields: list[str]) -> Iterator[Finding]:
     """Truncated ends after which no field matters."""
-    view = audit.view
+    view, early = audit.view, regions.phantom(audit.view)
     ignored = [
         position(view, cell)
         for cell in evenly(cells_of(view.cut), audit.budget)
         # Two draws, since two frames may happen to have the same value.
-        if not any(
-            audit.changes(overwritten(view, fields, _only(view.cut, cell), style, audit.seed))
+        if (audit.phantom and early[cell] and _seen_by_a_phantom_step_alone(audit, fields, cell))
+        or not any(
+            audit.matters(overwritten(view, fields, _only(view.cut, cell), style, audit.seed))
             for style in DRAWN
         )
     ]
@@ -58,6 +63,30 @@ def _after_truncation(audit: Audit, fields: list[str]) -> Iterator[Finding]:
         what = "the frame after a truncated end does not matter: its value is not bootstrapped from"
         reproducer = Reproducer(audit.seed, (ignored[0][0],), (ignored[0],), tuple(fields))
         yield finding("bootstrap: cut", what, (), Evidence((), tuple(ignored), reproducer))
+
+
+def _seen_by_a_phantom_step_alone(audit: Audit, fields: list[str], cell: Cell) -> bool:
+    """Whether the last step's gradient does not use the final frame, though a phantom step's does.
+
+    The gradient of a step that bootstraps holds the product of its own features and the next frame's value.
+    So the effect of the final frame depends on the frame before. Effects that add up share no step. A network
+    with memory mixes the two frames, and is never told so.
+    """
+    view, episode, t = audit.view, cell[0], cell[-1]
+    frame, before = _only(view.cut, cell), _only(view.cut, (episode, t - 1))
+    reference = audit.reference
+    with_frame, with_before, with_both = (
+        audit.evaluate(overwritten(view, fields, cells, "random", audit.seed))
+        for cells in (frame, before, frame | before)
+    )
+    effect = mixed = 0.0
+    for name in filter(is_gradient, reference.keys() & with_frame.keys()):
+        if name in with_before and name in with_both:
+            alone = with_frame[name].double() - reference[name]
+            among = with_both[name].double() - with_before[name]
+            effect = max(effect, float(alone.abs().max()))
+            mixed = max(mixed, float((among - alone).abs().max()))
+    return mixed < ADDS_UP * effect
 
 
 def _only(cells: Tensor, cell: Cell) -> Tensor:

@@ -6,12 +6,12 @@ all real steps also couple the episodes of a batch. They may be intended, so the
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import torch
 
-from endmark.audit.compare import Change
+from endmark.audit.compare import Change, Numbers
 from endmark.audit.context import Audit, Skip
 from endmark.audit.findings import Finding
 from endmark.audit.kinds import finding
@@ -25,10 +25,16 @@ def probe(audit: Audit) -> Iterator[Finding]:
         raise Skip("the batch has only one episode")
     audit.require_deterministic()
     shuffled = partial(_shuffled, seed=audit.seed)
-    for reorder in (_reversed, shuffled)[: 1 if audit.quick else 2]:
-        if changes := [change for change in audit.changes(reorder(view)) if _ignores_order(change.what)]:
+    # Once with another number of columns: chunks of a length that divides the first end at the seams.
+    trials: list[tuple[View, Numbers, Callable[[View], View]]] = [(view, audit.reference, _reversed)]
+    if not audit.quick:
+        trials.append((*(audit.wider or (view, audit.reference)), shuffled))
+    for base, before, reorder in trials:
+        changes = [c for c in audit.changes(reorder(base), before) if _ignores_order(c.what)]
+        if changes:
             what = "the same episodes in another order give another result"
-            yield finding("company: order", what, changes, audit.fewest_episodes(reorder, _ignores_order))
+            evidence = audit.fewest_episodes(reorder, _ignores_order, base)
+            yield finding("company: order", what, changes, evidence)
             return
     if audit.coupled:
         what = "an episode's share of the loss depends on the other episodes: the batch shares statistics"

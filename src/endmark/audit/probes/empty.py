@@ -12,25 +12,32 @@ from endmark.audit.context import Audit, Skip
 from endmark.audit.findings import Finding
 from endmark.audit.kinds import finding
 from endmark.audit.measure import in_a_line
+from endmark.audit.probes.padding import NO_PADDING
+from endmark.audit.rows import RowsView
 from endmark.audit.view import PaddedView
 
 
 def probe(audit: Audit) -> Iterator[Finding]:
     """Set every flag to 0."""
     view, reference = audit.view, audit.reference
-    if not isinstance(view, PaddedView):
-        raise Skip("an EpisodeBatch holds at least one step")
+    if not isinstance(view, PaddedView) or isinstance(view, RowsView):
+        raise Skip("a batch without padding holds at least one step")
+    if view.filled.all():
+        raise Skip(NO_PADDING)
     try:
         numbers = audit.subject.measure(view.emptied()).numbers
     except ValueError:  # an AuditError among them: the loss has no gradient, so it counts nothing
         return
     except Exception as error:
-        yield finding("empty", f"a batch without a real step ends in {in_a_line(error)}")
+        yield finding("empty: error", f"a batch without a real step ends in {in_a_line(error)}")
         return
     bad = [
         Change(name, float("inf"))
         for name, value in numbers.items()
-        if not value.isfinite().all() and name in reference and reference[name].isfinite().all()
+        if not name.startswith("metric ")  # a division in a line that logs
+        and not value.isfinite().all()
+        and name in reference
+        and reference[name].isfinite().all()
     ]
     bad += [
         Change(name, float(value.abs().max()))
