@@ -11,6 +11,7 @@ from importlib import import_module
 from types import SimpleNamespace
 from typing import Any
 
+import torch
 import yaml
 
 from endmark.audit import Report, audit_learner, checkout, pymarl_batch
@@ -29,6 +30,7 @@ def train(learner: Any, batch: Any) -> dict[str, float]:
 def learner(module: str, name: str, algorithm: str, **fields: Any) -> Callable[..., Report]:
     source = checkout("PYMARL", "src")
     configs = [yaml.safe_load((source / "config" / c).read_text()) for c in ("default.yaml", algorithm)]
+    torch.manual_seed(0)
     args = SimpleNamespace(**configs[0] | configs[1] | SIZES)
     mac = import_module("controllers").REGISTRY[args.mac](SCHEME, None, args)
     logger = import_module("utils.logging").Logger(logging.getLogger("pymarl"))
