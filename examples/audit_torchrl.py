@@ -3,7 +3,7 @@ gae_split, td_lambda_split). Install torchrl, which brings tensordict: `pip inst
 
 `gae` and `td_lambda`: rows as a collector leaves them, with several episodes each. `*_split`: one trajectory a
 row, as `split_trajectories` makes them of such rows: padded, with a mask. The trajectory that the last column
-cuts is not done. The estimator runs over the padded rows, and the loss over the steps under the mask.
+cuts is not done; in `*_split_closed` it is marked as truncated. The estimator runs over the padded rows, and the loss over the steps under the mask.
 """
 
 from collections.abc import Callable, Mapping
@@ -26,13 +26,19 @@ ENDS = [(2, 0), (5, 0), (4, 1), (7, 2), (3, 3)]  # (column, row) of an episode's
 Estimator = Callable[..., ValueEstimatorBase]
 
 
-def collected() -> TensorDict:
-    """Rows (rows, T) as a collector leaves them; row 1 holds an episode that was truncated."""
+def collected(*, closed: bool = False) -> TensorDict:
+    """Rows (rows, T) as a collector leaves them; row 1 holds an episode that was truncated.
+
+    closed: the last column is marked as truncated, as by a collector with `set_truncated=True`.
+    """
     draw = torch.Generator().manual_seed(0)
     done, truncated = (torch.zeros(ROWS, T, 1, dtype=torch.bool) for _ in range(2))
     for t, row in ENDS:
         done[row, t] = True
     truncated[1, 4] = True
+    if closed:
+        truncated[:, -1] = ~done[:, -1]
+        done = done | truncated
     number = done.long().cumsum(1).sub(done.long()).squeeze(2) + T * torch.arange(ROWS)[:, None]
     following = {
         "observation": torch.randn(ROWS, T, 6, generator=draw),
@@ -102,8 +108,8 @@ def in_rows(make: Estimator) -> Case:
     return case(make, collected(), rows=rows)
 
 
-def split(make: Estimator) -> Case:
-    batch = split_trajectories(collected(), trajectory_key=("collector", "traj_ids"))
+def split(make: Estimator, *, closed: bool = False) -> Case:
+    batch = split_trajectories(collected(closed=closed), trajectory_key=("collector", "traj_ids"))
     return case(make, batch, "collector.mask")
 
 
@@ -121,3 +127,11 @@ def gae_split() -> Case:
 
 def td_lambda_split() -> Case:
     return split(td_lambda_of)
+
+
+def gae_split_closed() -> Case:
+    return split(gae_of, closed=True)
+
+
+def td_lambda_split_closed() -> Case:
+    return split(td_lambda_of, closed=True)
