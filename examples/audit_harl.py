@@ -1,8 +1,9 @@
-"""HARL's HAPPO, as it is: `HARL=checkout endmark audit examples/audit_harl.py:happo` (or `recurrent`, `seams`).
+"""HARL's HAPPO, as it is: `HARL=folder endmark audit examples/audit_harl.py:happo`, or recurrent, seams.
 
 HARL names the folder of a checkout of https://github.com/PKU-MARL/HARL. It imports absl-py, setproctitle and
-tensorboardX. Settings are those of its config file, which PyYAML reads, in fewer epochs. Its own runner's `compute` and `train` are called; its constructor, which
-starts environments, is not. `seams` has no statistics of all rows, so that the probe `reset` can run.
+tensorboardX. Settings are those of its config file, which PyYAML reads, in fewer epochs. Its own runner's
+`compute` and `train` are called; its constructor, which starts environments, is not. `seams` has no statistics
+of all rows, so that the probe `reset` can run.
 """
 
 from collections.abc import Callable
@@ -56,7 +57,9 @@ def arrays() -> dict[str, Any]:
     return {name: x.astype(np.float32) for name, x in batch.items()}
 
 
-def train(runner: Any, batch: dict[str, Any], buffers: Callable[[int], tuple[list[Any], Any]]) -> dict[str, float]:
+def train(
+    runner: Any, batch: dict[str, Any], buffers: Callable[[int], tuple[list[Any], Any]]
+) -> dict[str, float]:
     """Fill new buffers with the arrays, agent by agent; then the runner's own returns and update."""
     rows = runner.algo_args["train"]["n_rollout_threads"] = batch["obs"].shape[1]
     runner.actor_buffer, runner.critic_buffer = actors, critic = buffers(rows)

@@ -1,7 +1,7 @@
 """on-policy's R_MAPPO, as it is: `ON_POLICY=checkout endmark audit examples/audit_on_policy.py:r_mappo`.
 
-ON_POLICY names the folder of a checkout of https://github.com/marlbenchmark/on-policy. Settings are the defaults
-of its command line, with its recurrent policy, chunks of 4 columns and rows of 8. `time_limits` has the flag
+ON_POLICY names the folder of a checkout of https://github.com/marlbenchmark/on-policy. Settings are the
+defaults of its command line, with its recurrent policy, chunks of 4 columns and rows of 8. `time_limits` has the flag
 `--use_proper_time_limits`, `feed_forward` no memory, `naive` whole rows instead of chunks.
 """
 
@@ -17,7 +17,13 @@ from gymnasium.spaces import Box, Discrete
 
 from endmark.audit import ON_POLICY, Report, audit_learner, checkout
 
-SIZES = {"episode_length": 8, "data_chunk_length": 4, "n_rollout_threads": 5, "hidden_size": 16, "ppo_epoch": 2}
+SIZES = {
+    "episode_length": 8,
+    "data_chunk_length": 4,
+    "n_rollout_threads": 5,
+    "hidden_size": 16,
+    "ppo_epoch": 2,
+}
 MEMORIES = ("rnn_states", "rnn_states_critic")
 FRAME_FIELDS = ("obs", "share_obs", "available_actions")
 STEP_FIELDS = ("actions", "action_log_probs", "rewards")
@@ -40,7 +46,9 @@ def fill(buffer: Any) -> Any:
 
 def train(trainer: Any, buffer: Any) -> dict[str, float]:
     """Returns and an update, as on-policy's runners make them."""
-    state, memory, masks = (np.concatenate(x[-1]) for x in (buffer.share_obs, buffer.rnn_states_critic, buffer.masks))
+    state, memory, masks = (
+        np.concatenate(x[-1]) for x in (buffer.share_obs, buffer.rnn_states_critic, buffer.masks)
+    )
     with torch.no_grad():
         values = trainer.policy.get_values(state, memory, masks).numpy()
     buffer.compute_returns(values.reshape(buffer.value_preds[-1].shape), trainer.value_normalizer)

@@ -1,4 +1,4 @@
-"""PyMARL's learners, as they are: `PYMARL=checkout endmark audit examples/audit_pymarl.py:qmix` (or vdn, coma).
+"""PyMARL's learners, as they are: `PYMARL=folder endmark audit examples/audit_pymarl.py:qmix`, or vdn, coma.
 
 PYMARL names the folder of a checkout of https://github.com/oxwhirl/pymarl. Settings are those of its config
 files, which PyYAML reads; logging is its own, and what it logs is compared, too.

@@ -1,7 +1,7 @@
-"""TRL's GRPO loss, as it is: `endmark audit examples/audit_trl.py:grpo` (or dapo, bnpo, dr_grpo).
+"""TRL's GRPO loss, as it is: `endmark audit examples/audit_trl.py:grpo`, or dapo, bnpo, dr_grpo.
 
-Install trl, which brings transformers, datasets and accelerate: `pip install trl`. The trainer is its own, around
-a model of a few thousand random weights and a tokenizer of eleven words; nothing is downloaded.
+Install trl, which brings transformers, datasets and accelerate: `pip install trl`. The trainer is its own,
+around a model of a few thousand random weights and a tokenizer of eleven words; nothing is downloaded.
 """
 
 import tempfile
@@ -45,11 +45,24 @@ def reward(completions: list[str], **_: Any) -> list[float]:
 def trainer(folder: str, **settings: Any) -> Any:
     torch.manual_seed(0)
     sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
-    model = LlamaForCausalLM(LlamaConfig(vocab_size=11, pad_token_id=0, bos_token_id=1, eos_token_id=2, **sizes))
+    model = LlamaForCausalLM(
+        LlamaConfig(vocab_size=11, pad_token_id=0, bos_token_id=1, eos_token_id=2, **sizes)
+    )
     words = Tokenizer(models.WordLevel({f"w{i}": i for i in range(11)}, unk_token="w3"))
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, pad_token="w0", bos_token="w1", eos_token="w2")
-    quiet = {"output_dir": folder, "report_to": "none", "use_cpu": True, "model_init_kwargs": {"dtype": "float32"}, "bf16": False, "disable_tqdm": True}
-    args = GRPOConfig(per_device_train_batch_size=4, num_generations=4, max_completion_length=8, **quiet | settings)
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=words, pad_token="w0", bos_token="w1", eos_token="w2"
+    )
+    quiet = {
+        "output_dir": folder,
+        "report_to": "none",
+        "use_cpu": True,
+        "model_init_kwargs": {"dtype": "float32"},
+        "bf16": False,
+        "disable_tqdm": True,
+    }
+    args = GRPOConfig(
+        per_device_train_batch_size=4, num_generations=4, max_completion_length=8, **quiet | settings
+    )
     model.save_pretrained(folder)  # the trainer loads it twice: as the policy, and as its reference
     prompts = Dataset.from_list([{"prompt": "w4 w5"}] * 4)
     return GRPOTrainer(folder, reward, args, prompts, processing_class=tokenizer)
