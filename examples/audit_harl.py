@@ -2,8 +2,8 @@
 
 HARL names the folder of a checkout of https://github.com/PKU-MARL/HARL. It imports absl-py, setproctitle and
 tensorboardX. Settings are those of its config file, which PyYAML reads, in fewer epochs. Its own runner's
-`compute` and `train` are called; its constructor, which starts environments, is not. `seams` has no statistics
-of all rows, so that the probe `reset` can run.
+`compute` and `train` are called; its constructor, which starts environments, is not. `seams` has no
+statistics of all rows, so that the probe `reset` can run.
 """
 
 from collections.abc import Callable

@@ -1,8 +1,8 @@
 """on-policy's R_MAPPO, as it is: `ON_POLICY=checkout endmark audit examples/audit_on_policy.py:r_mappo`.
 
 ON_POLICY names the folder of a checkout of https://github.com/marlbenchmark/on-policy. Settings are the
-defaults of its command line, with its recurrent policy, chunks of 4 columns and rows of 8. `time_limits` has the flag
-`--use_proper_time_limits`, `feed_forward` no memory, `naive` whole rows instead of chunks.
+defaults of its command line, with its recurrent policy, chunks of 4 columns and rows of 8. `time_limits` has
+the flag `--use_proper_time_limits`, `feed_forward` no memory, `naive` whole rows instead of chunks.
 """
 
 from collections.abc import Callable
@@ -84,7 +84,7 @@ def values() -> Callable[..., Report]:
 
 
 def seams() -> Callable[..., Report]:
-    """Without the two statistics of all rows, so that the probe `reset` can run; the losses are as they were."""
+    """Without the two statistics of all rows, so that the probe `reset` can run; the losses are its own."""
     ready = r_mappo(use_valuenorm=False)
     sums = {"nanmean": lambda _: 0.0, "nanstd": lambda _: 1.0}
     import_module("onpolicy.algorithms.r_mappo.r_mappo").__dict__["np"] = SimpleNamespace(**vars(np) | sums)
