@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import partial
 from importlib import import_module
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -76,7 +76,7 @@ def train(
     return {name: float(torch.as_tensor(x).detach()) for name, x in logged.items()}
 
 
-def happo(steps: str = "real", **settings: Any) -> Callable[..., Report]:
+def happo(steps: Literal["held", "real"] = "real", **settings: Any) -> Callable[..., Report]:
     source = checkout("HARL")
     torch.manual_seed(0)
     config = yaml.safe_load((source / "harl/configs/algos_cfgs/happo.yaml").read_text())

@@ -25,7 +25,9 @@ def test_without_a_checkout_one_line_says_which_is_wanted(
 ) -> None:
     pytest.importorskip("yaml")
     monkeypatch.delenv(variable, raising=False)
-    assert main(["audit", str(EXAMPLES / target)]) == 2
+    with pytest.raises(SystemExit) as stopped:
+        main(["audit", str(EXAMPLES / target)])
+    assert stopped.value.code == 2
     error = capsys.readouterr().err.strip()
     assert error.startswith(f"endmark: {variable}: not set, want the folder of a checkout")
     assert "\n" not in error
@@ -39,7 +41,9 @@ def test_without_the_package_one_line_says_so(
 ) -> None:
     for name in ("tensordict", "datasets", package):
         monkeypatch.setitem(sys.modules, name, None)
-    assert main(["audit", str(EXAMPLES / target)]) == 2
+    with pytest.raises(SystemExit) as stopped:
+        main(["audit", str(EXAMPLES / target)])
+    assert stopped.value.code == 2
     error = capsys.readouterr().err.strip()
     assert "cannot be run: ModuleNotFoundError" in error
     assert "\n" not in error
@@ -70,7 +74,7 @@ def test_what_the_report_says_holds_where_the_package_is_installed(
 ) -> None:
     if find_spec(package) is None:
         pytest.skip(f"{package} is not installed")
-    command = [sys.executable, "-c", "import sys; from endmark.cli import main; sys.exit(main())"]
+    command = [sys.executable, "-c", "from endmark.cli import main; main()"]
     run = subprocess.run(
         [*command, "audit", "--quick", str(EXAMPLES / target)], capture_output=True, text=True, check=False
     )
