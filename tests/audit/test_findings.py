@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import replace
 
 import pytest
 import torch
+from rich.console import Console
 from torch import Tensor
 
-from endmark.audit import CASES, Finding, audit, report_text, reproduce
+from endmark.audit import CASES, Finding, Report, audit, report_text, reproduce
 from endmark.audit.findings import SEVERITIES
 from endmark.audit.measure import LossSubject
 from endmark.audit.view import AuditError
@@ -105,3 +107,11 @@ def test_finding_is_hashable_data() -> None:
     assert finding == replace(finding)
     subject = LossSubject(case_of(right(net), net))
     assert subject.modules == [net]
+
+
+def test_a_finding_of_every_severity_is_printed() -> None:
+    console = Console(width=80, record=True, file=io.StringIO())
+    findings = tuple(Finding("poison", severity, f"a {severity}") for severity in SEVERITIES)
+    console.print(report_text(Report(findings, ("poison",))))
+    text = console.export_text()
+    assert all(f"{severity} [poison] a {severity}" in text for severity in SEVERITIES)

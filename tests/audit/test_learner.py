@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from endmark.audit import AuditError, assert_no_leaks, audit_learner, hard_batch
 from endmark.audit.learner import LearnerSubject, transition_data, with_transition_data
-from endmark.episodes import step_mask
+from endmark.episodes import shift_mask, step_mask
 from support.learners import SPEC, Batch, Learner, ModuleLearner, batch_of, call, report_on, view_of_batch
 
 
@@ -195,3 +195,52 @@ def test_a_factor_that_takes_in_the_dead_is_seen_once_steps_are_real() -> None:
                 assert torch.equal(parameter, was)
     assert found == {(False, "held"): set(), (False, "real"): {"agents"}, (True, "held"): set(),
                      (True, "real"): set()}  # fmt: skip
+
+
+class ByColumn(Learner):
+    """An optimiser step for each column that holds a step, as COMA makes them; `shift` has the usual mask."""
+
+    def __init__(self, *, shift: bool) -> None:
+        super().__init__()
+        self.shift = shift
+
+    def train(self, batch: Batch, t_env: int, episode: int) -> None:
+        mask = (shift_mask if self.shift else step_mask)(batch["filled"], batch["terminated"])
+        q = self.mac.q(batch)[:, :-1].gather(3, batch["actions"][:, :-1]).squeeze(3).sum(2, keepdim=True)
+        for t in range(mask.shape[1]):
+            if (mask[:, t] != 0).any():
+                error = torch.where(mask[:, t] != 0, q[:, t] - batch["reward"][:, t], 0.0)
+                self.optimiser.zero_grad()
+                (error.square().sum() / mask[:, t].sum()).backward(retain_graph=True)  # type: ignore[no-untyped-call]
+                self.optimiser.step()
+
+
+@pytest.mark.parametrize("shift", [False, True])
+def test_a_column_that_brings_an_optimiser_step_is_blamed_once(shift: bool) -> None:
+    """With one more column, the usual mask makes one more step. That is no matter of order or of padding."""
+    report = audit_learner(ByColumn(shift=shift), batch_of(), call)
+    assert {f.probe for f in report.leaks} == ({"poison"} if shift else set())
+
+
+class Normaliser(nn.Module):
+    """A running mean in a parameter without gradient, as on-policy's ValueNorm has it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mean = nn.Parameter(torch.zeros(()), requires_grad=False)
+
+
+@pytest.mark.parametrize("padded", [False, True])
+def test_a_statistic_may_be_a_parameter_without_gradient(padded: bool) -> None:
+    learner = Learner()
+    normaliser = learner.normaliser = Normaliser()  # type: ignore[attr-defined]
+
+    def train(learner: Learner, batch: Batch) -> None:
+        reward, mask = batch["reward"][:, :-1], step_mask(batch["filled"], batch["terminated"])
+        normaliser.mean.mul_(0.9).add_(0.1 * (reward if padded else reward[mask]).mean())
+        learner.train(batch, 0, 0)
+
+    report = audit_learner(learner, batch_of(), train, probes=["poison"])
+    moved = {change.what for f in report.leaks for change in f.moved}
+    assert moved == ({"buffer normaliser.mean"} if padded else set())
+    assert float(normaliser.mean) == 0  # restored

@@ -9,6 +9,7 @@ from endmark.audit.adapters import (
     with_nested_fields,
 )
 from endmark.audit.case import Case
+from endmark.audit.checkout import checkout
 from endmark.audit.findings import Finding, Report
 from endmark.audit.hard import CASES, hard_batch
 from endmark.audit.html import report_html
@@ -41,6 +42,7 @@ __all__ = [
     "audit_learner",
     "audit_target",
     "buffer_fields",
+    "checkout",
     "hard_batch",
     "hints_text",
     "nested_fields",

@@ -150,7 +150,9 @@ class LearnerSubject:
         """The buffers of the learner's modules, and the numbers among its attributes."""
         numbers: Numbers = {}
         for path, module in modules_of(self.learner):
-            for name, buffer in module.named_buffers():
+            # A running statistic may also be a parameter that no gradient moves.
+            fixed = ((name, p) for name, p in module.named_parameters() if not p.requires_grad)
+            for name, buffer in (*module.named_buffers(), *fixed):
                 numbers[f"buffer {path}.{name}".replace(" .", " ")] = buffer.detach().clone()
         for name, value in attributes_of(self.learner).items():
             numbers |= numbers_in(f"attribute {name}", value)

@@ -10,9 +10,11 @@ from endmark.audit.findings import SEVERITIES, Finding, Report, Severity
 
 _STYLE: dict[Severity, str] = {
     "leak": "bold red",
+    "metric": "magenta",
     "fragile": "yellow",
     "coupling": "cyan",
     "weighting": "cyan",
+    "advice": "dim",
 }
 
 
