@@ -9,12 +9,10 @@ import importlib
 import io
 import itertools
 import os
-import platform
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from difflib import get_close_matches
-from importlib.metadata import version
 from typing import NamedTuple, NoReturn
 
 from endmark import __version__
@@ -166,6 +164,9 @@ def _run(args: Sequence[str]) -> int:
         print(_help())
         return 0
     if args[0] in ("-V", "--version"):
+        import platform
+        from importlib.metadata import version
+
         print(f"endmark {__version__} (torch {version('torch')}, Python {platform.python_version()})")
         return 0
     name, *rest = args
