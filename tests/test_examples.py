@@ -1,5 +1,6 @@
 """The examples run as they are printed, and do what they say."""
 
+import importlib
 import re
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from endmark.audit import audit
 from endmark.envs import check, make, picture_of
 from endmark.episodes import EpisodeBatch
 from endmark.episodes.files import save_episodes
@@ -66,3 +68,11 @@ def test_the_environment_in_one_file(monkeypatch: pytest.MonkeyPatch) -> None:
     assert env.spec.episode_limit == 20
     env.reset(0)
     assert picture_of(env).shape == (40, 280, 3)
+
+
+def test_a_loss_of_ones_own_leaks_and_is_repaired(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    module = importlib.import_module("audit_my_loss")
+    leaks = audit(module.case(), quick=True).leaks
+    assert [(leak.probe, "cut early counts as a step" in leak.what) for leak in leaks] == [("poison", True)]
+    module.test_my_loss()

@@ -15,7 +15,10 @@ from endmark.envs import installed
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
-PAGES = [README, *(ROOT / "docs" / f"{name}.md" for name in ("training", "journeys", "completion", "releasing"))]
+PAGES = [
+    README,
+    *(ROOT / "docs" / f"{name}.md" for name in ("training", "journeys", "completion", "releasing")),
+]
 PAGES += [ROOT / name for name in ("SECURITY.md", "CODE_OF_CONDUCT.md", "CONTRIBUTING.md")]
 
 
