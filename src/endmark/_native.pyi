@@ -201,6 +201,9 @@ def keep_memory() -> None:
 def isas() -> list[str]:
     """The instruction sets that both this build and this processor support, the fastest first."""
 
+def built() -> list[str]:
+    """The instruction sets in this build, the fastest first, whether this processor has them or not."""
+
 def isa() -> str:
     """The instruction set in use."""
 

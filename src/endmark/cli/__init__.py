@@ -7,42 +7,133 @@ from __future__ import annotations
 
 import importlib
 import io
+import itertools
 import os
-import platform
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from difflib import get_close_matches
-from importlib.metadata import version
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 from endmark import __version__
 from endmark.wording import one_line, printable
 
+
+class Command(NamedTuple):
+    """What the front page says of a command, and where it is."""
+
+    module: str
+    """Its module, with a function `run(args)` that returns the exit status, and the class NAMECommand."""
+    group: str
+    line: str
+    example: str
+
+
 COMMANDS = {
-    "train": ("endmark.cli.train", "Train an algorithm on an environment, and leave a run directory behind."),
-    "resume": ("endmark.cli.resume", "Go on with a run that was stopped or killed, bit for bit."),
-    "sweep": (
+    "train": Command(
+        "endmark.cli.train",
+        "train",
+        "Train an algorithm on an environment, and leave a run directory.",
+        "train qmix --env lbforaging:Foraging-5x5-2p-1f-v3",
+    ),
+    "resume": Command(
+        "endmark.cli.resume",
+        "train",
+        "Go on with a run that was stopped or killed, bit for bit.",
+        "resume runs/RUN",
+    ),
+    "sweep": Command(
         "endmark.cli.sweep",
-        "Run a grid of runs, here or on a cluster; it can be killed and goes on.",
+        "train",
+        "Run a grid of runs, here or on a cluster; killed, it goes on.",
+        "sweep qmix,mappo --env matrix:climbing --seeds 0:5",
     ),
-    "eval": ("endmark.cli.eval", "Play a run's checkpoint greedily, and say how it does."),
-    "play": ("endmark.cli.play", "Play a run's checkpoint greedily, and film it."),
-    "crossplay": ("endmark.cli.crossplay", "Play every learner with every partner, and show the matrix."),
-    "fit-prior": ("endmark.cli.fit_prior", "Fit the space of subgoals that opponent modelling infers."),
-    "goals": ("endmark.cli.goals", "Compare the subgoals that a run infers with what its partners do."),
-    "plot": ("endmark.cli.plot", "Draw the curves of runs, also of runs that go on or were killed."),
-    "compare": ("endmark.cli.compare", "Compare variants over seeds and tasks, with intervals."),
-    "envs": ("endmark.cli.envs", "Show which environments are installed, and how to install the others."),
-    "check": ("endmark.cli.check", "Play an environment, and say whether it keeps to the contract."),
-    "explain": (
+    "fit-prior": Command(
+        "endmark.cli.fit_prior",
+        "train",
+        "Fit the space of subgoals that opponent modelling infers.",
+        "fit-prior --env ENV --partners pool/ --out runs/prior",
+    ),
+    "eval": Command(
+        "endmark.cli.eval",
+        "look",
+        "Play a run's checkpoint greedily, and say how it does.",
+        "eval runs/RUN --checkpoint best",
+    ),
+    "play": Command(
+        "endmark.cli.play",
+        "look",
+        "Play a run's checkpoint greedily, and film it.",
+        "play runs/RUN --values",
+    ),
+    "plot": Command(
+        "endmark.cli.plot",
+        "look",
+        "Draw the curves of runs, also of runs that go on or were killed.",
+        "plot runs/RUN runs/OTHER",
+    ),
+    "inspect": Command(
+        "endmark.cli.inspect",
+        "look",
+        "Say what a padded batch, a stored replay or a run holds.",
+        "inspect batch.npz --html page.html",
+    ),
+    "goals": Command(
+        "endmark.cli.goals",
+        "look",
+        "Compare the subgoals that a run infers with what partners do.",
+        "goals runs/RUN --png goals.png",
+    ),
+    "compare": Command(
+        "endmark.cli.compare",
+        "compare",
+        "Compare variants over seeds and tasks, with intervals.",
+        "compare runs/ --html compare.html",
+    ),
+    "crossplay": Command(
+        "endmark.cli.crossplay",
+        "compare",
+        "Play every learner with every partner, and show the matrix.",
+        "crossplay --learners runs/RUN --partners pool/",
+    ),
+    "audit": Command(
+        "endmark.cli.audit",
+        "check",
+        "Disturb what must not matter to a loss, and report what moved.",
+        "audit my_tests.py:case",
+    ),
+    "explain": Command(
         "endmark.cli.explain",
-        "Run the usual three lines of masking one by one, and say where they are wrong.",
+        "check",
+        "Run the usual three lines of masking one by one.",
+        "explain --filled 1111111 --terminated 0001000",
     ),
-    "inspect": ("endmark.cli.inspect", "Say what a padded batch, a stored replay or a run holds."),
-    "audit": ("endmark.cli.audit", "Disturb what must not matter to a loss, and report what moved."),
+    "check": Command(
+        "endmark.cli.check",
+        "check",
+        "Play an environment, and say whether it keeps to the contract.",
+        "check my_game:MyEnv",
+    ),
+    "envs": Command(
+        "endmark.cli.envs",
+        "this machine",
+        "Show which environments are installed, and how to get others.",
+        "envs",
+    ),
+    "doctor": Command(
+        "endmark.cli.doctor",
+        "this machine",
+        "Say whether training works here; the paste for a bug report.",
+        "doctor",
+    ),
+    "completion": Command(
+        "endmark.cli.completion",
+        "this machine",
+        "Print a script with which the Tab key completes commands.",
+        "completion bash",
+    ),
 }
-"""Each command's module, with a function `run(args)` that returns the exit status, and a line on it."""
+"""All commands, by group in the order in which the front page shows them."""
 PIPE_CLOSED = 141
 """Exit status where the reader of the output has gone: that of a program which SIGPIPE ended."""
 
@@ -73,6 +164,9 @@ def _run(args: Sequence[str]) -> int:
         print(_help())
         return 0
     if args[0] in ("-V", "--version"):
+        import platform
+        from importlib.metadata import version
+
         print(f"endmark {__version__} (torch {version('torch')}, Python {platform.python_version()})")
         return 0
     name, *rest = args
@@ -82,7 +176,7 @@ def _run(args: Sequence[str]) -> int:
         fail(f"no command '{name}': {hint}")
     try:
         with current_directory_importable():
-            status: int = importlib.import_module(COMMANDS[name][0]).run(rest)
+            status: int = importlib.import_module(COMMANDS[name].module).run(rest)
             return status
     except Shown:
         return 0
@@ -124,14 +218,16 @@ def fail(message: str) -> NoReturn:
 
 def _help() -> str:
     width = max(map(len, COMMANDS))
-    lines = [f"  {name:{width}}  {line}" for name, (_, line) in COMMANDS.items()]
+    lines = []
+    for group, commands in itertools.groupby(COMMANDS.items(), lambda item: item[1].group):
+        lines += ["", f"{group}:"]
+        for name, command in commands:
+            lines += [f"  {name:{width}}  {command.line}", f"  {'':{width}}    endmark {command.example}"]
     return "\n".join(
         [
-            "usage: endmark COMMAND [options]",
-            "       endmark --version",
+            "endmark trains agents on whole episodes, and finds losses that read padding.",
             "",
+            "usage: endmark COMMAND [options]    endmark COMMAND --help    endmark --version",
             *lines,
-            "",
-            "endmark COMMAND --help says more.",
         ]
     )

@@ -25,6 +25,7 @@ from endmark.experiments.comparison_picture import draw_comparison
 from endmark.experiments.comparison_text import comparison_csv, comparison_latex, comparison_tables
 from endmark.experiments.comparison_warnings import warnings_of
 from endmark.experiments.marl_eval import marl_eval_json, read_marl_eval
+from endmark.experiments.sacred import read_sacred
 from endmark.experiments.scores import Found, read_runs
 from endmark.report import writable
 
@@ -34,7 +35,8 @@ class CompareCommand:
     """Compare variants of algorithms over seeds and over tasks, with 95 % intervals."""
 
     runs: Positional[tuple[Path, ...]]
-    """Run directories, folders with run directories below them, and results of others: JSON of marl-eval."""
+    """Run directories, folders with run directories below them, and results of others: JSON of
+    marl-eval, and what EPyMARL leaves in results/sacred."""
     metric: str = "greedy_return"
     """What to compare: a metric of evaluations, such as greedy_win."""
     score: Literal["final", "best", "absolute"] = "final"
@@ -106,7 +108,9 @@ class CompareCommand:
     def _found(self) -> Found:
         """The runs of the directories, then those of files."""
         files = [path for path in dict.fromkeys(self.runs) if path.is_file()]
-        found = read_runs([path for path in dict.fromkeys(self.runs) if path not in files], self.metric)
+        found = read_runs(
+            [path for path in dict.fromkeys(self.runs) if path not in files], self.metric, read_sacred
+        )
         every = [*found.runs, *(run for path in files for run in read_marl_eval(path, self.metric))]
         return Found(renamed(every, _names(self.rename)), found.left_out)
 

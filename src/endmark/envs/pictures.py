@@ -50,6 +50,9 @@ class Drawing:
             raise EnvError(f"draws no pictures: its render modes are {modes}, want 'rgb_array'")
         try:
             return self._env.render()  # type: ignore[no-any-return]  # `picture_of` looks at it
+        except NotImplementedError as error:
+            want = "a method that returns a picture [H, W, 3] uint8"
+            raise EnvError(f"draws no pictures: render() is not implemented, want {want}") from error
         except Exception as error:
             if type(error).__module__.startswith("pyglet"):  # whose message does not say so
                 screen = "it needs a screen; where there is none: xvfb-run -a endmark play ..."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
@@ -102,8 +102,15 @@ def run_directories(folder: Path) -> Iterator[Path]:
             yield Path(path)
 
 
-def read_runs(folders: Sequence[Path], metric: str = GREEDY_RETURN) -> Found:
-    """The runs in and below these folders that have the metric; ValueError for a folder without any run."""
+def read_runs(
+    folders: Sequence[Path],
+    metric: str = GREEDY_RETURN,
+    foreign: Callable[[Path, str], RunScores | None] = lambda *_: None,
+) -> Found:
+    """The runs in and below these folders that have the metric; ValueError for a folder without any run.
+
+    foreign: reads a directory of another program; None if it is none of that program's.
+    """
     found = Found([], [])
     seen: set[Path] = set()
     for folder in folders:
@@ -115,7 +122,7 @@ def read_runs(folders: Sequence[Path], metric: str = GREEDY_RETURN) -> Found:
                 continue
             seen.add(directory.resolve())
             try:
-                found.runs.append(_read_run(directory, metric))
+                found.runs.append(foreign(directory, metric) or _read_run(directory, metric))
             except (RunError, OSError) as error:
                 found.left_out.append(" ".join(str(error).split()))
     return found
