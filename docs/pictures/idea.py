@@ -1,0 +1,60 @@
+"""The picture of the home page: padded rows, and the same episodes end to end. Writes idea.svg beside itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+STEPS = (4, 9, 2, 6, 3)
+COLOURS = ("#4e79a7", "#f28e2b", "#59a14f", "#b07aa1", "#e15759")
+SIZE, GAP = 20, 3
+PITCH = SIZE + GAP
+GREY = "#8a8f98"
+"""Readable on white and on black."""
+
+
+def square(x: float, y: float, colour: str, *, final: bool = False, empty: bool = False) -> str:
+    """A frame: full; with a hole where it is the last one, which is seen and not acted on; an outline if padded."""
+    if empty:
+        look = f'fill="none" stroke="{GREY}" stroke-dasharray="2 3"'
+    elif final:
+        look = f'fill="{colour}" fill-opacity="0.25" stroke="{colour}" stroke-width="2"'
+    else:
+        look = f'fill="{colour}"'
+    inset = 1 if empty or final else 0
+    side = SIZE - 2 * inset
+    return f'<rect x="{x + inset}" y="{y + inset}" width="{side}" height="{side}" rx="3" {look}/>'
+
+
+def text(x: float, y: float, words: str, *, bold: bool = False) -> str:
+    """A line of text that starts here."""
+    weight = ' font-weight="600"' if bold else ""
+    return f'<text x="{x}" y="{y}" font-family="sans-serif" font-size="14" fill="{GREY}"{weight}>{words}</text>'
+
+
+def shapes() -> Iterator[str]:
+    """Everything in the picture, from the top."""
+    frames = max(STEPS) + 1
+    yield text(10, 20, "As most programs store five games: rows of one length, and a mask to hide the rest", bold=True)
+    for row, (steps, colour) in enumerate(zip(STEPS, COLOURS, strict=True)):
+        for t in range(frames):
+            yield square(10 + t * PITCH, 32 + row * PITCH, colour, final=t == steps, empty=t > steps)
+    real, stored = sum(STEPS) + len(STEPS), frames * len(STEPS)
+    side = 10 + frames * PITCH + 14
+    yield text(side, 52, f"{stored} frames stored,")
+    yield text(side, 72, f"{real} of them real")
+    below = 32 + len(STEPS) * PITCH + 34
+    yield text(10, below, "As endmark stores them: end to end, and nothing to hide", bold=True)
+    x = 10
+    for steps, colour in zip(STEPS, COLOURS, strict=True):
+        for t in range(steps + 1):
+            yield square(x, below + 12, colour, final=t == steps)
+            x += PITCH
+    yield text(10, below + 58, f"{real} frames. Outlined: the last one of each game, seen and not acted on.")
+
+
+if __name__ == "__main__":
+    width, height = 10 + (sum(STEPS) + len(STEPS)) * PITCH + 10, 32 + len(STEPS) * PITCH + 34 + 70
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img">'
+    path = Path(__file__).with_name("idea.svg")
+    path.write_text("\n".join([head, *shapes(), "</svg>\n"]), encoding="utf-8")
