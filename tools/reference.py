@@ -12,7 +12,7 @@ import inspect
 import re
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -54,19 +54,19 @@ What `--env` takes. `endmark envs` shows what is installed on a machine.
 
 
 class Asked(Exception):
-    """A command has come to its arguments: what it would parse, as which program, and from which words."""
+    """A command has come to its arguments: the arguments of `endmark.cli.parse.parse`."""
 
-    def __init__(self, command: Any, name: str, words: Sequence[str]) -> None:
+    def __init__(self, command: Any, name: str, words: Sequence[str], options: Mapping[str, Any]) -> None:
         super().__init__(name)
-        self.command, self.name, self.words = command, name, words
+        self.command, self.name, self.words, self.options = command, name, words, options
 
 
 def asked(name: str, args: Sequence[str]) -> Asked:
     """What `endmark NAME ARGS` would parse. The command does not run; it may refuse what comes first."""
     module = importlib.import_module(COMMANDS[name][0])
 
-    def stop(command: Any, program: str, words: Sequence[str], **_: Any) -> None:
-        raise Asked(command, program, words)
+    def stop(command: Any, program: str, words: Sequence[str], **options: Any) -> None:
+        raise Asked(command, program, words, options)
 
     try:
         with patch.object(module, "parse", stop):
