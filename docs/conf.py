@@ -72,7 +72,8 @@ def prepare(_: Any, name: str, source: list[str]) -> None:
     text = source[0]
     for there, here in OUTSIDE.items():
         text = text.replace(f"]({up}{there}", f"]({up}{here}")
-    text = text.replace(f"]({up}../README.md", f"]({up}index.md").replace("](decisions)", "](decisions/README.md)")
+    text = text.replace(f"]({up}../README.md", f"]({up}index.md")
+    text = text.replace("](decisions)", "](decisions/README.md)")
     if name.startswith("project/"):  # written for the folder above this one
         text = re.sub(r"\]\(docs/", "](../", text).replace("](../decisions)", "](../decisions/README.md)")
     if name == "index":

@@ -7,7 +7,6 @@ import contextlib
 import importlib
 import io
 import re
-import runpy
 import shlex
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from textwrap import dedent
 from typing import Any
 
 import pytest
+from tools.reference import asked
 
 import endmark.cli.train
 from endmark.algorithms import QMIXConfig
@@ -26,13 +26,14 @@ from endmark.cli.parse import parse
 from endmark.experiments.grid import read_grid
 from endmark.training import TrainConfig
 from support.pages import Block, Command, blocks_of, commands_of, difference
-from tools.reference import asked
 
 ROOT = Path(__file__).parents[1]
+MADE = ("reference", "project")
+"""Folders of pages that `make docs` writes."""
 PAGES = [
     ROOT / "README.md",
     ROOT / "CONTRIBUTING.md",
-    *sorted(path for path in (ROOT / "docs").rglob("*.md") if path.parent.name not in ("reference", "project")),
+    *sorted(path for path in (ROOT / "docs").rglob("*.md") if path.parent.name not in MADE),
 ]
 SHELLS = ("sh", "bash", "console")
 MASKS = """
@@ -43,25 +44,69 @@ padded = batch = hard_batch(EpisodeSpec.of(n_agents=2, n_actions=3, episode_limi
 tensors, filled, terminated = batch, batch["filled"], batch["terminated"]
 td_error = torch.zeros(filled[:, 1:].shape)
 """
-BEFORE = {name: MASKS for name in ("README.md", "what-does-that-line-do.md", "这一步是干什么的.md")}
+BEFORE = dict.fromkeys(("README.md", "what-does-that-line-do.md", "这一步是干什么的.md"), MASKS)
 """What the blocks of a page take for granted."""
 ONE_PROGRAM = {"an-algorithm-from-zero.md"}
 """Pages whose Python blocks are parts of one program, and run together."""
 
 
-class Folder:
-    """Where a page's commands run, one after the other: a folder, the names of its Python, the last exit status."""
+class Reader:
+    """Somebody who does what a page says, in the current folder. line: where they are."""
 
     def __init__(self, name: str) -> None:
-        self.module = types.ModuleType("page")
-        self.status = 0
+        self.name, self.line = name, 0
+        self.status = 0  # of the last command
+        self.printed: str | None = None  # by the block before, if that is Python
+        self.program = ""
+        self.module = sys.modules["page"] = types.ModuleType("page")
         exec(BEFORE.get(name, ""), self.module.__dict__)
 
-    def python(self, source: str, name: str) -> str:
+    def read(self, page: str) -> None:
+        """Check and run all blocks. AssertionError, with the line, for the first that is wrong."""
+        for block in blocks_of(page):
+            self.line = block.line
+            try:
+                self.block(block)
+            except Exception as error:
+                raise AssertionError(f"{self.name}, line {self.line}: {error}") from error
+        if self.program:
+            self.python(self.program)
+
+    def block(self, block: Block) -> None:
+        """Check or run a block, as its language and its comments say."""
+        before, self.printed = self.printed, None
+        runs = block.mark("not run") is None and block.mark("file") is None
+        apart = block.mark("numbers differ") is not None
+        if file := block.mark("file"):
+            Path(file).write_text(block.text + "\n", encoding="utf-8")
+        if block.language == "console" and runs:
+            for command in commands_of(block):
+                self.line = command.line
+                compare(command.printed, self.command(command.text), apart)
+        elif block.language in SHELLS:
+            if block.language == "bash":
+                subprocess.run(["bash", "-n"], input=block.text, text=True, check=True, capture_output=True)
+            for command in lines_to_check(block):
+                self.line = command.line
+                check_command(command.text)
+        elif block.language == "toml":
+            Path("page.toml").write_text(block.text, encoding="utf-8")
+            read_grid(Path("page.toml"))
+        elif block.language == "python" and self.name in ONE_PROGRAM:
+            self.program += block.text + "\n"
+        elif block.language == "python" and runs:
+            self.python(block.mark("before") or "")
+            self.printed = self.python(block.text)
+        elif block.language == "python":
+            check_imports(block.text)
+        elif block.language == "text" and block.after and before is not None:
+            compare(block.text, before, apart)
+
+    def python(self, source: str) -> str:
         """Run a block; what it prints."""
         printed = io.StringIO()
         with contextlib.redirect_stdout(printed):
-            exec(compile(source, name, "exec"), self.module.__dict__)
+            exec(compile(source, f"<{self.name}, line {self.line}>", "exec"), self.module.__dict__)
         return printed.getvalue()
 
     def command(self, text: str) -> str:
@@ -71,24 +116,24 @@ class Folder:
             return f"{status}\n"
         assert self.status == 0, f"the command before this one ended with status {self.status}"
         program, *words = shlex.split(text, comments=True)
-        if program == "cat":
-            return "".join(Path(word).read_text("utf-8") for word in words)
+        assert program == "endmark", f"given {program}, want endmark or `echo $?` in a console that runs"
         printed = io.StringIO()
         with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
             try:
-                if program == "endmark":
-                    main(words)
-                elif program == "python":
-                    runpy.run_path(words[0], run_name="__main__")
-                else:
-                    raise AssertionError(f"{program}: want endmark, python, cat or `echo $?` in a console")
+                main(words)
             except SystemExit as stop:
                 self.status = int(stop.code or 0)
         return printed.getvalue()
 
 
+def compare(want: str, printed: str, apart: bool) -> None:
+    """AssertionError, with both texts, where the page shows another output than there is."""
+    found = difference(want, printed, numbers_differ=apart)
+    assert found is None, found
+
+
 def check_command(text: str) -> None:
-    """A command that does not run: its program, command, options and their values are known. ValueError if not."""
+    """A command that does not run: program, command, options and values are known. ValueError if not."""
     words = shlex.split(text, comments=True)
     if not words:
         return
@@ -126,9 +171,7 @@ def check_imports(source: str) -> None:
 
 
 def lines_to_check(block: Block) -> list[Command]:
-    """The commands of a block that are not run, with the first value of each loop in place of its variable."""
-    if block.language == "console" and block.mark("not run") is None:
-        return []
+    """The commands of a block, with the first value of each loop in place of its variable."""
     values = dict(re.findall(r"for (\w+) in (\S+)", block.text))
     found = []
     for command in commands_of(block):
@@ -139,51 +182,6 @@ def lines_to_check(block: Block) -> list[Command]:
     return found
 
 
-def check(page: str, name: str) -> None:
-    """Check and run all blocks of a page in the current folder. AssertionError with the line of the block that fails."""
-    folder = Folder(name)
-    sys.modules["page"] = folder.module
-    printed, numbers_differ, program = "", False, ""
-    for block in blocks_of(page):
-        where = f"{name}, line {block.line}"
-        not_run = block.mark("not run") is not None
-        try:
-            if file := block.mark("file"):
-                Path(file).write_text(block.text + "\n", encoding="utf-8")
-            if block.language in SHELLS:
-                for command in lines_to_check(block):
-                    where = f"{name}, line {command.line}"
-                    check_command(command.text)
-            if block.language == "bash":
-                subprocess.run(["bash", "-n"], input=block.text, text=True, check=True, capture_output=True)
-            if block.language == "toml":
-                grid = Path("grid-of-the-page.toml")
-                grid.write_text(block.text, encoding="utf-8")
-                read_grid(grid)
-            if block.language == "console" and not not_run:
-                for command in commands_of(block):
-                    where = f"{name}, line {command.line}"
-                    now = folder.command(command.text)
-                    apart = block.mark("numbers differ") is not None
-                    assert (found := difference(command.printed, now, numbers_differ=apart)) is None, found
-            if block.language == "python" and name in ONE_PROGRAM:
-                program += block.text + "\n"
-            elif block.language == "python" and (not_run or file):
-                check_imports(block.text)
-            elif block.language == "python":
-                folder.python(block.mark("before") or "", "<before>")
-                printed = folder.python(block.text, f"<{where}>")
-                numbers_differ = block.mark("numbers differ") is not None
-            if block.language == "text" and block.after and printed:
-                assert (found := difference(block.text, printed, numbers_differ=numbers_differ)) is None, found
-            if block.language != "python" or not_run or file:
-                printed = ""
-        except Exception as error:
-            raise AssertionError(f"{where}: {error}") from error
-    if program:
-        folder.python(program, f"<{name}>")
-
-
 @pytest.mark.usefixtures("_names_of_a_reader")
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_the_blocks_of_a_page(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -191,7 +189,7 @@ def test_the_blocks_of_a_page(page: Path, tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("COLUMNS", "100")
     before = set(sys.modules)
     try:
-        check(page.read_text("utf-8"), page.name)
+        Reader(page.name).read(page.read_text("utf-8"))
     finally:  # a reader's files have names that other pages use too
         for name in set(sys.modules) - before:
             if (getattr(sys.modules[name], "__file__", None) or "").startswith(str(tmp_path)):
@@ -199,7 +197,7 @@ def test_the_blocks_of_a_page(page: Path, tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_pages_have_fences() -> None:
-    """An indented block says nothing about its language. (The README and the page for contributors may have some.)"""
+    """An indented block says nothing about its language. The README and CONTRIBUTING may have some."""
     for page in PAGES[2:]:
         fenced = re.sub(r"(?ms)^(```+).*?^\1$", "", page.read_text("utf-8"))
         assert not re.search(r"\n\n    [^ ]", fenced), page.name
@@ -216,7 +214,10 @@ def test_pages_have_fences() -> None:
         ("```python\nassert 1 == 2\n```", "line 1"),
         ("```python\nprint(1)\n```\n\n```text\n2\n```", "line 5: the page says"),
         ("<!-- not run: no game -->\n\n```python\nfrom endmark.episodes import mask\n```", "no mask"),
-        ("```console\n$ endmark explain --filled 11 --terminated 00 --json\n{}\n```", "line 2: the page says"),
+        (
+            "```console\n$ endmark explain --filled 11 --terminated 00 --json\n{}\n```",
+            "line 2: the page says",
+        ),
         ("```console\n$ endmark explain --filled 12\n...\n$ endmark --version\n...\n```", "status 2"),
         ("```bash\nif true; then\n```", "bash"),
         ("```toml\nalgorithms = 3\n```", "algorithms"),
@@ -229,7 +230,7 @@ def test_a_broken_block_is_found(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises((AssertionError, ValueError), match=message):
-        check(page, "page.md")
+        Reader("page.md").read(page)
 
 
 def test_what_is_printed() -> None:

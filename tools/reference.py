@@ -113,9 +113,9 @@ def options_of(parser: argparse.ArgumentParser, *, within: str = "", without: st
         default = re.search(r"\((?:default: (.*)|(required|repeatable|optional).*)\)\s*$", text, re.DOTALL)
         words = text[: default.start()] if default else text
         value = "" if default is None else default[2] or code(" ".join(default[1].split())) or "none"
-        kind = action.metavar if isinstance(action.metavar, str) else ""
-        names = action.option_strings or [str(action.metavar or place)]
-        rows.append((", ".join(map(code, names)), code(kind if action.option_strings else ""), value, words))
+        kind = action.metavar if isinstance(action.metavar, str) else "flag"
+        names = action.option_strings or [place.upper()]
+        rows.append((", ".join(map(code, names)), code(kind), value, words))
     return table(["option", "type", "default", "meaning"], rows) if rows else "It has no options.\n"
 
 

@@ -1,4 +1,4 @@
-"""The picture of the home page: padded rows, and the same episodes end to end. Writes idea.svg beside itself."""
+"""The home page's picture, idea.svg: padded rows, and the same episodes end to end."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ GREY = "#8a8f98"
 
 
 def square(x: float, y: float, colour: str, *, final: bool = False, empty: bool = False) -> str:
-    """A frame: full; with a hole where it is the last one, which is seen and not acted on; an outline if padded."""
+    """A frame. final: seen and not acted on, a pale one. empty: padding, an outline."""
     if empty:
         look = f'fill="none" stroke="{GREY}" stroke-dasharray="2 3"'
     elif final:
@@ -28,14 +28,15 @@ def square(x: float, y: float, colour: str, *, final: bool = False, empty: bool 
 
 def text(x: float, y: float, words: str, *, bold: bool = False) -> str:
     """A line of text that starts here."""
-    weight = ' font-weight="600"' if bold else ""
-    return f'<text x="{x}" y="{y}" font-family="sans-serif" font-size="14" fill="{GREY}"{weight}>{words}</text>'
+    look = f'font-family="sans-serif" font-size="14" font-weight="{600 if bold else 400}" fill="{GREY}"'
+    return f'<text x="{x}" y="{y}" {look}>{words}</text>'
 
 
 def shapes() -> Iterator[str]:
     """Everything in the picture, from the top."""
     frames = max(STEPS) + 1
-    yield text(10, 20, "As most programs store five games: rows of one length, and a mask to hide the rest", bold=True)
+    above = "As most programs store five games: rows of one length, and a mask to hide the rest"
+    yield text(10, 20, above, bold=True)
     for row, (steps, colour) in enumerate(zip(STEPS, COLOURS, strict=True)):
         for t in range(frames):
             yield square(10 + t * PITCH, 32 + row * PITCH, colour, final=t == steps, empty=t > steps)

@@ -8,9 +8,14 @@
 | `toml` | can be read |
 | `text` and others | prose |
 
-A comment on the line before a block says more: `<!-- file: NAME -->`, it is a file of that name; `<!-- not run: WHY -->`,
-it is read as far as that goes without running it; `<!-- before: CODE -->`, what Python takes for granted; `<!-- numbers differ -->`, other machines print other numbers. A line
-`...` in printed text stands for any lines. An indented block that begins with a command counts as `sh`.
+Comments before a block say more, and no reader sees them:
+
+    <!-- file: NAME -->       it is a file of that name, which later blocks may use
+    <!-- not run: WHY -->     it is read as far as that goes without running it
+    <!-- before: CODE -->     what a Python block takes for granted
+    <!-- numbers differ -->   other machines print other numbers
+
+A line `...` in printed text stands for any lines. An indented block that begins with a command is `sh`.
 """
 
 from __future__ import annotations
@@ -25,7 +30,7 @@ COMMENT = re.compile(r"<!-- (.*?) -->")
 
 
 class Block(NamedTuple):
-    """line: of the page, from 1. marks: the comments before it. after: whether it follows another block at once."""
+    """line: of the page, from 1. marks: the comments before it. after: it follows another block at once."""
 
     line: int
     language: str
@@ -100,7 +105,7 @@ def commands_of(block: Block) -> list[Command]:
 
 
 def difference(want: str, printed: str, *, numbers_differ: bool = False) -> str | None:
-    """Where a text is not the one that was printed; None where it is. Spaces at the ends of lines do not count."""
+    """Where a text is not the one that was printed; None where it is. Spaces at a line's end do not count."""
     wanted, given = (_lines(text, numbers_differ) for text in (want, printed))
     pattern = "".join(r"(?:.*\n)*?" if line == "..." else re.escape(f"{line}\n") for line in wanted)
     if re.fullmatch(pattern, "".join(f"{line}\n" for line in given)):
