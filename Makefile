@@ -107,7 +107,8 @@ docs: $(VENV)/installed-docs
 	mkdir -p docs/project
 	cp CONTRIBUTING.md docs/project/contributing.md
 	cp CHANGELOG.md docs/project/changelog.md
-	$(BIN)/python -m sphinx --builder html --fail-on-warning --keep-going --quiet -d build/doctrees docs build/docs
+	$(BIN)/python -m sphinx --builder html --fresh-env --write-all --fail-on-warning --keep-going --quiet \
+	-d build/doctrees docs build/docs
 	@echo "the site: build/docs/index.html"
 
 $(VENV)/installed-docs: $(VENV)/installed

@@ -49,7 +49,7 @@ html_css_files = ["site.css"]
 html_show_sphinx = False
 html_copy_source = html_show_sourcelink = False
 html_show_search_summary = False  # it fetches pages, which a browser refuses to a file:// page
-pygments_style, pygments_dark_style = "friendly", "monokai"
+pygments_style, pygments_dark_style = "friendly", "github-dark"
 
 
 def tree(caption: str, pages: list[str]) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 STEPS = (4, 9, 2, 6, 3)
 COLOURS = ("#4e79a7", "#f28e2b", "#59a14f", "#b07aa1", "#e15759")
-SIZE, GAP = 20, 3
+SIZE, GAP = 14, 2
 PITCH = SIZE + GAP
 GREY = "#8a8f98"
 """Readable on white and on black."""
@@ -35,27 +35,27 @@ def text(x: float, y: float, words: str, *, bold: bool = False) -> str:
 def shapes() -> Iterator[str]:
     """Everything in the picture, from the top."""
     frames = max(STEPS) + 1
-    above = "As most programs store five games: rows of one length, and a mask to hide the rest"
+    above = "Most programs: rows of one length, and a mask to hide the rest"
     yield text(10, 20, above, bold=True)
     for row, (steps, colour) in enumerate(zip(STEPS, COLOURS, strict=True)):
         for t in range(frames):
             yield square(10 + t * PITCH, 32 + row * PITCH, colour, final=t == steps, empty=t > steps)
     real, stored = sum(STEPS) + len(STEPS), frames * len(STEPS)
     side = 10 + frames * PITCH + 14
-    yield text(side, 52, f"{stored} frames stored,")
-    yield text(side, 72, f"{real} of them real")
+    yield text(side, 60, f"{stored} frames stored,")
+    yield text(side, 80, f"{real} of them real")
     below = 32 + len(STEPS) * PITCH + 34
-    yield text(10, below, "As endmark stores them: end to end, and nothing to hide", bold=True)
+    yield text(10, below, "endmark: end to end, and nothing to hide", bold=True)
     x = 10
     for steps, colour in zip(STEPS, COLOURS, strict=True):
         for t in range(steps + 1):
             yield square(x, below + 12, colour, final=t == steps)
             x += PITCH
-    yield text(10, below + 58, f"{real} frames. Outlined: the last one of each game, seen and not acted on.")
+    yield text(10, below + 46, f"{real} frames. Pale: the last one of a game, seen and not acted on.")
 
 
 if __name__ == "__main__":
-    width, height = 10 + (sum(STEPS) + len(STEPS)) * PITCH + 10, 32 + len(STEPS) * PITCH + 34 + 70
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img">'
+    width, height = 10 + (sum(STEPS) + len(STEPS)) * PITCH + 10, 32 + len(STEPS) * PITCH + 34 + 58
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}">'
     path = Path(__file__).with_name("idea.svg")
     path.write_text("\n".join([head, *shapes(), "</svg>\n"]), encoding="utf-8")
