@@ -56,6 +56,7 @@ def shapes() -> Iterator[str]:
 
 if __name__ == "__main__":
     width, height = 10 + (sum(STEPS) + len(STEPS)) * PITCH + 10, 32 + len(STEPS) * PITCH + 34 + 58
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}">'
+    size = f'width="{width}" height="{height}" viewBox="0 0 {width} {height}"'
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" {size}>'
     path = Path(__file__).with_name("idea.svg")
     path.write_text("\n".join([head, *shapes(), "</svg>\n"]), encoding="utf-8")
