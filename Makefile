@@ -9,7 +9,7 @@ RUN_DIR ?= runs/lbf-qmix-seed$(SEED)
 LBF := --env lbforaging:Foraging-5x5-2p-1f-v3 --gamma 0.95 --td-lambda 0.9 --lr 1e-3 \
        --normalise-reward scale --replay-frames 30000
 
-.PHONY: wheel train test lint types contracts unit seeds learning continuous smax-speed scale intervals experiment family pool omg kill-test sweep-kill-test saving-cost fuzz audit-rates bench sanitize clean
+.PHONY: wheel train test lint types contracts unit seeds learning continuous smax-speed scale intervals experiment family pool omg kill-test sweep-kill-test saving-cost fuzz audit-rates bench sanitize docs clean
 
 train: $(VENV)/installed
 	rm -rf $(RUN_DIR)
@@ -102,6 +102,20 @@ $(VENV)/installed-dev: $(VENV)/installed
 	sh tools/install-chromium.sh
 	touch $@
 
+# The documentation as a site, in build/docs: its reference is written from the code. Warnings and dead links are errors.
+docs: $(VENV)/installed-docs
+	$(BIN)/python -m tools.reference docs/reference
+	mkdir -p docs/project
+	cp CONTRIBUTING.md docs/project/contributing.md
+	cp CHANGELOG.md docs/project/changelog.md
+	$(BIN)/python -m sphinx --builder html --fresh-env --write-all --fail-on-warning --keep-going --quiet \
+	-d build/doctrees docs build/docs
+	@echo "the site: build/docs/index.html"
+
+$(VENV)/installed-docs: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group docs
+	touch $@
+
 # 100 kills of six kinds of run at random moments, and one at every write, flush and rename of a seventh; each run is
 # resumed to its end and compared with one never killed. And runs whose disk is full. Some twenty minutes.
 kill-test: $(VENV)/installed-dev
@@ -147,4 +161,4 @@ wheel: $(VENV)/installed
 	sh tools/wheel.sh $(BIN)
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) build/docs build/doctrees docs/reference docs/project .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -37,6 +37,7 @@ ALGORITHMS: dict[str, type[AlgorithmConfig]] = {
     "omg": OMGConfig,
     "omg-ppo": OMGPPOConfig,
 }
+"""The table of algorithms: each one's name, and the config that makes its learner and its store."""
 
 __all__ = [
     "ALGORITHMS",

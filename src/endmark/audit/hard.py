@@ -16,6 +16,7 @@ CASES = {
     "an agent left": "an agent that left while others went on",
     "lengths differ": "no two episodes of the same length, except full ones",
 }
+"""What masks get wrong, by name. A report says which of these a batch lacks."""
 
 
 def hard_batch(spec: EpisodeSpec, seed: int) -> dict[str, Tensor]:

@@ -12,6 +12,7 @@ from endmark.episodes import EpisodeSpec
 from endmark.episodes.spec import NO_OUTCOMES
 
 End = Literal["terminated", "truncated"]
+"""Why an episode ended: the MDP did, or the episode was cut off."""
 Picture = npt.NDArray[np.uint8]
 """Rows of pixels from the top, [H, W, 3]: red, green, blue."""
 

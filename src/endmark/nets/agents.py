@@ -18,6 +18,7 @@ from endmark.episodes import EpisodeBatch, EpisodeSpec, Seen
 from endmark.nets.images import AsVector
 
 AgentKind = Literal["gru", "attention", "feedforward"]
+"""Which network agents have: a key of `AGENTS`."""
 Memory = Mapping[str, Tensor]
 """What an agent remembers from frame to frame: named tensors [K, N, ...]. Empty without memory."""
 

@@ -12,6 +12,7 @@ from endmark.episodes import EpisodeSpec
 from endmark.episodes.seen import columns
 
 Share = Literal["all", "none", "kind"]
+"""Which agents share one network: all, none, or those of one kind, by `EpisodeSpec.kinds`."""
 Groups = tuple[tuple[int, ...], ...]
 """The agents of each network, ascending; together they are 0 .. N-1."""
 

@@ -1,12 +1,7 @@
 """The training loop, for every algorithm.
 
-Keys in `metrics.jsonl`. Every line: `env_steps`, `episodes`, `updates` so far and `seconds` since the start.
-About the training since the last such line: what the policy's schedule sets, such as `epsilon`; the
-`episode_return` and `episode_length` of the episodes that ended; and means of what the learner reports, which
-the `METRICS` of its config explain. About an evaluation: `greedy_return`, `greedy_length`, and
-`greedy_terminated`, the share of episodes that terminated rather than being cut off. Of an outcome that the
-environment names, such as `win`, the means are `episode_win` and `greedy_win`. With Ray actors, `staleness`:
-how many updates an episode's first weights were behind when it was handed over.
+Keys in `metrics.jsonl`: the table `METRICS` in `endmark.training.meters`, and the `METRICS` of the
+algorithm's config. A line is about the training since the last such line, or about an evaluation.
 """
 
 from __future__ import annotations

@@ -12,6 +12,24 @@ from torch import Tensor
 from endmark.episodes import EpisodeBatch
 from endmark.rollout import episode_returns
 
+METRICS: Mapping[str, str] = {
+    "env_steps": "environment steps so far",
+    "episodes": "episodes that have ended so far",
+    "updates": "updates of the learner so far",
+    "seconds": "since the start of the run, pauses between a stop and a resume left out",
+    "episode_return": "mean return of the episodes that ended since the last such line",
+    "episode_length": "mean steps of these episodes",
+    "episode_win": "mean of their outcome `win`, where the environment names one; other outcomes likewise",
+    "epsilon": "share of random actions, as the policy's schedule sets it",
+    "noise": "deviation of the noise on vectors as actions, as the policy's schedule sets it",
+    "staleness": "with Ray actors: updates that an episode's first weights were behind at its end",
+    "greedy_return": "of an evaluation: mean return",
+    "greedy_length": "of an evaluation: mean steps",
+    "greedy_terminated": "of an evaluation: share of episodes that terminated rather than being cut off",
+    "greedy_win": "of an evaluation: mean of the outcome `win`; other outcomes likewise",
+}
+"""What every run may log, by its key in `metrics.jsonl`. A config's `METRICS` has what its learner adds."""
+
 
 class EverySeconds:
     """True whenever so many seconds have passed since it was last true."""

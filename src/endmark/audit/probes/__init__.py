@@ -37,5 +37,6 @@ PROBES: dict[str, Probe] = {
     "empty": empty.probe,
     "agents": agents.probe,
 }
+"""Every probe, in the order in which they run."""
 
 __all__ = ["PROBES", "Probe"]
