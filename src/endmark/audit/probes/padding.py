@@ -36,6 +36,9 @@ def probe(audit: Audit) -> Iterator[Finding]:
                 "padding",
                 what,
                 changes,
-                audit.fewest_episodes(wider, base=narrow, usable=lambda part: not part.filled.all()),
+                # Without the column that came first, or else the smallest batch is one without padding.
+                audit.fewest_episodes(
+                    wider, base=narrow, usable=lambda part: not part.filled[:, : view.filled.shape[1]].all()
+                ),
             )
             return
