@@ -159,7 +159,7 @@ def _arguments(node: ast.FunctionDef) -> list[str]:
     """One text for each argument, without `self`, and with / and * as they stand."""
     every = node.args
     positional = [*every.posonlyargs, *every.args]
-    defaults = [None] * (len(positional) - len(every.defaults)) + every.defaults  # type: ignore[operator]
+    defaults = [None] * (len(positional) - len(every.defaults)) + every.defaults
     parts = [_argument(*pair) for pair in zip(positional, defaults, strict=True)]
     if every.posonlyargs:
         parts.insert(len(every.posonlyargs), "/")

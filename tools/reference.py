@@ -6,7 +6,6 @@ environments from the table of families, and the library from `__all__` and the 
 
 from __future__ import annotations
 
-import argparse
 import importlib
 import inspect
 import re
@@ -76,8 +75,8 @@ def asked(name: str, args: Sequence[str]) -> Asked:
     raise ValueError(f"endmark {name}: ended before it parsed its options")
 
 
-def parser_of(name: str, args: Sequence[str] = ()) -> argparse.ArgumentParser:
-    """The parser of a command."""
+def parser_of(name: str, args: Sequence[str] = ()) -> Any:
+    """The parser of a command, which is argparse's or tyro's copy of it."""
     found = asked(name, args)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of tyro: the one way to its parser
@@ -102,7 +101,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
 
 
-def options_of(parser: argparse.ArgumentParser, *, within: str = "", without: str | None = None) -> str:
+def options_of(parser: Any, *, within: str = "", without: str | None = None) -> str:
     """A table of options: those whose place begins with `within`, and not with `without`."""
     rows = []
     for action in parser._actions:

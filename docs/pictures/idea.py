@@ -35,7 +35,7 @@ def text(x: float, y: float, words: str, *, bold: bool = False) -> str:
 def shapes() -> Iterator[str]:
     """Everything in the picture, from the top."""
     frames = max(STEPS) + 1
-    above = "Most programs: rows of one length, and a mask to hide the rest"
+    above = "Most programs: rows of one length, and a mask"
     yield text(10, 20, above, bold=True)
     for row, (steps, colour) in enumerate(zip(STEPS, COLOURS, strict=True)):
         for t in range(frames):
