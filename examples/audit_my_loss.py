@@ -27,7 +27,7 @@ def td_loss(values: nn.Module, batch: dict[str, Tensor], *, right: bool) -> Tens
     """One agent's Q-learning on padded episodes, with the usual three lines, or with the exact mask."""
     obs = batch["obs"].flatten(2)
     terminated = batch["terminated"][:, :-1].float()
-    q = values(obs)
+    q: Tensor = values(obs)
     taken = q[:, :-1].gather(2, batch["actions"][:, :-1].flatten(2))
     best = q[:, 1:].max(2, keepdim=True).values.detach()
     error = taken - batch["reward"][:, :-1] - 0.99 * (1 - terminated) * best

@@ -124,7 +124,7 @@ def _kernels() -> Iterator[Finding]:
     except ImportError as error:
         why = one_line(error)
     said = f"none ({why}): torch's operations, with which updates take some three times as long"
-    advice = "with GCC or Clang in PATH: pip install --force-reinstall --no-cache-dir --no-deps endmark"
+    advice = "install endmark again with GCC or Clang in PATH, and with --force-reinstall --no-cache-dir"
     yield Finding("kernels", said, "note", advice)
 
 
