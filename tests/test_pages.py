@@ -44,7 +44,7 @@ padded = batch = hard_batch(EpisodeSpec.of(n_agents=2, n_actions=3, episode_limi
 tensors, filled, terminated = batch, batch["filled"], batch["terminated"]
 td_error = torch.zeros(filled[:, 1:].shape)
 """
-BEFORE = dict.fromkeys(("README.md", "what-does-that-line-do.md", "这一步是干什么的.md"), MASKS)
+BEFORE = dict.fromkeys(("training.md", "what-does-that-line-do.md", "这一步是干什么的.md"), MASKS)
 """What the blocks of a page take for granted."""
 ONE_PROGRAM = {"an-algorithm-from-zero.md"}
 """Pages whose Python blocks are parts of one program, and run together."""

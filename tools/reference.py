@@ -62,7 +62,7 @@ class Asked(Exception):
 
 def asked(name: str, args: Sequence[str]) -> Asked:
     """What `endmark NAME ARGS` would parse. The command does not run; it may refuse what comes first."""
-    module = importlib.import_module(COMMANDS[name][0])
+    module = importlib.import_module(COMMANDS[name].module)
 
     def stop(command: Any, program: str, words: Sequence[str], **options: Any) -> None:
         raise Asked(command, program, words, options)
@@ -121,9 +121,9 @@ def options_of(parser: Any, *, within: str = "", without: str | None = None) -> 
 def commands_page() -> str:
     """Every command with its options."""
     parts = [COMMANDS_TEXT]
-    for name, (_, line) in COMMANDS.items():
+    for name, command in COMMANDS.items():
         parser = parser_of(name, ["qmix"] if name == "train" else [])
-        parts.append(f"## endmark {name}\n\n{line}\n")
+        parts.append(f"## endmark {name}\n\n{command.line}\n")
         if name == "train":
             parts.append("    endmark train ALGORITHM --env ENV [options]\n")
             parts.append("Options of every algorithm; each one's own are on [Algorithms](algorithms.md).\n")
