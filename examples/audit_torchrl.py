@@ -4,8 +4,8 @@ Install torchrl, which brings tensordict: `pip install torchrl`. `gae` and `td_l
 collector leaves them, with several episodes each. `gae_split` and `td_lambda_split` have one trajectory
 a row, as `split_trajectories` makes them of such rows: padded, with a mask. The estimator runs over the
 padded rows, and the loss over the steps under the mask. A trajectory that the collector's last
-column cuts is not done; in `gae_split_closed` and `td_lambda_split_closed` it is marked as truncated, as with
-`set_truncated=True`.
+column cuts is not done; in `gae_split_closed` and `td_lambda_split_closed` it is marked as truncated,
+as with `set_truncated=True`.
 """
 
 from collections.abc import Callable, Mapping

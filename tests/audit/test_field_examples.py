@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from endmark.audit import AuditError, checkout
-from endmark.cli import main
+from support.commands import status
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 CHECKOUTS = [
@@ -25,9 +25,7 @@ def test_without_a_checkout_one_line_says_which_is_wanted(
 ) -> None:
     pytest.importorskip("yaml")
     monkeypatch.delenv(variable, raising=False)
-    with pytest.raises(SystemExit) as stopped:
-        main(["audit", str(EXAMPLES / target)])
-    assert stopped.value.code == 2
+    assert status("audit", EXAMPLES / target) == 2
     error = capsys.readouterr().err.strip()
     assert error.startswith(f"endmark: {variable}: not set, want the folder of a checkout")
     assert "\n" not in error
@@ -41,9 +39,7 @@ def test_without_the_package_one_line_says_so(
 ) -> None:
     for name in ("tensordict", "datasets", package):
         monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(SystemExit) as stopped:
-        main(["audit", str(EXAMPLES / target)])
-    assert stopped.value.code == 2
+    assert status("audit", EXAMPLES / target) == 2
     error = capsys.readouterr().err.strip()
     assert "cannot be run: ModuleNotFoundError" in error
     assert "\n" not in error
@@ -62,7 +58,7 @@ def test_a_checkout_is_found_and_its_modules_are(tmp_path: Path, monkeypatch: py
 
 
 @pytest.mark.parametrize(
-    ("package", "target", "status"),
+    ("package", "target", "wanted"),
     [
         ("torchrl", "audit_torchrl.py:gae", 0),
         ("torchrl", "audit_torchrl.py:gae_split", 1),
@@ -70,7 +66,7 @@ def test_a_checkout_is_found_and_its_modules_are(tmp_path: Path, monkeypatch: py
     ],
 )
 def test_what_the_report_says_holds_where_the_package_is_installed(
-    package: str, target: str, status: int
+    package: str, target: str, wanted: int
 ) -> None:
     if find_spec(package) is None:
         pytest.skip(f"{package} is not installed")
@@ -78,4 +74,4 @@ def test_what_the_report_says_holds_where_the_package_is_installed(
     run = subprocess.run(
         [*command, "audit", "--quick", str(EXAMPLES / target)], capture_output=True, text=True, check=False
     )
-    assert run.returncode == status, run.stderr
+    assert run.returncode == wanted, run.stderr
