@@ -127,7 +127,8 @@ kill-test: $(VENV)/installed-dev
 # which is killed: each is compared with one never killed. Some ten minutes.
 sweep-kill-test: $(VENV)/installed-dev
 	OMP_NUM_THREADS=1 ENDMARK_KILLS=10 $(BIN)/python -m pytest tests/experiments/test_sweep.py \
-	tests/experiments/test_on_ray.py -k "killed or dies or signal" -rP
+	tests/experiments/test_on_ray.py tests/training/test_ray_actors.py tests/rollout/test_workers_end.py \
+	-k "killed or dies or signal or stopped" -rP
 
 # What saving a state costs, beside the disk's own speed: some five minutes, with nothing else running.
 saving-cost: $(VENV)/installed

@@ -207,8 +207,7 @@ def test_qtran_finds_the_optimum_of_the_climbing_game_and_meets_its_conditions()
     assert metrics["nopt_loss"] < 0.5
 
 
-@pytest.mark.parametrize("seed", [0, 1])
-@pytest.mark.parametrize("name", ["ow-qmix", "cw-qmix"])
+@pytest.mark.parametrize(("name", "seed"), [("ow-qmix", 0), ("cw-qmix", 1)])
 def test_weighted_qmix_finds_the_optimum_of_the_climbing_game(name: str, seed: int) -> None:
     batch = game_of(CLIMBING)
     learner, _ = trained(name, batch, 300, seed)

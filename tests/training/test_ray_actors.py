@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import sys
 import threading
@@ -76,7 +77,7 @@ def test_a_run_whose_actor_is_killed_is_the_run_without_faults(
     assert_same_run(tmp_path / "killed", tmp_path / "whole")
 
 
-@pytest.mark.slow
+@pytest.mark.skipif("ENDMARK_KILLS" not in os.environ, reason="`make sweep-kill-test`: it takes long")
 @pytest.mark.usefixtures("cluster")
 def test_a_run_that_is_stopped_and_resumed_is_the_run_without_a_stop(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
