@@ -196,10 +196,10 @@ def test_the_example_of_the_documentation(tmp_path: Path) -> None:
     (tmp_path / "grid.toml").write_text(example)
     names = [cell.name for cell in cells_of(read_grid(tmp_path / "grid.toml"))]
     assert f"These are {len(names)} runs" in page
-    shown = re.findall(r"(?m)^      (qmix\S+)/ ", page)
+    shown = re.findall(r"(?m)^ +(qmix\S+)/ ", page)
     assert len(shown) == 1
     assert set(shown) <= set(names)
-    words = shlex.split(re.findall(r"(?m)^    endmark sweep (qmix.*)$", page)[0])
+    words = shlex.split(re.findall(r"(?m)^endmark sweep (qmix.*)$", page)[0])
     options = dict(zip(words[1::2], words[2::2], strict=True))
     settings = [value for option, value in zip(words[1::2], words[2::2], strict=True) if option == "--set"]
     grid = grid_of_words(words[0], options["--env"], options["--seeds"], settings)

@@ -26,7 +26,7 @@ def test_it_trains(family: Family, tmp_path: Path) -> None:
     if not family.is_installed:
         pytest.skip(family.install)
     algorithm: Any = (
-        IPPOConfig(hidden_size=16)
+        IPPOConfig(hidden_size=16, batch_size=8)
         if FAMILIES.index(family) % 2 or family.package == "gymnasium_robotics"  # its actions are vectors
         else VDNConfig(hidden_size=16, batch_size=8, replay_frames=10_000)
     )
