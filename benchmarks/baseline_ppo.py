@@ -75,12 +75,17 @@ class Prepared:
         """These episodes, up to the last step of the longest."""
         mask = self.mask[:, rows]
         n_steps, n_agents = int(mask.any(1).sum()), self.taken.shape[2]
-        inputs = self.inputs[:n_steps].unflatten(1, (-1, n_agents))[:, rows].flatten(1, 2)
+        wide = self.inputs[:n_steps].view(n_steps, self.mask.shape[1], n_agents, -1)
         named = {
             name: getattr(self, name)[:n_steps, rows]
             for name in ("legal", "taken", "counted", "log_prob", "advantage", "old_value", "value_target")
         }
-        return Prepared(inputs=inputs, state=self.state[: n_steps + 1, rows], mask=mask[:n_steps], **named)
+        return Prepared(
+            inputs=wide[:, rows].flatten(1, 2),
+            state=self.state[: n_steps + 1, rows],
+            mask=mask[:n_steps],
+            **named,
+        )
 
 
 class Recurrent(nn.Module):
