@@ -55,7 +55,7 @@ template <class T> struct LinearForward {
     }
 };
 
-// Calls take(row, its outputs) for every row; within a block in the order of the rows.
+// Calls take(first row, number of rows, their outputs, the distance between these) for every block.
 template <class T, class Take> void for_outputs(const Linear<T>& l, int n_threads, Take&& take) {
     const LinearForward<T> layer(l);
     const ptrdiff_t width = pitch<T>(l.n_outputs);
@@ -65,14 +65,15 @@ template <class T, class Take> void for_outputs(const Linear<T>& l, int n_thread
             layer.rows(
                 l.x + first * l.n_inputs, l.n_inputs, rows, [&](ptrdiff_t m) { return first + m; }, outputs.at, width
             );
-            for (ptrdiff_t m = 0; m < rows; ++m) take(first + m, outputs + m * width);
+            take(first, rows, outputs.at, width);
         });
     });
 }
 
 template <class T> void linear_forward(const Linear<T>& l, T* y, int n_threads) {
-    for_outputs(l, n_threads, [&](ptrdiff_t row, const T* outputs) {
-        memcpy(y + row * l.n_outputs, outputs, l.n_outputs * sizeof(T));
+    for_outputs(l, n_threads, [&](ptrdiff_t first, ptrdiff_t rows, const T* outputs, ptrdiff_t outputs_row) {
+        for (ptrdiff_t m = 0; m < rows; ++m)
+            memcpy(y + (first + m) * l.n_outputs, outputs + m * outputs_row, l.n_outputs * sizeof(T));
     });
 }
 

@@ -18,12 +18,10 @@ template <class T> constexpr T illegal = -__builtin_inf();
 inline float log_of(float x) { return __builtin_logf(x); }
 inline double log_of(double x) { return __builtin_log(x); }
 
-// Sets the logits of illegal actions, and the padding to whole vectors, to -inf.
-template <class T> inline void mark_illegal(T* logits, const bool* legal, ptrdiff_t n) {
-    bool any = false;
-    for (ptrdiff_t a = 0; a < n; ++a) any |= legal[a];
-    for (ptrdiff_t a = 0; any && a < n; ++a) logits[a] = legal[a] ? logits[a] : illegal<T>;
-    for (ptrdiff_t a = n; a < padded<T>(n); ++a) logits[a] = illegal<T>;
+// Calls put(action, logit) for every action of a row, with -inf for the illegal ones; all are legal where none is.
+template <class T, class Put> inline void for_legal(const T* logits, const bool* legal, ptrdiff_t n, Put&& put) {
+    const bool none = !memchr(legal, true, n);
+    for (ptrdiff_t a = 0; a < n; ++a) put(a, legal[a] | none ? logits[a] : illegal<T>);
 }
 
 // exp(x) for x <= 0; 0 for -inf.
@@ -33,38 +31,45 @@ template <class T> inline Vector<T> exp_down(Vector<T> x) {
     return x == illegal<T> ? Vector<T>{} : power * rest + power;
 }
 
-// The row's log Σ exp(z) and its entropy. NaN in, NaN out.
-template <class T> inline void normalise(const T* logits, ptrdiff_t n, T& log_sum, T& entropy) {
-    Vector<T> most = load(logits);
-    for (ptrdiff_t a = lanes<T>; a < n; a += lanes<T>) {
-        const Vector<T> z = load(logits + a);
-        most = z > most ? z : most;
+// log Σ exp(z) and the entropy of `lanes` rows at once: logits[a, row]. A row's bits do not depend on its lane. NaN in,
+// NaN out.
+template <class T> inline void normalise(const T* logits, ptrdiff_t n, T* log_sum, T* entropy) {
+    Vector<T> top = load(logits), total = {}, weighted = {}, log_total;
+    for (ptrdiff_t a = 1; a < n; ++a) {
+        const Vector<T> z = load(logits + a * lanes<T>);
+        top = z > top ? z : top;
     }
-    T top = most[0];
-    for (ptrdiff_t i = 1; i < lanes<T>; ++i) top = most[i] > top ? most[i] : top;
-    Vector<T> weights = {}, weighted = {};
-    for (ptrdiff_t a = 0; a < n; a += lanes<T>) {
-        const Vector<T> below = load(logits + a) - top, weight = exp_down<T>(below);
-        weights += weight;
+    for (ptrdiff_t a = 0; a < n; ++a) {
+        const Vector<T> below = load(logits + a * lanes<T>) - top, weight = exp_down<T>(below);
+        total += weight;
         weighted += below == illegal<T> ? Vector<T>{} : weight * below;
     }
-    const T total = sum<T>(weights), log_total = log_of(total);
-    log_sum = top + log_total;
-    entropy = log_total - sum<T>(weighted) / total;
+    for (ptrdiff_t i = 0; i < lanes<T>; ++i) log_total[i] = log_of(total[i]);
+    store(log_sum, top + log_total);
+    store(entropy, log_total - weighted / total);
 }
 
 template <class T>
 void policy_forward(const Policy<T>& p, T* log_prob, T* entropy, T* log_sum, int n_threads) {
     const ptrdiff_t n = p.layer.n_outputs;
-    for_outputs(p.layer, n_threads, [&](ptrdiff_t row, T* logits) {
-        const int64_t taken = p.taken[row];
-        if (taken < 0) {
-            log_prob[row] = entropy[row] = log_sum[row] = T(0);
-            return;
+    for_outputs(p.layer, n_threads, [&](ptrdiff_t begin, ptrdiff_t rows, T* outputs, ptrdiff_t outputs_row) {
+        Buffer<T> across(n * lanes<T>);
+        for (ptrdiff_t m = 0; m < rows; m += lanes<T>) {
+            const ptrdiff_t first = begin + m, count = between(0, rows - m, lanes<T>);
+            for (ptrdiff_t i = 0; i < count; ++i) {
+                for_legal(outputs + (m + i) * outputs_row, p.legal + (first + i) * n, n, [&](ptrdiff_t a, T logit) {
+                    across[a * lanes<T> + i] = logit;
+                });
+            }
+            T sums[lanes<T>], entropies[lanes<T>];
+            normalise(across.at, n, sums, entropies);
+            for (ptrdiff_t i = 0; i < count; ++i) {
+                const int64_t taken = p.taken[first + i];
+                log_sum[first + i] = taken < 0 ? T(0) : sums[i];
+                entropy[first + i] = taken < 0 ? T(0) : entropies[i];
+                log_prob[first + i] = taken < 0 ? T(0) : across[taken * lanes<T> + i] - sums[i];
+            }
         }
-        mark_illegal(logits, p.legal + row * n, n);
-        normalise(logits, n, log_sum[row], entropy[row]);
-        log_prob[row] = logits[taken] - log_sum[row];
     });
 }
 
@@ -89,7 +94,8 @@ void policy_backward(
                     memset(inputs + m * inputs_row, 0, p.layer.n_inputs * sizeof(T));
                     continue;
                 }
-                mark_illegal(at, p.legal + row * n, n);
+                for_legal(at, p.legal + row * n, n, [&](ptrdiff_t a, T logit) { at[a] = logit; });
+                for (ptrdiff_t a = n; a < padded<T>(n); ++a) at[a] = illegal<T>;
                 const T to_taken = grad_log_prob[row], to_entropy = grad_entropy[row];
                 const bool is_legal = at[taken] != illegal<T>;
                 for (ptrdiff_t a = 0; a < n; a += lanes<T>) {
