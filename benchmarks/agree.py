@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from benchmarks.baseline import BaselineLearner, PaddedBatch
 from benchmarks.border import baseline_of, named_parameters, padded_batch
@@ -61,27 +61,42 @@ def check_update(learner: QLearner, batch: EpisodeBatch) -> tuple[BaselineLearne
     rounding decides (`without_corners`, `without_ties`) are removed from the batch that is checked. After
     the call both learners have made one update.
     """
-    _move_apart(learner)
+    move_apart(learner.networks)
     baseline = baseline_of(learner)
     clear = without_ties(learner, without_corners(learner, batch))
     padded = padded_batch(clear)
     ours, theirs = learner.loss(clear)["loss"], baseline.loss(padded)
     same("the loss", ours.detach(), theirs.detach())
-    worst = 0.0
-    parameters = {name: parameter for name, parameter in named_parameters(learner) if parameter.requires_grad}
-    names = list(parameters)
-    gradients = torch.autograd.grad(ours, list(parameters.values()))
-    wanted = torch.autograd.grad(theirs, [baseline.get_parameter(name) for name in names])
-    # The terms of a gradient may nearly cancel, as those of the last bias do. Rounding errors scale with the
-    # terms, not with their sum; hence the lower bound.
-    least = 0.1 * float(torch.stack([want.norm() for want in wanted]).norm())
-    for name, given, want in zip(names, gradients, wanted, strict=True):
-        worst = max(worst, same(f"the gradient of {name}", given, want, least=least))
+    worst = same_gradients(ours, theirs, named_parameters(learner), baseline)
     _check_step(learner, baseline, clear, padded)
     return baseline, padded_batch(batch), worst
 
 
+def same_gradients(
+    ours: Tensor, theirs: Tensor, parameters: Iterable[tuple[str, Tensor]], baseline: nn.Module
+) -> float:
+    """The largest relative error of a gradient of these losses; Disagreement if one is too large.
+
+    parameters: the learner's, by the names that the baseline's have.
+    """
+    named = {name: parameter for name, parameter in parameters if parameter.requires_grad}
+    gradients = torch.autograd.grad(ours, list(named.values()))
+    wanted = torch.autograd.grad(theirs, [baseline.get_parameter(name) for name in named])
+    # The terms of a gradient may nearly cancel, as those of the last bias do. Rounding errors scale with the
+    # terms, not with their sum; hence the lower bound.
+    least = 0.1 * float(torch.stack([want.norm() for want in wanted]).norm())
+    return max(
+        same(f"the gradient of {name}", given, want, least=least)
+        for name, given, want in zip(named, gradients, wanted, strict=True)
+    )
+
+
 def without_corners(learner: QLearner, batch: EpisodeBatch) -> EpisodeBatch:
+    """The batch `away_from` the corners of the learner's online networks."""
+    return away_from(lambda changed: _corners(learner, changed), batch)
+
+
+def away_from(corners: Callable[[EpisodeBatch], Iterable[Tensor]], batch: EpisodeBatch) -> EpisodeBatch:
     """The batch with noise on the observations and states of frames at a corner.
 
     A corner is an input of a ReLU or an absolute value within `CORNER` of 0. Rounding decides its sign, and
@@ -90,7 +105,7 @@ def without_corners(learner: QLearner, batch: EpisodeBatch) -> EpisodeBatch:
     generator = torch.Generator().manual_seed(0)
     names = [name for name in ("obs", "state") if name in batch.fields]
     for _ in range(100):
-        near = torch.stack([(x.abs() < CORNER).flatten(1).any(1) for x in _corners(learner, batch)]).any(0)
+        near = torch.stack([(x.abs() < CORNER).flatten(1).any(1) for x in corners(batch)]).any(0)
         if not near.any():
             return batch
         changed = dict(batch.fields)
@@ -143,22 +158,30 @@ def _check_step(
     learner: QLearner, baseline: BaselineLearner, batch: EpisodeBatch, padded: PaddedBatch
 ) -> None:
     """Make one update with each learner and compare the changes of all parameters."""
-    before = _copies(named_parameters(learner))
+    before = copies(named_parameters(learner))
     learner.update(batch)
     baseline.update(padded)
-    for name, parameter in named_parameters(learner):
+    same_changes(before, named_parameters(learner), baseline)
+
+
+def same_changes(
+    before: Mapping[str, Tensor], after: Iterable[tuple[str, Tensor]], baseline: nn.Module
+) -> None:
+    """Compare the changes of all parameters in an update; Disagreement if one differs."""
+    for name, parameter in after:
         want = baseline.get_parameter(name).detach() - before[name]
         same(f"an update of {name}", parameter.detach() - before[name], want, STEP_TOLERANCE)
 
 
 @torch.no_grad()
-def _move_apart(learner: QLearner) -> None:
+def move_apart(networks: nn.Module) -> None:
     """Add noise to every parameter, so that target networks are not copies of the online ones."""
     generator = torch.Generator().manual_seed(0)
-    for parameter in learner.networks.parameters():
+    for parameter in networks.parameters():
         noise = torch.randn(parameter.shape, generator=generator).to(parameter.device)
         parameter.add_(noise, alpha=0.02)
 
 
-def _copies(parameters: Iterable[tuple[str, Tensor]]) -> dict[str, Tensor]:
+def copies(parameters: Iterable[tuple[str, Tensor]]) -> dict[str, Tensor]:
+    """The parameters' values now."""
     return {name: parameter.detach().clone() for name, parameter in parameters}

@@ -11,8 +11,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from benchmarks.baseline import BaselineConfig, BaselineLearner, PaddedBatch
+from benchmarks.baseline_ppo import PPOBaselineConfig, PPOBaselineLearner
 from benchmarks.baseline_replay import PaddedReplay
 from endmark.algorithms import QLearner, QMIXConfig
+from endmark.algorithms.ppo import PPOLearner
 from endmark.episodes import EpisodeBatch, EpisodeSpec
 from endmark.nets import FeedForwardAgent, IndependentAgents, QMIXMixer
 from endmark.nets.images import StateAsVector
@@ -63,6 +65,51 @@ def named_parameters(learner: QLearner) -> Iterator[tuple[str, Tensor]]:
         name = re.sub(r"^(online|target)\.actor\.agent\.", r"\1.agent.", name)
         name = re.sub(r"^(online|target)\.actor\.head\.linear\.", r"\1.agent.head.", name)
         yield name.replace("online.", "").replace("target.", "target_"), parameter
+
+
+def ppo_baseline_of(learner: PPOLearner) -> PPOBaselineLearner:
+    """A baseline of MAPPO with the learner's weights, on the same device; neither has made an update.
+
+    ValueError if the baseline does not implement the learner's settings.
+    """
+    config, spec = learner.config, learner.spec
+    if config.critic != "team" or config.reward != "team" or config.value_clip is None:
+        raise ValueError("the baseline is MAPPO with one clipped value for the team: given another critic")
+    if not config.normalise_value or not config.normalise_advantage or config.target_kl is not None:
+        raise ValueError("the baseline normalises values and advantages, and makes every epoch")
+    if config.agent != "gru" or config.share != "all" or not config.last_action or not config.agent_id:
+        raise ValueError("the baseline's agents share one recurrent network and see action and number")
+    if learner.updates:
+        raise ValueError("the baseline starts without moments: given a learner that has made updates")
+    baseline = PPOBaselineLearner(
+        PPOBaselineConfig(
+            n_agents=spec.n_agents,
+            n_actions=spec.n_actions,
+            obs_size=_obs_size(spec),
+            state_size=StateAsVector(spec).n_features,
+            gamma=config.gamma,
+            gae_lambda=config.gae_lambda,
+            actor_lr=config.actor_lr,
+            critic_lr=config.critic_lr,
+            entropy_coef=config.entropy_coef,
+            max_grad_norm=config.max_grad_norm,
+            clip=config.clip,
+            value_clip=config.value_clip,
+            epochs=config.epochs,
+            hidden_size=config.hidden_size,
+        )
+    ).to(next(learner.networks.parameters()).device)
+    with torch.no_grad():
+        for name, parameter in named_ppo_parameters(learner):
+            baseline.get_parameter(name).copy_(parameter)
+    return baseline
+
+
+def named_ppo_parameters(learner: PPOLearner) -> Iterator[tuple[str, Tensor]]:
+    """The learner's parameters by the names that the baseline of MAPPO has for them."""
+    for name, parameter in learner.networks.named_parameters():
+        name = name.replace("actor.agent.", "actor.").replace("actor.head.linear.", "actor.head.")
+        yield name.replace("critic.trunk.", "critic."), parameter
 
 
 def padded_batch(batch: EpisodeBatch) -> PaddedBatch:

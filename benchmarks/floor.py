@@ -46,6 +46,19 @@ def update_flops(shape: Shape, n_frames: int, n_steps: int) -> int:
     return 4 * forward - first
 
 
+def ppo_flops(shape: Shape, n_frames: int, n_steps: int, epochs: int) -> int:
+    """Floating-point operations of MAPPO's whole update, counted as in `forward_flops`.
+
+    The actor sees S steps of N agents, the critic S states: forward and backward in every epoch, and the
+    critic once more forward on F frames, for the advantages.
+    """
+    h, rows = shape.hidden_size, n_steps * shape.n_agents
+    first = 2 * rows * shape.obs_size * h + 2 * n_steps * shape.state_size * h
+    actor = 2 * rows * h * (shape.obs_size + 6 * h + shape.n_actions)
+    critic = 2 * h * (shape.state_size + 6 * h + 1)  # a state
+    return epochs * (3 * (actor + n_steps * critic) - first) + n_frames * critic
+
+
 def measure_floor(shape: Shape, effort: Effort, *, quick: bool, device: str = "cpu") -> Floor:
     """torch's speed at matrix products and copies, on this device and with the current number of threads."""
     size = 64 if quick else 2048 if device == "cpu" else 8192

@@ -19,6 +19,7 @@ from benchmarks.setting import Setting
 from benchmarks.shapes import EIGHT_MARINES, TINY
 from benchmarks.targets import targets
 from benchmarks.update import against_batch_size, against_lengths, against_steps
+from benchmarks.update_ppo import mappo
 from endmark.ops.native import keep_memory
 
 
@@ -38,6 +39,7 @@ class Section:
 _FASTER = "how often as fast as the baseline"
 SECTIONS: dict[str, Section] = {
     "update": Section("Learner update, QMIX", _FASTER, against_lengths, needs_floor=True),
+    "mappo": Section("Learner update, MAPPO: every epoch", _FASTER, mappo, needs_floor=True),
     "steps": Section("Update against real steps, in three mixes", _FASTER, against_steps),
     "batch-size": Section("Update against the number of episodes", _FASTER, against_batch_size),
     "padding": Section(

@@ -117,10 +117,11 @@ def _floor(results: Results) -> Iterator[tuple[str, ...]]:
         yield f"torch.mm, large{where}", _flops(gemm), _percent(1.0)
         own = floor.gemm_own.median
         yield f"torch.mm, an update's shapes{where}", _flops(own), _percent(own / gemm)
-        for row in results.of("update"):
+        for row in (*results.of("update"), *results.of("mappo")):
             for who in ("endmark", "baseline") if row.device == device else ():
                 speed = float(row.details[f"{who}_flops_per_second"])
-                yield f"{who}, {row.what}{where}", _flops(speed), _percent(speed / gemm)
+                what = row.what if row.section == "update" else f"{row.section}, {row.what}"
+                yield f"{who}, {what}{where}", _flops(speed), _percent(speed / gemm)
         yield f"copy_, large{where}", _bytes(floor.copy.median), _percent(1.0)
         for row in results.of("replay"):
             if device == "cpu" and "bytes_per_second" in row.details:

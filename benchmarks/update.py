@@ -13,7 +13,7 @@ from benchmarks.setting import Setting, draw, make_learner
 from benchmarks.shapes import Lengths, full, straggler, uniform
 
 WHO = "endmark", "baseline"
-# Goals for the three distributions, in the order of _mixes; on a GPU one goal for all.
+# Goals for the three distributions, in the order of `mixes`; on a GPU one goal for all.
 GOALS = Goal(2.5), Goal(5.0), Goal(8.0)
 GPU_GOAL = Goal(10.0)
 
@@ -21,7 +21,7 @@ GPU_GOAL = Goal(10.0)
 def against_lengths(setting: Setting) -> Iterator[Row]:
     """An update for each distribution of lengths, on every device."""
     for device in setting.devices:
-        for (what, mix), goal in zip(_mixes(setting.shape.limit).items(), GOALS, strict=True):
+        for (what, mix), goal in zip(mixes(setting.shape.limit).items(), GOALS, strict=True):
             pair = _pair(setting, mix, setting.shape.batch_size, device)
             row = _row(setting, pair, measure(pair.work, setting.effort, device=device), WHO, device)
             yield replace(row, section="update", what=what, goal=goal if device == "cpu" else GPU_GOAL)
@@ -31,7 +31,7 @@ def against_steps(setting: Setting) -> Iterator[Row]:
     """An update for each distribution of lengths and several numbers of episodes: time against real steps."""
     pairs = {
         (n, what): _pair(setting, mix, n, "cpu")
-        for what, mix in _mixes(setting.shape.limit).items()
+        for what, mix in mixes(setting.shape.limit).items()
         for n in ((2, 4) if setting.quick else (8, 16, 32, 64))
     }
     # All are interleaved, so that load on the machine does not distort the line through the points.
@@ -52,7 +52,7 @@ def against_batch_size(setting: Setting) -> Iterator[Row]:
         yield replace(row, section="batch-size", what=f"{n} episodes")
 
 
-def _mixes(limit: int) -> dict[str, Lengths]:
+def mixes(limit: int) -> dict[str, Lengths]:
     """The distributions of lengths, named by their numbers of steps."""
     return {
         f"all {limit} steps": full,

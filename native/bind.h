@@ -112,6 +112,7 @@ inline auto array_or_none(const char* name) { return nb::arg(name).noconvert().n
 
 void define_networks(nb::module_& m);
 void define_mlps(nb::module_& m);
+void define_policy(nb::module_& m);
 void define_rows(nb::module_& m);
 void define_attention(nb::module_& m);
 

@@ -6,6 +6,7 @@
 #include "gru.h"
 #include "linear.h"
 #include "mix.h"
+#include "policy.h"
 #include "rows.h"
 
 namespace ENDMARK_ISA {
@@ -13,8 +14,8 @@ namespace ENDMARK_ISA {
 template <class T>
 constexpr endmark::Kernels<T> kernels = {
     gru_forward<T>, gru_backward<T>, linear_forward<T>, linear_backward<T>, mlps_forward<T>,
-    mlps_backward<T>, chosen_forward<T>, chosen_backward<T>, mix_forward<T>, mix_backward<T>, greedy<T>,
-    greedy_linear<T>, lambda_return<T>, scan_forward<T>, scan_backward<T>,
+    mlps_backward<T>, chosen_forward<T>, chosen_backward<T>, policy_forward<T>, policy_backward<T>, mix_forward<T>,
+    mix_backward<T>, greedy<T>, greedy_linear<T>, lambda_return<T>, scan_forward<T>, scan_backward<T>,
     attention_forward<T>, attention_backward<T>,
 };
 

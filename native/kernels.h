@@ -70,6 +70,14 @@ template <class T> struct Chosen {
     const int64_t* choice;
 };
 
+// A policy whose logits are the layer's outputs, without one-hot inputs and ReLU. taken: of each row; negative: the row
+// counts for nothing.
+template <class T> struct Policy {
+    Linear<T> layer;
+    const bool* legal;     // [R, A]
+    const int64_t* taken;  // [R]
+};
+
 // QMIX's mixing network. Each row has its own weights; their absolute values are used.
 template <class T> struct Mix {
     ptrdiff_t n_rows, n_agents, size;
@@ -109,6 +117,12 @@ template <class T> struct Kernels {
     );
     void (*chosen_forward)(const Chosen<T>&, T* y, int n_threads);
     void (*chosen_backward)(const Chosen<T>&, const T* grad, const LinearGradients<T>&, int n_threads);
+    // log_prob, entropy, log_sum [R]: of the action taken; over the legal actions; log of the sum of exp(logits).
+    void (*policy_forward)(const Policy<T>&, T* log_prob, T* entropy, T* log_sum, int n_threads);
+    void (*policy_backward)(
+        const Policy<T>&, const T* entropy, const T* log_sum, const T* grad_log_prob, const T* grad_entropy,
+        const LinearGradients<T>&, int n_threads
+    );
     void (*mix_forward)(const Mix<T>&, T* y, int n_threads);
     void (*mix_backward)(const Mix<T>&, const T* grad, const MixGradients<T>&, int n_threads);
     void (*greedy)(

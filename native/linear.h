@@ -55,7 +55,7 @@ template <class T> struct LinearForward {
     }
 };
 
-// Calls take(row, its outputs) for every row; within a block in the order of the rows.
+// Calls take(first row, number of rows, their outputs, the distance between these) for every block.
 template <class T, class Take> void for_outputs(const Linear<T>& l, int n_threads, Take&& take) {
     const LinearForward<T> layer(l);
     const ptrdiff_t width = pitch<T>(l.n_outputs);
@@ -65,14 +65,15 @@ template <class T, class Take> void for_outputs(const Linear<T>& l, int n_thread
             layer.rows(
                 l.x + first * l.n_inputs, l.n_inputs, rows, [&](ptrdiff_t m) { return first + m; }, outputs.at, width
             );
-            for (ptrdiff_t m = 0; m < rows; ++m) take(first + m, outputs + m * width);
+            take(first, rows, outputs.at, width);
         });
     });
 }
 
 template <class T> void linear_forward(const Linear<T>& l, T* y, int n_threads) {
-    for_outputs(l, n_threads, [&](ptrdiff_t row, const T* outputs) {
-        memcpy(y + row * l.n_outputs, outputs, l.n_outputs * sizeof(T));
+    for_outputs(l, n_threads, [&](ptrdiff_t first, ptrdiff_t rows, const T* outputs, ptrdiff_t outputs_row) {
+        for (ptrdiff_t m = 0; m < rows; ++m)
+            memcpy(y + (first + m) * l.n_outputs, outputs + m * outputs_row, l.n_outputs * sizeof(T));
     });
 }
 
@@ -127,10 +128,10 @@ template <class T> struct LinearSum {
     }
 };
 
-template <class T>
-void linear_backward(
-    const Linear<T>& l, const T* y, const T* grad, const LinearGradients<T>& out, int n_threads
-) {
+// The backward pass. fill(first, rows, inputs, inputs_row, gradients, gradients_row): writes the gradients of the
+// outputs of these rows, padded to whole vectors with zeros; inputs holds their dense inputs.
+template <class T, class Fill>
+void linear_backward_from(const Linear<T>& l, const LinearGradients<T>& out, int n_threads, Fill&& fill) {
     const ptrdiff_t gradients_row = pitch<T>(l.n_outputs), inputs_row = pitch<T>(l.n_inputs);
     const LinearBackward<T> layer(l);
     const ptrdiff_t blocks = n_blocks(l), n_sums = between(1, blocks / 4, linear_max_sums);
@@ -139,15 +140,9 @@ void linear_backward(
         LinearSum<T>& sum = *(sums[i] = new LinearSum<T>(l));
         Buffer<T> gradients(linear_rows * gradients_row), inputs(linear_rows * inputs_row);
         for_blocks(l, i, n_sums, [&](ptrdiff_t first, ptrdiff_t rows) {
-            for (ptrdiff_t m = 0; m < rows; ++m) {
+            for (ptrdiff_t m = 0; m < rows; ++m)
                 memcpy(inputs + m * inputs_row, l.x + (first + m) * l.n_inputs, l.n_inputs * sizeof(T));
-                for (ptrdiff_t o = 0; o < l.n_outputs; o += lanes<T>) {
-                    const ptrdiff_t at = (first + m) * l.n_outputs + o, left = l.n_outputs - o;
-                    Vector<T> g = load(grad + at, left);
-                    if (l.relu) g = load(y + at, left) <= T(0) ? Vector<T>{} : g;
-                    store(gradients + m * gradients_row + o, g);
-                }
-            }
+            fill(first, rows, inputs.at, inputs_row, gradients.at, gradients_row);
             sum.add_rows(
                 gradients.at, gradients_row, inputs.at, inputs_row, rows, [&](ptrdiff_t m) { return first + m; }
             );
@@ -164,6 +159,24 @@ void linear_backward(
         sums[k]->put(out.weight, out.bias, k == 0);
         delete sums[k];
     }
+}
+
+template <class T>
+void linear_backward(
+    const Linear<T>& l, const T* y, const T* grad, const LinearGradients<T>& out, int n_threads
+) {
+    linear_backward_from(
+        l, out, n_threads,
+        [&](ptrdiff_t first, ptrdiff_t rows, T*, ptrdiff_t, T* gradients, ptrdiff_t gradients_row) {
+            for (ptrdiff_t m = 0; m < rows; ++m)
+                for (ptrdiff_t o = 0; o < l.n_outputs; o += lanes<T>) {
+                    const ptrdiff_t at = (first + m) * l.n_outputs + o, left = l.n_outputs - o;
+                    Vector<T> g = load(grad + at, left);
+                    if (l.relu) g = load(y + at, left) <= T(0) ? Vector<T>{} : g;
+                    store(gradients + m * gradients_row + o, g);
+                }
+        }
+    );
 }
 
 }  // namespace ENDMARK_ISA

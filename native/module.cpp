@@ -37,6 +37,7 @@ NB_MODULE(_native, m) {
     using namespace endmark;
     define_networks(m);
     define_mlps(m);
+    define_policy(m);
     define_rows(m);
     define_attention(m);
     m.def("keep_memory", [] {

@@ -52,8 +52,9 @@ void greedy(
 
 // `greedy` on the outputs of a linear layer, which are not written to memory.
 template <class T> void greedy_linear(const Linear<T>& l, const bool* legal, int64_t* choice, int n_threads) {
-    for_outputs(l, n_threads, [&](ptrdiff_t row, const T* outputs) {
-        choice[row] = best_of(outputs, legal + row * l.n_outputs, l.n_outputs);
+    for_outputs(l, n_threads, [&](ptrdiff_t first, ptrdiff_t rows, const T* outputs, ptrdiff_t outputs_row) {
+        for (ptrdiff_t m = 0; m < rows; ++m)
+            choice[first + m] = best_of(outputs + m * outputs_row, legal + (first + m) * l.n_outputs, l.n_outputs);
     });
 }
 

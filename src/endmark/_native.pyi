@@ -115,6 +115,32 @@ def chosen_backward(
     grad_bias: Array,  # written
     n_threads: int,
 ) -> None: ...
+def policy_forward(
+    x: Array,  # [R, I]
+    weight: Array,  # [A, I]
+    bias: Array,  # [A]
+    legal: Array,  # [R, A] bool; where none is, all count as legal
+    taken: Array,  # [R] int64, below A; a negative one gives 0 and 0
+    log_prob: Array,  # [R], written
+    entropy: Array,  # [R], written
+    log_sum: Array,  # [R], written for policy_backward
+    n_threads: int,
+) -> None: ...
+def policy_backward(
+    x: Array,
+    weight: Array,
+    bias: Array,
+    legal: Array,
+    taken: Array,
+    entropy: Array,
+    log_sum: Array,
+    grad_log_prob: Array,  # [R]
+    grad_entropy: Array,  # [R]
+    grad_x: Array | None,  # written; None to skip it
+    grad_weight: Array,  # written
+    grad_bias: Array,  # written
+    n_threads: int,
+) -> None: ...
 def mlps_forward(
     x: Array,  # [F, I]
     rows: Array | None,  # [R] int64, indices of rows of x; None for all

@@ -40,7 +40,7 @@ def test_the_smoke_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
         assert row["goal"] is None, "a smoke run reaches nothing"
         for name in ("endmark", "baseline") if row["baseline"] else ("endmark",):
             assert 0 < row[name]["low"] <= row[name]["median"] <= row[name]["high"]
-        if row["section"] in ("update", "steps", "batch-size", "end-to-end"):
+        if row["section"] in ("update", "mappo", "steps", "batch-size", "end-to-end"):
             assert row["details"]["gradient_distance"] <= 1e-5
     memory = [row["endmark"]["median"] for row in found["rows"] if "memory; limit" in row["what"]]
     assert len(memory) == 3

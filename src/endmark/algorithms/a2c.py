@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from endmark.algorithms import actor_critic_settings
@@ -82,16 +83,30 @@ class A2CLearner(ActorCritic[Networks]):
 
     def loss(self, batch: EpisodeBatch) -> dict[str, Tensor]:
         """`loss` to minimise, and for the log, without gradient, the scalars of `A2CConfig.METRICS`."""
+        return self._loss(batch, self.networks.critic(batch))
+
+    def update(self, batch: EpisodeBatch) -> dict[str, Tensor]:
+        """One optimiser step."""
+        output = self.networks.critic(batch)
+        take_in_values(batch, self.networks, self.config, output)
+        metrics = self._loss(batch, output)
+        metrics |= self.step(metrics["loss"])
+        metrics["loss"] = metrics["loss"].detach()
+        self.updates += 1
+        return metrics
+
+    def _loss(self, batch: EpisodeBatch, output: Float[Tensor, "F V"]) -> dict[str, Tensor]:
+        """`loss`, given the critic's output."""
         config, networks = self.config, self.networks
         learning = batch.learning[batch.step_frames]
-        targets = targets_of(batch, networks, config)
+        targets = targets_of(batch, networks, config, output)
         advantage, value_target = targets.advantage, targets.value_target
         if config.normalise_advantage:
             advantage = normalised(advantage, targets.counted)
         if config.normalise_value:
             value_target = networks.value_moments.standardise(value_target)
         log_prob, entropy = self.distribution.terms(networks.actor, batch)
-        value = networks.critic(batch)[batch.step_frames]
+        value = output[batch.step_frames]
         policy_loss, drift = policy_gradient(log_prob, batch.steps("log_prob"), advantage, learning)
         value_error = torch.where(targets.counted, value - value_target, 0.0)
         value_loss = 0.5 * mean(value_error.square(), targets.counted)
@@ -105,12 +120,3 @@ class A2CLearner(ActorCritic[Networks]):
             "value_target": mean(targets.value_target, targets.counted),
             "log_prob_drift": mean(drift.abs(), learning),
         }
-
-    def update(self, batch: EpisodeBatch) -> dict[str, Tensor]:
-        """One optimiser step."""
-        take_in_values(batch, self.networks, self.config)
-        metrics = self.loss(batch)
-        metrics |= self.step(metrics["loss"])
-        metrics["loss"] = metrics["loss"].detach()
-        self.updates += 1
-        return metrics

@@ -55,14 +55,20 @@ class Targets(NamedTuple):
 
 
 @torch.no_grad()
-def targets_of(batch: EpisodeBatch, networks: Networks, config: ActorCriticConfig) -> Targets:
+def targets_of(
+    batch: EpisodeBatch,
+    networks: Networks,
+    config: ActorCriticConfig,
+    output: Float[Tensor, "F V"] | None = None,
+) -> Targets:
     """Advantages by GAE, and the λ-returns that the critic should give (Schulman et al. 2016).
 
+    output: the critic's on this batch, where it is known already.
     With a value for each agent, an agent's own last step ends its return: nothing beyond it is bootstrapped
     from. With one for the team, the end of the episode does.
     """
     steps = batch.step_frames
-    value = networks.critic(batch)  # [F, V]
+    value = networks.critic(batch) if output is None else output.detach()
     if config.normalise_value:
         value = networks.value_moments.restore(value)
     if config.critic == "team":
@@ -84,10 +90,15 @@ def normalised(advantage: Float[Tensor, "S *V"], counted: Bool[Tensor, "S *V"]) 
     return (advantage - mean) / (std + 1e-8)
 
 
-def take_in_values(batch: EpisodeBatch, networks: Networks, config: ActorCriticConfig) -> None:
-    """Add the batch's value targets to the running moments, where these are used."""
+def take_in_values(
+    batch: EpisodeBatch, networks: Networks, config: ActorCriticConfig, output: Float[Tensor, "F V"]
+) -> None:
+    """Add the batch's value targets to the running moments, where these are used.
+
+    output: the critic's on this batch.
+    """
     if config.normalise_value:
-        targets = targets_of(batch, networks, config)
+        targets = targets_of(batch, networks, config, output)
         networks.value_moments.add(targets.value_target[targets.counted])
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from endmark.episodes import Bounds, EpisodeBatch, EpisodeSpec
 from endmark.nets import Actor, GaussianHead, IndependentGaussianHeads, IndependentHeads
-from endmark.ops import categorical, gaussian
+from endmark.ops import gaussian
 from endmark.ops.gaussian import Squash
 from endmark.policies import EpsilonGreedy, GaussianMode, GaussianPolicy, Policy, SoftmaxPolicy
 
@@ -52,10 +52,10 @@ class Categorical:
 
     def terms(self, actor: Actor, batch: EpisodeBatch) -> Terms:
         """The log-probability of each action taken, and the policy's entropy there."""
-        steps = batch.step_frames
-        logits = actor.head.outputs(actor.agent.features(batch)[steps])
-        log_probs = categorical.log_softmax(logits, batch.avail_actions[steps])
-        return categorical.log_prob(log_probs, batch.steps("actions")), categorical.entropy(log_probs)
+        # On all frames, as a copy of the features of some would cost more; final ones have action -1.
+        given = actor.agent.features(batch), batch.avail_actions, batch.actions_taken
+        log_prob, entropy = actor.head.terms(*given)
+        return log_prob[batch.step_frames], entropy[batch.step_frames]
 
     def policy(self, actor: Actor, n_envs: int, generator: torch.Generator) -> SoftmaxPolicy:
         """Draw from the policy."""

@@ -21,8 +21,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from endmark.algorithms.actor_critic import take_in_values
-from endmark.algorithms.ppo import MAPPOConfig, PPOLearner, critic_terms, with_targets
+from endmark.algorithms.ppo import MAPPOConfig, PPOLearner, critic_terms, prepared, with_targets
 from endmark.algorithms.proximal import descend, parts_of, surrogate
 from endmark.algorithms.values import anneal_, backward_, mean
 from endmark.episodes import EpisodeBatch, EpisodeSpec
@@ -66,8 +65,7 @@ class HAPPOLearner(PPOLearner):
     def update(self, batch: EpisodeBatch) -> dict[str, Tensor]:
         """`epochs` passes over the batch for each agent in turn, and then for the critic."""
         config, networks, generator = self.config, self.networks, self._generator
-        take_in_values(batch, networks, config)
-        batch = with_targets(batch, networks, config)
+        batch = prepared(batch, networks, config)
         factor = torch.ones(batch.n_steps, 1, device=batch.device)
         turns = []
         for n in torch.randperm(self.spec.n_agents, generator=generator).tolist():

@@ -86,8 +86,7 @@ class PPOLearner(ActorCritic[Networks]):
     def update(self, batch: EpisodeBatch) -> dict[str, Tensor]:
         """`epochs` passes over the batch in minibatches, or fewer where KL says so."""
         config = self.config
-        take_in_values(batch, self.networks, config)
-        parts = parts_of(with_targets(batch, self.networks, config), config, self._generator)
+        parts = parts_of(prepared(batch, self.networks, config), config, self._generator)
         metrics = descend(parts, self._loss, self.step, config.target_kl)
         self.updates += 1
         return metrics
@@ -119,9 +118,22 @@ class PPOLearner(ActorCritic[Networks]):
         }
 
 
-def with_targets(batch: EpisodeBatch, networks: Networks, config: PPOConfig) -> EpisodeBatch:
-    """The batch with advantage, value target and old value as step fields, which its parts keep."""
-    targets = targets_of(batch, networks, config)
+@torch.no_grad()
+def prepared(batch: EpisodeBatch, networks: Networks, config: PPOConfig) -> EpisodeBatch:
+    """The batch `with_targets`, once its value targets have been taken into the running moments."""
+    output = networks.critic(batch)
+    take_in_values(batch, networks, config, output)
+    return with_targets(batch, networks, config, output)
+
+
+def with_targets(
+    batch: EpisodeBatch, networks: Networks, config: PPOConfig, output: Float[Tensor, "F V"] | None = None
+) -> EpisodeBatch:
+    """The batch with advantage, value target and old value as step fields, which its parts keep.
+
+    output: the critic's on this batch, where it is known already.
+    """
+    targets = targets_of(batch, networks, config, output)
     advantage, old_value, value_target = targets.advantage, targets.value, targets.value_target
     if config.normalise_advantage:
         advantage = normalised(advantage, targets.counted)

@@ -11,8 +11,10 @@ from torch import Tensor, nn
 
 from endmark.episodes import Bounds
 from endmark.nets.groups import Groups, join, split
-from endmark.ops import greedy_linear, linear, linear_chosen
+from endmark.ops import greedy_linear, linear, linear_chosen, policy_terms
 from endmark.ops.gaussian import Gaussian, Squash
+
+Terms = tuple[Float[Tensor, "*rows N"], Float[Tensor, "*rows N"]]
 
 
 @runtime_checkable
@@ -27,6 +29,16 @@ class Head(Protocol):
         self, features: Float[Tensor, "*rows N H"], index: Int[Tensor, "*rows N"]
     ) -> Float[Tensor, "*rows N"]:
         """One output of each row, without the cost of the others; 0 where the index is negative."""
+        ...
+
+    def terms(
+        self,
+        features: Float[Tensor, "*rows N H"],
+        avail_actions: Bool[Tensor, "*rows N A"],
+        actions: Int[Tensor, "*rows N"],
+    ) -> Terms:
+        """Log-probability of each action and entropy of the policy, outputs being logits of legal actions;
+        both 0 where the action is negative."""
         ...
 
     def greedy(
@@ -52,6 +64,15 @@ class LinearHead(nn.Module):
     ) -> Float[Tensor, "*rows N"]:
         """One output of each row; 0 where the index is negative."""
         return linear_chosen(self.linear, features, index)
+
+    def terms(
+        self,
+        features: Float[Tensor, "*rows N H"],
+        avail_actions: Bool[Tensor, "*rows N A"],
+        actions: Int[Tensor, "*rows N"],
+    ) -> Terms:
+        """Log-probability of each action and entropy; 0 where the action is negative."""
+        return policy_terms(self.linear, features, avail_actions, actions)
 
     def greedy(
         self, features: Float[Tensor, "*rows N H"], avail_actions: Bool[Tensor, "*rows N A"]
@@ -79,6 +100,18 @@ class IndependentHeads(nn.Module):
         of, at = split(features, self.groups, -2), split(index, self.groups, -1)
         parts = zip(self._heads(), of, at, strict=True)
         return join([head.chosen(own, its) for head, own, its in parts], self.groups, -1)
+
+    def terms(
+        self,
+        features: Float[Tensor, "*rows N H"],
+        avail_actions: Bool[Tensor, "*rows N A"],
+        actions: Int[Tensor, "*rows N"],
+    ) -> Terms:
+        """Log-probability of each action and entropy, of each agent's head."""
+        of, among = split(features, self.groups, -2), split(avail_actions, self.groups, -2)
+        parts = zip(self._heads(), of, among, split(actions, self.groups, -1), strict=True)
+        log_probs, entropies = zip(*(head.terms(*given) for head, *given in parts), strict=True)
+        return join(log_probs, self.groups, -1), join(entropies, self.groups, -1)
 
     def greedy(
         self, features: Float[Tensor, "*rows N H"], avail_actions: Bool[Tensor, "*rows N A"]

@@ -7,6 +7,7 @@ from endmark.ops.linear import linear
 from endmark.ops.linear_chosen import linear_chosen
 from endmark.ops.mixing import monotone_mix
 from endmark.ops.mlps import mlps
+from endmark.ops.policy_terms import policy_terms
 
 __all__ = [
     "greedy",
@@ -17,6 +18,7 @@ __all__ = [
     "linear_chosen",
     "mlps",
     "monotone_mix",
+    "policy_terms",
     "ragged_attention",
     "ragged_attention_naive",
 ]
