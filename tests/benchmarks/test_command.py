@@ -66,7 +66,7 @@ def test_markdown_of_some_sections(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--only", "update,speed"], "only: given 'speed', want some of update,mappo,"),
+        (["--only", "update,speed"], "only: given 'speed', want some of update,mappo,steps,"),
         (["--threads", "0"], "threads: given 0, want at least 1"),
         (["--only", "acting", "--picture", "x.png"], "picture: needs the section steps, too"),
         (["--json", "nowhere/x.json"], "nowhere/x.json: there is no directory nowhere"),
