@@ -116,11 +116,12 @@ $(VENV)/installed-docs: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group docs
 	touch $@
 
-# 100 kills of six kinds of run at random moments, and one at every write, flush and rename of a seventh; each run is
+# 100 kills of seven kinds of run at random moments, and one at every write, flush and rename of one more; each run is
 # resumed to its end and compared with one never killed. And runs whose disk is full. Some twenty minutes.
 kill-test: $(VENV)/installed-dev
 	OMP_NUM_THREADS=1 ENDMARK_KILLS=17 $(BIN)/python -m pytest tests/training/test_kill_and_resume.py \
-	tests/training/test_fatal_writes.py tests/training/test_partners_train.py tests/training/test_vectors_train.py --numprocesses 2 --dist load \
+	tests/training/test_fatal_writes.py tests/training/test_partners_train.py tests/training/test_vectors_train.py \
+	tests/training/test_stop.py --numprocesses 2 --dist load \
 	-k "kill or full_disk or stopped" -rP
 
 # A sweep of 30 runs, killed with SIGKILL ten times at random moments, and one on a Ray cluster of three nodes, one of

@@ -42,7 +42,8 @@ CONFIGS: dict[str, TrainConfig[Any]] = {
 }
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+# `make kill-test` asks for all.
+@pytest.mark.parametrize("name", CONFIGS if "ENDMARK_KILLS" in os.environ else ["overlap", "mappo"])
 def test_a_run_that_is_stopped_anywhere_goes_on_there(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
