@@ -13,6 +13,7 @@ from endmark.audit import PROBES, Case, audit
 from endmark.audit.cells import some_steps
 from endmark.audit.layout import view_of
 from support.helpers import random_batch
+from support.mutants import MUTANTS
 from support.td_losses import (
     Batch,
     case_of,
@@ -243,3 +244,12 @@ def test_the_loss_is_asked_with_the_same_numbers_each_time() -> None:
     torch.manual_seed(4)
     audit(case_of(right(net), net), quick=True)
     assert torch.equal(torch.rand(3), want)
+
+
+def test_a_mean_of_episodes_is_found_where_another_denominator_fits_too() -> None:
+    """The halves of this batch hold episodes and steps, with the phantom ones, in the same proportion."""
+    (mutant,) = [mutant for mutant in MUTANTS if mutant.name == "mean_of_episode_means"]
+    report = audit(mutant.make(False, 40), seed=40, probes=["weight"])
+    assert [finding.what for finding in report.findings if finding.probe == "weight"] == [
+        "episodes weigh the same, whatever their length"
+    ]

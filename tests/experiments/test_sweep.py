@@ -124,7 +124,8 @@ def test_a_signal_stops_the_cells_with_their_states_saved(
     stopper.start()
     assert status("sweep", "grid.toml", "--jobs", "2") == 3
     stopper.join()
-    assert "0 of 4 cells finished, 4 to go on with: runs/grid" in capsys.readouterr().out
+    left = f"0 of {N_CELLS} cells finished, {N_CELLS} to go on with: runs/grid"
+    assert left in capsys.readouterr().out
     assert len(list(runs.glob("*/state.safetensors"))) == 2
     for run in runs.glob("*/config.json"):
         assert not is_finished(run.parent)

@@ -103,16 +103,19 @@ def _repeated_batch(audit: Audit) -> Iterator[Finding]:
 
 
 def _denominator(audit: Audit) -> Iterator[Finding]:
-    """The mean that fits the batch and its halves, if it is one and not a mean over steps."""
+    """The mean that fits the batch and its halves, if it is one and not a mean over steps.
+
+    Several means fit where the halves hold steps and episodes in the same proportion. That episodes weigh the
+    same is measured besides; a denominator of positions must be the only one that fits.
+    """
     view, gaps = audit.view, audit.gaps
-    best = min(gaps, key=gaps.__getitem__)
-    others = min(gap for name, gap in gaps.items() if name != best)
-    if audit.coupled or others <= COUPLED:
+    fit = {name for name, gap in gaps.items() if gap <= COUPLED}
+    if not fit or fit & {"nothing", "steps"}:
         return
-    changes = [Change("loss or gradient", others)]
-    if best == "episodes" and _short_weighs_more(audit):
+    changes = [Change("loss or gradient", min(gap for name, gap in gaps.items() if name not in fit))]
+    if "episodes" in fit and _short_weighs_more(audit):
         yield finding("weight: episodes", "episodes weigh the same, whatever their length", changes)
-    elif best == "frames" and not (view.terminal.any() or view.cut.any()):
+    elif fit == {"frames"} and not (view.terminal.any() or view.cut.any()):
         yield finding("weight: positions", "the denominator counts positions that are not steps", changes)
 
 
