@@ -125,7 +125,8 @@ kill-test: $(VENV)/installed-dev
 	-k "kill or full_disk or stopped" -rP
 
 # A sweep of 30 runs, killed with SIGKILL ten times at random moments, and one on a Ray cluster of three nodes, one of
-# which is killed: each is compared with one never killed. Some ten minutes.
+# which is killed; a training with Ray actors, stopped and with one killed; workers whose parent ends. Each is compared with
+# one that nothing happened to. Some five minutes.
 sweep-kill-test: $(VENV)/installed-dev
 	OMP_NUM_THREADS=1 ENDMARK_KILLS=10 $(BIN)/python -m pytest tests/experiments/test_sweep.py \
 	tests/experiments/test_on_ray.py tests/training/test_ray_actors.py tests/rollout/test_workers_end.py \

@@ -13,8 +13,9 @@ import pytest
 
 from endmark.run import read_metrics
 from support.commands import status
+from support.trials import kills
 
-KILLS = int(os.environ.get("ENDMARK_KILLS", "6"))
+KILLS = kills(6)
 
 # One process that has imported everything forks a run for each kill, so that none waits for imports.
 CHILD = """

@@ -19,9 +19,9 @@ from endmark.rollout.on_ray import forking
 from endmark.run import is_finished
 from support.commands import status
 from support.sweeps import SMALL, assert_same_runs, finish, runs_in, start
+from support.trials import WHOLE
 
 pytest.importorskip("ray")
-WHOLE = "ENDMARK_KILLS" in os.environ
 LOOPBACK = "127.0.0.2"  # Ray takes 127.0.0.1 for the machine's outer address
 MEMORY = 80 * 2**20
 GRID = f"""

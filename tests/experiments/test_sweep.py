@@ -22,10 +22,10 @@ from endmark.experiments.sweep import run_sweep
 from endmark.run import is_finished
 from support.commands import status
 from support.sweeps import SMALL, assert_same_runs, kill, runs_in, start
+from support.trials import WHOLE, kills
 
 # `make sweep-kill-test` asks for more.
-WHOLE = "ENDMARK_KILLS" in os.environ
-KILLS = int(os.environ.get("ENDMARK_KILLS", "1"))
+KILLS = kills(1)
 GRID = f"""
 algorithms = {["iql", "qmix", "ippo"] if WHOLE else ["iql", "ippo"]}
 tasks = "matrix:climbing"

@@ -16,11 +16,11 @@ import pytest
 
 from endmark.rollout import Lockstep, Workers
 from support.scripted import ByObservation, Scripted
+from support.trials import WHOLE
 from support.troubled import InReset, LeavesANote, workers_alive
 
 pytestmark = pytest.mark.slow  # it waits for programs
 SPEC = Scripted().spec
-WHOLE = "ENDMARK_KILLS" in os.environ  # `make sweep-kill-test`
 
 
 def test_close_closes_the_environments_and_ends_the_processes(tmp_path: Path) -> None:

@@ -16,9 +16,8 @@ import pytest
 from endmark.run import BEST, CONFIG, REPLAY, WEIGHTS, read_metrics
 from endmark.training.final import FINAL
 from endmark.training.state_file import STATE
+from support.trials import WHOLE
 
-# `make kill-test` asks for every moment.
-ALL = "ENDMARK_KILLS" in os.environ
 RUN = (
     "train qmix --env lbforaging:Foraging-5x5-2p-1f-v3 --steps 400 --n-envs 3 --hidden-size 8 --batch-size 2 "
     "--replay-frames 300 --epsilon-steps 300 --log-every 60 --eval-every 150 --eval-episodes 2 "
@@ -86,7 +85,7 @@ def assert_same_run(given: Path, want: Path) -> None:
 def test_a_kill_at_any_change_of_the_disk_loses_nothing(fatal: Fatal, tmp_path: Path) -> None:
     whole = tmp_path / "whole"
     assert fatal.run(RUN, whole) == 0
-    moments = range(10_000) if ALL else range(1, 90, 16)
+    moments = range(10_000) if WHOLE else range(1, 90, 16)
     kills = 0
     for moment in moments:
         killed = tmp_path / str(moment)
@@ -111,7 +110,7 @@ def test_a_full_disk_ends_a_run_with_one_line_and_a_state(fatal: Fatal, tmp_path
     assert fatal.run(RUN, whole) == 0
     sizes = [path.stat().st_size for path in (whole / CONFIG, whole / WEIGHTS, whole / STATE)]
     resumed = 0
-    between = [sizes[1] + 20_000, sizes[2] - 10_000] if ALL else []
+    between = [sizes[1] + 20_000, sizes[2] - 10_000] if WHOLE else []
     limits = [0, *(size - 1 for size in sizes), *between]
     for n_bytes in limits:
         full = tmp_path / str(n_bytes)
@@ -122,6 +121,6 @@ def test_a_full_disk_ends_a_run_with_one_line_and_a_state(fatal: Fatal, tmp_path
         else:
             assert fatal.run(RUN, full) == 0
         assert_same_run(full, whole)
-    assert resumed >= (4 if ALL else 2)
+    assert resumed >= (4 if WHOLE else 2)
     errors = [line for line in fatal.close().splitlines() if line.startswith("endmark:")]
     assert len(errors) == len(limits)

@@ -16,10 +16,10 @@ import torch
 
 from endmark.run import BEST, CONFIG, REPLAY, WEIGHTS, read_checkpoint, read_metrics
 from endmark.training.state_file import STATE
+from support.trials import WHOLE, kills
 
 # `make kill-test` asks for more.
-KILLS = int(os.environ.get("ENDMARK_KILLS", "1"))
-WHOLE = "ENDMARK_KILLS" in os.environ
+KILLS = kills(1)
 LBF = "--env lbforaging:Foraging-5x5-2p-1f-v3"
 SMALL = "--hidden-size 8 --batch-size 4 --n-envs 4 --eval-episodes 2 --eval-every 900 --log-every 300"
 OFF_POLICY = "--replay-frames 2000 --epsilon-steps 2000"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
 import random
 import shutil
 from dataclasses import replace
@@ -24,6 +23,7 @@ from endmark.training.evaluation import Evaluation, play_unseen
 from endmark.training.partners import PIN, load_partners, sources_of
 from support.stopping import StopAfter, assert_same_run, run
 from support.tables import Tables
+from support.trials import WHOLE
 
 LBF = "lbforaging:Foraging-8x8-3p-3f-v3"
 RANDOM, NEAREST = (f"endmark.policies.scripted:{name}" for name in ("random", "nearest_food"))
@@ -65,7 +65,7 @@ KINDS: dict[str, tuple[Any, dict[str, Any]]] = {
 
 # `make kill-test` asks for all.
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", KINDS if "ENDMARK_KILLS" in os.environ else ["both"])
+@pytest.mark.parametrize("kind", KINDS if WHOLE else ["both"])
 def test_a_run_beside_partners_that_is_stopped_goes_on_bit_for_bit(
     kind: str, pool: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

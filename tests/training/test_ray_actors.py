@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import socket
 import sys
 import threading
@@ -22,6 +21,7 @@ from endmark.run import Counters, read_metrics
 from endmark.training import TrainConfig, actors, train
 from support.commands import status
 from support.stopping import assert_same_run
+from support.trials import WHOLE
 
 pytest.importorskip("ray")
 IN_TROUBLE = "support.troubled:InTheSecondStep"
@@ -77,7 +77,7 @@ def test_a_run_whose_actor_is_killed_is_the_run_without_faults(
     assert_same_run(tmp_path / "killed", tmp_path / "whole")
 
 
-@pytest.mark.skipif("ENDMARK_KILLS" not in os.environ, reason="`make sweep-kill-test`: it takes long")
+@pytest.mark.skipif(not WHOLE, reason="`make sweep-kill-test`: it takes long")
 @pytest.mark.usefixtures("cluster")
 def test_a_run_that_is_stopped_and_resumed_is_the_run_without_a_stop(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

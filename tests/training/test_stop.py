@@ -24,6 +24,7 @@ from support.stopping import (
     lines_of,
     run,
 )
+from support.trials import WHOLE
 
 LBF = "lbforaging:Foraging-5x5-2p-1f-v3"
 SMALL: dict[str, Any] = {
@@ -43,7 +44,7 @@ CONFIGS: dict[str, TrainConfig[Any]] = {
 
 
 # `make kill-test` asks for all.
-@pytest.mark.parametrize("name", CONFIGS if "ENDMARK_KILLS" in os.environ else ["overlap", "mappo"])
+@pytest.mark.parametrize("name", CONFIGS if WHOLE else ["overlap", "mappo"])
 def test_a_run_that_is_stopped_anywhere_goes_on_there(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -16,6 +15,7 @@ from endmark.algorithms import HAPPOConfig, IPPOConfig, MADDPGConfig, MAPPOConfi
 from endmark.episodes import Seen
 from endmark.training import TrainConfig, evaluate, load, random_policy, train
 from support.stopping import assert_goes_on_wherever_it_is_stopped, assert_same_run, lines_of
+from support.trials import WHOLE
 
 SMALL: dict[str, Any] = {
     "env": "mpe2.simple_spread_v3",
@@ -47,9 +47,7 @@ def quietly(*_: object) -> None:
 
 
 # `make kill-test` asks for all.
-@pytest.mark.parametrize(
-    "name", CONFIGS if "ENDMARK_KILLS" in os.environ else ["happo", "maddpg-overlap", "ippo-vmas"]
-)
+@pytest.mark.parametrize("name", CONFIGS if WHOLE else ["happo", "maddpg-overlap", "ippo-vmas"])
 def test_a_run_that_is_stopped_anywhere_goes_on_there(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

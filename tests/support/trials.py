@@ -1,0 +1,11 @@
+"""How much runs of the tests that wait for programs: little by default, all in `make kill-test`."""
+
+import os
+
+WHOLE = "ENDMARK_KILLS" in os.environ
+"""All kinds of runs, signals and moments, in place of a few."""
+
+
+def kills(usually: int) -> int:
+    """How many runs are killed."""
+    return int(os.environ.get("ENDMARK_KILLS", usually))
