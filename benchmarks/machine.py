@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import platform
-from pathlib import Path
 
 import torch
 
 import endmark
 from benchmarks import with_torchrl
+from endmark.doctor import processor_name
 from endmark.ops.native import backend
 
 
@@ -17,7 +17,7 @@ def environment() -> dict[str, str | int]:
     """Processor, threads, GPU and versions, for the tables and the JSON file."""
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "not measured: torch sees none"
     return {
-        "cpu": _cpu(),
+        "cpu": processor_name(),
         "cores": os.cpu_count() or 1,
         "threads": torch.get_num_threads(),
         "gpu": gpu,
@@ -28,12 +28,3 @@ def environment() -> dict[str, str | int]:
         "torchrl": with_torchrl.version() or "not installed",
         "endmark": endmark.__version__,
     }
-
-
-def _cpu() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
