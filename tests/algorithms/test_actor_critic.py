@@ -116,7 +116,7 @@ def test_ppo_agrees_with_the_padded_loss_after_the_policy_has_moved(seed: int) -
     assert isinstance(learner, PPOLearner)
     batch, padded = in_float64(learner, played(spec, seed))
     targets = padded_terms(learner.networks, learner.config, padded)
-    prepared = with_targets(batch, learner.networks, learner.config)
+    prepared = with_targets(batch, learner.networks, learner.config, learner.networks.critic(batch))
     perturb(learner.networks, torch.Generator().manual_seed(99))
     metrics = learner._loss(prepared)
     assert 0.05 < float(metrics["clip_fraction"]) < 0.95
@@ -155,7 +155,7 @@ def test_lambda_one_is_the_monte_carlo_return_less_the_value() -> None:
     spec = make_spec(reward_per_agent=True)
     learner = make_learner("ia2c", spec, gae_lambda=1.0, gamma=0.9)
     batch = played(spec, 5)
-    targets = targets_of(batch, learner.networks, learner.config)
+    targets = targets_of(batch, learner.networks, learner.config, learner.networks.critic(batch))
     values = learner.networks.value_moments.restore(learner.networks.critic(batch).detach())
     start = first_step = 0
     for length, terminated in zip(batch.lengths.tolist(), batch.terminated.tolist(), strict=True):

@@ -56,19 +56,16 @@ class Targets(NamedTuple):
 
 @torch.no_grad()
 def targets_of(
-    batch: EpisodeBatch,
-    networks: Networks,
-    config: ActorCriticConfig,
-    output: Float[Tensor, "F V"] | None = None,
+    batch: EpisodeBatch, networks: Networks, config: ActorCriticConfig, output: Float[Tensor, "F V"]
 ) -> Targets:
     """Advantages by GAE, and the λ-returns that the critic should give (Schulman et al. 2016).
 
-    output: the critic's on this batch, where it is known already.
+    output: the critic's on this batch.
     With a value for each agent, an agent's own last step ends its return: nothing beyond it is bootstrapped
     from. With one for the team, the end of the episode does.
     """
     steps = batch.step_frames
-    value = networks.critic(batch) if output is None else output.detach()
+    value = output.detach()
     if config.normalise_value:
         value = networks.value_moments.restore(value)
     if config.critic == "team":

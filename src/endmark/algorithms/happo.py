@@ -57,7 +57,8 @@ class HAPPOLearner(PPOLearner):
 
     def loss(self, batch: EpisodeBatch) -> dict[str, Tensor]:
         """The loss before any agent has moved, where each factor is 1: the agents' mean, and the critic's."""
-        batch = with_targets(batch, self.networks, self.config)
+        output = self.networks.critic(batch)
+        batch = with_targets(batch, self.networks, self.config, output)
         agents = self._means([self._policy_loss(n, batch) for n in range(self.spec.n_agents)])
         critic = self._critic_loss(batch)
         return agents | critic | {"loss": agents["loss"] + critic["loss"]}

@@ -81,7 +81,8 @@ class PPOLearner(ActorCritic[Networks]):
 
     def loss(self, batch: EpisodeBatch) -> dict[str, Tensor]:
         """The loss of the first optimiser step, and for the log the scalars of `PPOConfig.METRICS`."""
-        return self._loss(with_targets(batch, self.networks, self.config))
+        output = self.networks.critic(batch)
+        return self._loss(with_targets(batch, self.networks, self.config, output))
 
     def update(self, batch: EpisodeBatch) -> dict[str, Tensor]:
         """`epochs` passes over the batch in minibatches, or fewer where KL says so."""
@@ -127,11 +128,11 @@ def prepared(batch: EpisodeBatch, networks: Networks, config: PPOConfig) -> Epis
 
 
 def with_targets(
-    batch: EpisodeBatch, networks: Networks, config: PPOConfig, output: Float[Tensor, "F V"] | None = None
+    batch: EpisodeBatch, networks: Networks, config: PPOConfig, output: Float[Tensor, "F V"]
 ) -> EpisodeBatch:
     """The batch with advantage, value target and old value as step fields, which its parts keep.
 
-    output: the critic's on this batch, where it is known already.
+    output: the critic's on this batch.
     """
     targets = targets_of(batch, networks, config, output)
     advantage, old_value, value_target = targets.advantage, targets.value, targets.value_target
