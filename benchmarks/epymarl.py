@@ -56,7 +56,7 @@ WAYS = {
     "8 environments": "--n-envs 8",
     "16 environments, 1 worker, overlap": "--n-envs 16 --workers 1 --overlap",
 }
-"""Ours: words by the row's name. EPyMARL's own runner plays one environment."""
+"""The rows of the table: options of `endmark train`. EPyMARL's own runner plays one environment."""
 MOST_APART = 0.1
 """Updates a step may differ by this share: both explore, so their episodes are not of the same length."""
 

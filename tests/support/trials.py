@@ -1,4 +1,4 @@
-"""How much runs of the tests that wait for programs: little by default, all in `make kill-test`."""
+"""How many cases the tests of kills and stops take: a few by default, all in `make kill-test`."""
 
 import os
 

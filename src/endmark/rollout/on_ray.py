@@ -152,7 +152,7 @@ def connect(address: str | None, *, cpus: int) -> tuple[Any, bool]:
 
 @contextmanager
 def forking() -> Iterator[None]:
-    """While Ray starts its programs. JAX, where it is loaded, warns of forks; these end in `exec` at once."""
+    """Silence JAX's warning of forks while Ray starts its programs: each fork becomes a program at once."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r"os\.fork\(\)", category=RuntimeWarning)
         yield

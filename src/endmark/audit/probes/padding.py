@@ -36,7 +36,7 @@ def probe(audit: Audit) -> Iterator[Finding]:
                 "padding",
                 what,
                 changes,
-                # Without the column that came first, or else the smallest batch is one without padding.
+                # The smallest batch must hold padding of its own, without the column that was added first.
                 audit.fewest_episodes(
                     wider, base=narrow, usable=lambda part: not part.filled[:, : view.filled.shape[1]].all()
                 ),

@@ -103,10 +103,10 @@ def _repeated_batch(audit: Audit) -> Iterator[Finding]:
 
 
 def _denominator(audit: Audit) -> Iterator[Finding]:
-    """The mean that fits the batch and its halves, if it is one and not a mean over steps.
+    """Find a loss that is a mean over episodes, or over positions with data, in place of one over steps.
 
-    Several means fit where the halves hold steps and episodes in the same proportion. That episodes weigh the
-    same is measured besides; a denominator of positions must be the only one that fits.
+    The mean must fit the batch and its halves. By chance several may fit, where both halves have as many
+    steps to an episode. So for episodes the weight of a step is measured too, and positions must fit alone.
     """
     view, gaps = audit.view, audit.gaps
     fit = {name for name, gap in gaps.items() if gap <= COUPLED}
