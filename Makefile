@@ -83,9 +83,9 @@ pool: $(VENV)/installed
 
 # Opponent modelling beside these pools, as docs/omg.md has it: some hours. Can be stopped and called again.
 omg: pool
-	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.omg --task foraging
-	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.omg --task tag
-	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.omg --task smax
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.omg --task foraging --jobs 2
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.omg --task tag --jobs 2
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.omg --task smax --jobs 2
 
 # torch comes first and from the constraints, so that nothing later asks for another one.
 # A package that is new or gone is known to the editable install only once it is made again.

@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -170,14 +171,17 @@ def main() -> None:
     parser.add_argument("--directory", type=Path, default=Path("runs/omg"))
     parser.add_argument("--pool", type=Path, default=Path("runs/pool"))
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--jobs", type=int, default=1, help="trainings at a time")
     parser.add_argument("--only", nargs="+", choices=METHODS, help="these methods, and `none`")
     parser.add_argument("--no-train", action="store_true", help="print the table of what is complete")
     options = parser.parse_args()
     directory, pool = options.directory / options.task, options.pool / options.task
     methods: Sequence[str] = list(dict.fromkeys(["none", *(options.only or TASKS[options.task].tried)]))
     if not options.no_train:
-        for seed, method in itertools.product(range(options.seeds), methods):
-            train(options.task, method, seed, directory, pool)
+        prior(options.task, directory, pool)  # before the trainings, which all read it
+        cases = list(itertools.product(range(options.seeds), methods))
+        with ThreadPoolExecutor(options.jobs) as jobs:
+            list(jobs.map(lambda case: train(options.task, case[1], case[0], directory, pool), cases))
     cells = {}
     for method in methods:
         runs = [out for seed in range(options.seeds) if (out := directory / f"{method}-{seed}").exists()]
