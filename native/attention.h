@@ -84,7 +84,7 @@ template <class T> struct Head {
     static Vector<T> exponential(Vector<T> s, T maximum) {
         Vector<T> power, rest;
         const Vector<T> zero = {};
-        exp_parts<T>(clamp<T>(s - maximum, Lanes<T>::exp_limit), power, rest);
+        exp_parts<T>(s - maximum, power, rest);
         const Vector<T> value = power * rest + power;
         return s < broadcast<T>(-Lanes<T>::largest) ? zero : value;
     }

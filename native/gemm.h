@@ -6,10 +6,14 @@
 
 namespace ENDMARK_ISA {
 
-// A tile has 24 accumulators with 32 registers (AVX-512) and 12 with 16. Tiles are narrow and tall: the columns of
-// the right-hand side that a tile reads stay in the L1 cache.
-constexpr int tile_rows = ENDMARK_VECTOR_BYTES == 64 ? 12 : 6;
-constexpr int tile_vectors = 2;
+// Three quarters of the registers hold a tile. There are 32 with AVX-512 and on ARM, and 16 otherwise.
+#if defined(__AVX512F__) || defined(__aarch64__)
+constexpr int accumulators = 24;
+#else
+constexpr int accumulators = 12;
+#endif
+// Tiles are narrow and tall: the columns of the right-hand side that a tile reads stay in the L1 cache.
+constexpr int tile_vectors = 2, tile_rows = accumulators / tile_vectors;
 
 // acc[m][v] += sum_k a[m, k] * b[k, v]
 // a: element (m, k) is a[m * row + k * column]. b: row k is V vectors from b[k * next] on.

@@ -23,8 +23,8 @@ using endmark::GruGradients;
 using endmark::GruInputs;
 using endmark::Sequences;
 
-constexpr int step_rows = ENDMARK_VECTOR_BYTES == 64 ? 6 : 3;  // rows of a forward tile, 3 vectors wide
-constexpr ptrdiff_t block_rows = 2 * tile_rows;
+constexpr int step_rows = accumulators / 3;  // rows of a forward tile, which is 3 vectors wide
+constexpr ptrdiff_t block_rows = 24;        // a multiple of any tile's rows
 constexpr ptrdiff_t max_sums = 16;  // maximum number of partial sums of the gradients; more threads would idle
 
 inline ptrdiff_t n_blocks(const Sequences& s) { return (s.count + block_rows - 1) / block_rows; }
@@ -74,30 +74,33 @@ template <class T, int M> __attribute__((noinline)) void gru_step(const GruStep<
     const ptrdiff_t width = padded<T>(s.size), n_units = s.size - s.unit;
     const T* from_x = s.weights + 4 * lanes<T>;
     const T* from_h = from_x + 3 * lanes<T> * s.n_inputs;
-    Vector<T> gates[M][3], n_x[M];
-#pragma GCC unroll 8
+    Vector<T> gates[M][3], r[M], z[M], n[M], n_h[M];
+#pragma GCC unroll 16
     for (int m = 0; m < M; ++m)
-#pragma GCC unroll 8
+#pragma GCC unroll 16
         for (int v = 0; v < 3; ++v) gates[m][v] = load(s.weights + v * lanes<T>);
     multiply<T, M, 3>(s.inputs, padded<T>(s.n_inputs), 1, from_x, 3 * lanes<T>, s.n_inputs, gates);
-#pragma GCC unroll 8
-    for (int m = 0; m < M; ++m) n_x[m] = gates[m][2], gates[m][2] = load(s.weights + 3 * lanes<T>);
+#pragma GCC unroll 16
+    for (int m = 0; m < M; ++m) n[m] = gates[m][2], gates[m][2] = load(s.weights + 3 * lanes<T>);
     multiply<T, M, 3>(s.before, width, 1, from_h, 3 * lanes<T>, s.n_before, gates);
-#pragma GCC unroll 8
+#pragma GCC unroll 16
+    for (int m = 0; m < M; ++m) r[m] = gates[m][0], z[m] = gates[m][1], n_h[m] = gates[m][2];
+    sigmoids<T, M>(r, z);
+#pragma GCC unroll 16
+    for (int m = 0; m < M; ++m) n[m] += r[m] * n_h[m];
+    tanhs<T, M>(n);
+#pragma GCC unroll 16
     for (int m = 0; m < M; ++m) {
-        Vector<T> r = gates[m][0], z = gates[m][1];
-        sigmoids<T>(r, z);
-        const Vector<T> n = tanh<T>(n_x[m] + r * gates[m][2]);
-        const Vector<T> h = n + z * (load(s.before + m * width + s.unit) - n);
+        const Vector<T> h = n[m] + z[m] * (load(s.before + m * width + s.unit) - n[m]);
         const ptrdiff_t at = s.first[m] + s.offset;
         store(s.after + m * width + s.unit, h);
         store(s.hidden + at * s.size + s.unit, h, n_units);
         if (s.saved) {
             T* to = s.saved + at * 4 * s.size + s.unit;
-            store(to, r, n_units);
-            store(to + s.size, z, n_units);
-            store(to + 2 * s.size, n, n_units);
-            store(to + 3 * s.size, gates[m][2], n_units);
+            store(to, r[m], n_units);
+            store(to + s.size, z[m], n_units);
+            store(to + 2 * s.size, n[m], n_units);
+            store(to + 3 * s.size, n_h[m], n_units);
         }
     }
 }

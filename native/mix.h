@@ -28,7 +28,7 @@ template <class T> inline Vector<T> mix_hidden(const Mix<T>& m, ptrdiff_t s, ptr
     for (ptrdiff_t n = 0; n < m.n_agents; ++n)
         x += absolute<T>(load(m.weight_1 + (s * m.n_agents + n) * m.size + e, left)) * m.values[s * m.n_agents + n];
     Vector<T> power, rest;
-    exp_parts<T>(clamp<T>(x, Lanes<T>::exp_limit), power, rest);
+    exp_parts<T>(x, power, rest);
     const Vector<T> below = power * rest + (power - T(1));
     return x > T(0) ? x : below;
 }

@@ -27,7 +27,7 @@ template <class T, class Put> inline void for_legal(const T* logits, const bool*
 // exp(x) for x <= 0; 0 for -inf.
 template <class T> inline Vector<T> exp_down(Vector<T> x) {
     Vector<T> power, rest;
-    exp_parts<T>(clamp<T>(x, Lanes<T>::exp_limit), power, rest);
+    exp_parts<T>(x, power, rest);
     return x == illegal<T> ? Vector<T>{} : power * rest + power;
 }
 

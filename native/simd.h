@@ -17,19 +17,27 @@ template <class T> struct Lanes;
 template <> struct Lanes<float> {
     typedef float Vector __attribute__((vector_size(ENDMARK_VECTOR_BYTES)));
     typedef int32_t Bits __attribute__((vector_size(ENDMARK_VECTOR_BYTES)));
-    static constexpr float round = 12582912.0f;  // 1.5 * 2^23: adding it leaves an integer in the low bits
-    static constexpr float log2_e = 1.44269504f, ln_2_high = 0.693359375f, ln_2_low = -2.12194440e-4f;
-    static constexpr float exp_limit = 43.0f, tanh_limit = 10.0f, largest = 3.4028234e38f;
-    static constexpr int mantissa = 23, bias = 127, degree = 7;
+    static constexpr float round = 12583039.0f;  // 1.5 * 2^23 + 127: adding it leaves a biased exponent in the low bits
+    static constexpr float log2_e = 1.44269504f, exp_limit = 43.0f, tanh_limit = 10.0f, largest = 3.4028234e38f;
+    static constexpr int mantissa = 23;
+    // (2^r - 1) / r for |r| <= 1/2, by the polynomial whose largest relative error is least: 2e-9 of 2^r.
+    static constexpr float power[] = {0.6931471825f, 0.2402264774f,   0.05550332367f,
+                                      0.00961843692f, 0.001339887385f, 0.0001535336196f};
 };
 template <> struct Lanes<double> {
     typedef double Vector __attribute__((vector_size(ENDMARK_VECTOR_BYTES)));
     typedef int64_t Bits __attribute__((vector_size(ENDMARK_VECTOR_BYTES)));
-    static constexpr double round = 6755399441055744.0;  // 1.5 * 2^52
-    static constexpr double log2_e = 1.4426950408889634074, ln_2_high = 6.93145751953125e-1,
-                            ln_2_low = 1.42860682030941723212e-6;
-    static constexpr double exp_limit = 350.0, tanh_limit = 20.0, largest = 1.7976931348623157e308;
-    static constexpr int mantissa = 52, bias = 1023, degree = 13;
+    static constexpr double round = 6755399441056767.0;  // 1.5 * 2^52 + 1023
+    static constexpr double log2_e = 1.4426950408889634074, exp_limit = 350.0, tanh_limit = 20.0,
+                            largest = 1.7976931348623157e308;
+    static constexpr int mantissa = 52;
+    // The same, by its Taylor series, log(2)^k / k!
+    static constexpr double power[] = {
+        0.69314718055994530942, 0.24022650695910071233, 0.055504108664821579953, 0.009618129107628477162,
+        0.0013333558146428443423, 0.00015403530393381609954, 0.00001525273380405984028, 1.3215486790144309488e-6,
+        1.0178086009239699727e-7, 7.0549116208011233299e-9, 4.4455382718708114976e-10, 2.5678435993488205142e-11,
+        1.3691488853904128881e-12,
+    };
 };
 
 template <class T> using Vector = typename Lanes<T>::Vector;
@@ -80,53 +88,89 @@ template <class T> inline T sum(Vector<T> v) {
     return total;
 }
 
-template <class T> constexpr T inverse_factorial(int k) { return k < 2 ? T(1) : inverse_factorial<T>(k - 1) / T(k); }
-
-// exp(x) = power * (1 + rest) with power = 2^n and |log(1 + rest)| <= log(2) / 2. NaN stays NaN.
-template <class T> inline void exp_parts(Vector<T> x, Vector<T>& power, Vector<T>& rest) {
-    using L = Lanes<T>;
-    const Vector<T> shifted = x * L::log2_e + L::round;
-    const Vector<T> n = shifted - L::round;
-    const Vector<T> r = (x - n * L::ln_2_high) - n * L::ln_2_low;
-    // Taylor: r + r^2 / 2! + r^3 / 3! + ... |r| < 0.35, so the remaining terms are below half a unit
-    // in the last place.
-    Vector<T> sum = broadcast<T>(inverse_factorial<T>(L::degree));
-#pragma GCC unroll 16
-    for (int k = L::degree - 1; k >= 1; --k) sum = sum * r + inverse_factorial<T>(k);
-    rest = r * sum;
-    const Vector<T> zero = broadcast<T>(L::round);
-    typename L::Bits bits, base;
-    memcpy(&bits, &shifted, sizeof bits);
-    memcpy(&base, &zero, sizeof base);
-    bits = (bits - base + L::bias) << L::mantissa;
-    memcpy(&power, &bits, sizeof power);
+// Hides a vector's value from the compiler, which would make two instructions of a minimum with a constant.
+template <class T> inline Vector<T> hidden(Vector<T> v) {
+#if defined(__x86_64__)
+    __asm__("" : "+x"(v));
+#elif defined(__aarch64__)
+    __asm__("" : "+w"(v));
+#endif
+    return v;
 }
 
+// NaN stays NaN.
 template <class T> inline Vector<T> clamp(Vector<T> x, T limit) {
-    const Vector<T> high = broadcast<T>(limit), low = broadcast<T>(-limit);
-    x = x > high ? high : x;
-    return x < low ? low : x;
+    const Vector<T> high = hidden<T>(broadcast<T>(limit)), low = hidden<T>(broadcast<T>(-limit));
+    x = high < x ? high : x;
+    return low > x ? low : x;
 }
 
-// Replaces a by σ(a) and b by σ(b), with one division for both. Clamping keeps the product of the denominators
+// 2^(scale x) = power * (1 + rest), with power = 2^n and |log2(1 + rest)| <= 1/2, for |scale x| < 126. NaN stays NaN.
+// K vectors at once: each is a chain of operations that wait for one another, and K chains fill the gaps.
+template <class T, int K>
+inline __attribute__((always_inline)) void exp2_parts(
+    const Vector<T> (&x)[K], T scale, Vector<T> (&power)[K], Vector<T> (&rest)[K]
+) {
+    using L = Lanes<T>;
+    constexpr int degree = sizeof L::power / sizeof(T);
+    Vector<T> r[K];
+#pragma GCC unroll 16
+    for (int i = 0; i < K; ++i) {
+        const Vector<T> shifted = x[i] * scale + L::round;
+        r[i] = x[i] * scale - (shifted - L::round);
+        typename L::Bits bits;
+        memcpy(&bits, &shifted, sizeof bits);
+        bits <<= L::mantissa;
+        memcpy(&power[i], &bits, sizeof bits);
+        rest[i] = broadcast<T>(L::power[degree - 1]);
+    }
+#pragma GCC unroll 16
+    for (int k = degree - 2; k >= 0; --k)
+#pragma GCC unroll 16
+        for (int i = 0; i < K; ++i) rest[i] = rest[i] * r[i] + L::power[k];
+#pragma GCC unroll 16
+    for (int i = 0; i < K; ++i) rest[i] *= r[i];
+}
+
+// exp(x) = power * (1 + rest), for any x: it is clamped to where exp is finite.
+template <class T> inline void exp_parts(Vector<T> x, Vector<T>& power, Vector<T>& rest) {
+    const Vector<T> clamped[] = {clamp<T>(x, Lanes<T>::exp_limit)};
+    Vector<T> powers[1], rests[1];
+    exp2_parts<T, 1>(clamped, Lanes<T>::log2_e, powers, rests);
+    power = powers[0], rest = rests[0];
+}
+
+// Replaces each a by σ(a) and b by σ(b), with one division for both. Clamping keeps the product of the denominators
 // finite; it changes σ by less than 1e-18.
-template <class T> inline void sigmoids(Vector<T>& a, Vector<T>& b) {
-    Vector<T> power, rest;
-    exp_parts<T>(clamp<T>(-a, Lanes<T>::exp_limit), power, rest);
-    const Vector<T> below_a = power * rest + (power + T(1));
-    exp_parts<T>(clamp<T>(-b, Lanes<T>::exp_limit), power, rest);
-    const Vector<T> below_b = power * rest + (power + T(1));
-    const Vector<T> inverse = T(1) / (below_a * below_b);
-    a = below_b * inverse;
-    b = below_a * inverse;
+template <class T, int K> inline __attribute__((always_inline)) void sigmoids(Vector<T> (&a)[K], Vector<T> (&b)[K]) {
+    Vector<T> x[2 * K], power[2 * K], rest[2 * K];
+#pragma GCC unroll 16
+    for (int i = 0; i < K; ++i) {
+        x[i] = clamp<T>(a[i], Lanes<T>::exp_limit);
+        x[K + i] = clamp<T>(b[i], Lanes<T>::exp_limit);
+    }
+    exp2_parts<T, 2 * K>(x, -Lanes<T>::log2_e, power, rest);
+#pragma GCC unroll 16
+    for (int i = 0; i < K; ++i) {
+        const Vector<T> below_a = power[i] * rest[i] + (power[i] + T(1));
+        const Vector<T> below_b = power[K + i] * rest[K + i] + (power[K + i] + T(1));
+        const Vector<T> inverse = T(1) / (below_a * below_b);
+        a[i] = below_b * inverse;
+        b[i] = below_a * inverse;
+    }
 }
 
-// tanh(x) = e / (e + 2) with e = exp(2x) - 1, which is precise near zero.
-template <class T> inline Vector<T> tanh(Vector<T> x) {
-    Vector<T> power, rest;
-    exp_parts<T>(clamp<T>(x, Lanes<T>::tanh_limit) * T(2), power, rest);
-    Vector<T> e = power * rest + (power - T(1));
-    return e / (e + T(2));
+// Replaces each x by tanh(x) = e / (e + 2) with e = exp(2x) - 1, which is precise near zero.
+template <class T, int K> inline __attribute__((always_inline)) void tanhs(Vector<T> (&x)[K]) {
+    Vector<T> power[K], rest[K];
+#pragma GCC unroll 16
+    for (int i = 0; i < K; ++i) x[i] = clamp<T>(x[i], Lanes<T>::tanh_limit);
+    exp2_parts<T, K>(x, T(2) * Lanes<T>::log2_e, power, rest);
+#pragma GCC unroll 16
+    for (int i = 0; i < K; ++i) {
+        const Vector<T> e = power[i] * rest[i] + (power[i] - T(1));
+        x[i] = e / (e + T(2));
+    }
 }
 
 // Memory aligned to cache lines, zeroed unless `zeroed` is false, and freed at the end of the scope.
