@@ -9,7 +9,7 @@ RUN_DIR ?= runs/lbf-qmix-seed$(SEED)
 LBF := --env lbforaging:Foraging-5x5-2p-1f-v3 --gamma 0.95 --td-lambda 0.9 --lr 1e-3 \
        --normalise-reward scale --replay-frames 30000
 
-.PHONY: wheel train test lint types contracts unit seeds learning continuous smax-speed scale intervals experiment family pool omg kill-test sweep-kill-test saving-cost fuzz audit-rates bench sanitize docs clean
+.PHONY: wheel train test lint types contracts unit seeds learning continuous smax-speed scale intervals experiment family pool omg kill-test sweep-kill-test saving-cost fuzz audit-rates neon bench sanitize docs clean
 
 train: $(VENV)/installed
 	rm -rf $(RUN_DIR)
@@ -151,6 +151,10 @@ sanitize: $(VENV)/installed-dev
 	LD_PRELOAD="$$(c++ -print-file-name=libasan.so) $$(c++ -print-file-name=libubsan.so)" ASAN_OPTIONS=detect_leaks=0 \
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/ops tests/nets -p no:cacheprovider --capture=sys
 	$(BIN)/python -m pip install --quiet --editable . --config-settings=cmake.define.ENDMARK_SANITIZE=OFF
+
+# Every kernel on ARM, emulated, beside this processor. Wants Debian's g++-aarch64-linux-gnu and qemu-user. A minute.
+neon: $(VENV)/installed
+	$(BIN)/python -m tools.neon
 
 # The README's tables and picture, as Markdown: some five minutes on two cores, with nothing else running.
 bench: $(VENV)/installed

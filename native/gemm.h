@@ -6,9 +6,12 @@
 
 namespace ENDMARK_ISA {
 
-// Three quarters of the registers hold a tile. There are 32 with AVX-512 and on ARM, and 16 otherwise.
-#if defined(__AVX512F__) || defined(__aarch64__)
+// Registers that hold a tile. There are 32 with AVX-512 and on ARM, which also needs some for the left-hand side, and 16
+// otherwise.
+#if defined(__AVX512F__)
 constexpr int accumulators = 24;
+#elif defined(__aarch64__)
+constexpr int accumulators = 20;
 #else
 constexpr int accumulators = 12;
 #endif

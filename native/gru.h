@@ -24,7 +24,7 @@ using endmark::GruInputs;
 using endmark::Sequences;
 
 constexpr int step_rows = accumulators / 3;  // rows of a forward tile, which is 3 vectors wide
-constexpr ptrdiff_t block_rows = 24;        // a multiple of any tile's rows
+constexpr ptrdiff_t block_rows = 24;
 constexpr ptrdiff_t max_sums = 16;  // maximum number of partial sums of the gradients; more threads would idle
 
 inline ptrdiff_t n_blocks(const Sequences& s) { return (s.count + block_rows - 1) / block_rows; }
