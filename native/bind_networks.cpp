@@ -56,8 +56,31 @@ void gru_forward(
     const Sorted sorted(lengths, n_frames, n_agents);
     nb::gil_scoped_release release;
     kernels<T>().gru_forward(
-        gru, sorted.sequences, {x ? x->data() : nullptr, encoder ? &*encoder : nullptr}, hidden.data(),
+        gru, sorted.sequences, {x ? x->data() : nullptr, encoder ? &*encoder : nullptr}, nullptr, hidden.data(),
         saved ? saved->data() : nullptr, n_threads
+    );
+}
+
+// One frame of R sequences, from the hidden states before it to those after it.
+template <class T>
+void gru_advance(
+    std::optional<In<T, 2>> obs, std::optional<In<int64_t, 2>> one_hot, std::optional<In<T, 2>> encoder_weight,
+    std::optional<In<T, 1>> encoder_bias, std::optional<Out<T, 2>> x, In<T, 2> weight_ih, In<T, 2> weight_hh,
+    In<T, 1> bias_ih, In<T, 1> bias_hh, In<T, 2> before, Out<T, 2> after, int n_threads
+) {
+    const Gru<T> gru = gru_of<T>(weight_ih, weight_hh, bias_ih, bias_hh);
+    const size_t size = gru.size, n_inputs = gru.n_inputs, n_rows = before.shape(0);
+    expect("before", before, {n_rows, size});
+    expect("after", after, {n_rows, size});
+    if (!x && !obs) throw nb::value_error("x: given nothing, want inputs, or obs and an encoder");
+    if (x) expect("x", *x, {n_rows, n_inputs});
+    const auto encoder = encoder_of<T>(obs, one_hot, encoder_weight, encoder_bias, n_rows, n_inputs);
+    std::vector<int64_t> first(n_rows), length(n_rows, 1);
+    std::iota(first.begin(), first.end(), 0);
+    nb::gil_scoped_release release;
+    kernels<T>().gru_forward(
+        gru, {ptrdiff_t(n_rows), ptrdiff_t(n_rows), first.data(), length.data()},
+        {x ? x->data() : nullptr, encoder ? &*encoder : nullptr}, before.data(), after.data(), nullptr, n_threads
     );
 }
 
@@ -219,6 +242,11 @@ template <class T> void define(nb::module_& m) {
         "gru_forward", &gru_forward<T>, array_or_none("obs"), array_or_none("one_hot"), array_or_none("encoder_weight"),
         array_or_none("encoder_bias"), array_or_none("x"), array("lengths"), array("weight_ih"), array("weight_hh"),
         array("bias_ih"), array("bias_hh"), array("hidden"), array_or_none("saved"), nb::arg("n_threads")
+    );
+    m.def(
+        "gru_advance", &gru_advance<T>, array_or_none("obs"), array_or_none("one_hot"), array_or_none("encoder_weight"),
+        array_or_none("encoder_bias"), array_or_none("x"), array("weight_ih"), array("weight_hh"), array("bias_ih"),
+        array("bias_hh"), array("before"), array("after"), nb::arg("n_threads")
     );
     m.def(
         "gru_backward", &gru_backward<T>, array_or_none("obs"), array_or_none("one_hot"),

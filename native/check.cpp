@@ -64,7 +64,7 @@ template <class T> void recurrence(const Kernels<T>& k, const Ragged& r, ptrdiff
     std::vector<T> rows(r.rows * n_inputs), hidden(r.rows * h), saved(r.rows * 4 * h), to_w_ih(w_ih.size()),
         to_w_hh(w_hh.size()), to_b_ih(3 * h), to_b_hh(3 * h), to_w(w.size()), to_b(b.size());
     const GruInputs<T> inputs{rows.data(), &encoder};
-    k.gru_forward(gru, r.sequences(), inputs, hidden.data(), saved.data(), 2);
+    k.gru_forward(gru, r.sequences(), inputs, nullptr, hidden.data(), saved.data(), 2);
     print("hidden", hidden);
     const GruGradients<T> out{nullptr, to_w_ih.data(), to_w_hh.data(), to_b_ih.data(), to_b_hh.data(),
                               {nullptr, to_w.data(), to_b.data()}};

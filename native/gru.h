@@ -67,7 +67,7 @@ template <class T> struct GruStep {
     T *hidden, *saved;             // the batch's tensors; saved may be null
     const int64_t* first;          // row of each sequence's frame 0 in hidden and saved
     ptrdiff_t offset;              // from frame 0 to this frame, in rows
-    ptrdiff_t n_inputs, n_before, size, unit;  // n_before: size, or 0 at frame 0, where h is 0
+    ptrdiff_t n_inputs, n_before, size, unit;  // n_before: size, or 0 where h is 0
 };
 
 template <class T, int M> __attribute__((noinline)) void gru_step(const GruStep<T>& s) {
@@ -107,7 +107,7 @@ template <class T, int M> __attribute__((noinline)) void gru_step(const GruStep<
 
 template <class T>
 void gru_forward(
-    const Gru<T>& g, const Sequences& s, const GruInputs<T>& x, T* hidden, T* saved, int n_threads
+    const Gru<T>& g, const Sequences& s, const GruInputs<T>& x, const T* start, T* hidden, T* saved, int n_threads
 ) {
     const ptrdiff_t width = padded<T>(g.size), n_inputs = g.n_inputs, x_width = padded<T>(n_inputs);
     const GruForwardWeights<T> weights(g);
@@ -121,6 +121,8 @@ void gru_forward(
         Buffer<T> inputs(block_rows * x_width), dense(block_rows * n_dense), states(2 * block_rows * width);
         T *before = states.at, *after = states + block_rows * width;
         const ptrdiff_t size = x.encoder ? n_dense : n_inputs;
+        for (ptrdiff_t m = 0; start && m < active_rows(s, begin, 0); ++m)
+            memcpy(before + m * width, start + (begin + m) * g.size, g.size * sizeof(T));
         for (ptrdiff_t t = 0; const ptrdiff_t active = active_rows(s, begin, t); ++t) {
             const ptrdiff_t offset = t * s.stride;
             for (ptrdiff_t m = 0; m < active; ++m) {
@@ -139,7 +141,7 @@ void gru_forward(
                     gru_step<T, decltype(rows)::value>(
                         {inputs + row * x_width, before + row * width,
                          weights.all + unit / lanes<T> * weights.panel, after + row * width, hidden, saved,
-                         first + row, offset, n_inputs, t ? g.size : 0, g.size, unit}
+                         first + row, offset, n_inputs, t || start ? g.size : 0, g.size, unit}
                     );
                 });
             T* swap = before;

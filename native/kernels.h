@@ -96,9 +96,10 @@ template <class T> struct Attention {
 };
 
 template <class T> struct Kernels {
-    // Writes hidden [P, H] and, unless it is null, saved [P, 4H]: r, z, n and W_hn h + b_hn for the backward pass.
+    // start [count, H]: h before frame 0 of each sequence; null for zeros. Writes hidden [P, H] and, unless it is null,
+    // saved [P, 4H]: r, z, n and W_hn h + b_hn for the backward pass, which takes zeros for the start.
     void (*gru_forward)(
-        const Gru<T>&, const Sequences&, const GruInputs<T>&, T* hidden, T* saved, int n_threads
+        const Gru<T>&, const Sequences&, const GruInputs<T>&, const T* start, T* hidden, T* saved, int n_threads
     );
     void (*gru_backward)(
         const Gru<T>&, const Sequences&, const GruInputs<T>&, const T* hidden, const T* saved, const T* grad,

@@ -51,6 +51,20 @@ def gru_forward(
     saved: Array | None,  # [F, N, 4H], written for gru_backward; None if no gradient is needed
     n_threads: int,
 ) -> None: ...
+def gru_advance(
+    obs: Array | None,  # [R, O], and the rest as in gru_forward
+    one_hot: Array | None,
+    encoder_weight: Array | None,
+    encoder_bias: Array | None,
+    x: Array | None,  # [R, I]
+    weight_ih: Array,
+    weight_hh: Array,
+    bias_ih: Array,
+    bias_hh: Array,
+    before: Array,  # [R, H], hidden states before the frame
+    after: Array,  # [R, H], written
+    n_threads: int,
+) -> None: ...
 def gru_backward(
     obs: Array | None,
     one_hot: Array | None,

@@ -91,6 +91,23 @@ def test_gru_refuses_wrong_arguments_by_name() -> None:
     refuses("gru_forward", encoder_arguments(), ENCODER_REFUSED)
 
 
+def test_gru_advance_refuses_wrong_arguments_by_name() -> None:
+    arguments = {**encoder_arguments(), "before": floats(4, 5), "after": floats(4, 5)}
+    for name in ("lengths", "hidden", "saved"):
+        del arguments[name]
+    cases: Cases = [
+        ({"before": floats(4, 6)}, r"before: given shape \(4, 6\), want \(4, 5\)"),
+        ({"after": floats(3, 5)}, r"after: given shape \(3, 5\), want \(4, 5\)"),
+        ({"x": floats(4, 2)}, r"x: given shape \(4, 2\), want \(4, 3\)"),
+        ({"obs": floats(5, 2)}, "obs: given 5 rows, want 4"),
+        ({"one_hot": np.array([[0], [0], [4], [0]])}, "one_hot: row 2: given 4, want less than 4"),
+        ({"encoder_bias": None}, "^encoder_bias: given None, want an array"),
+    ]
+    nothing = dict.fromkeys(["obs", "one_hot", "encoder_weight", "encoder_bias"])
+    cases += [(nothing, "x: given nothing, want inputs, or obs and an encoder")]
+    refuses("gru_advance", arguments, cases)
+
+
 def test_gru_backward_refuses_wrong_arguments_by_name() -> None:
     plain = backward_arguments(gru_arguments(), grad_x=floats(4, 1, 3))
     cases: Cases = [

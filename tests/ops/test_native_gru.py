@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from endmark.episodes import ragged
-from endmark.ops import gru_unroll, gru_unroll_naive, linear, native
+from endmark.ops import gru_advance, gru_unroll, gru_unroll_naive, linear, native
 from endmark.ops.gru_packed import gru_cudnn, gru_packed
 from support.helpers import relative_error
 from support.native_cases import (
@@ -81,6 +83,37 @@ def test_gru_of_any_shape(
     given_, want = unroll_both(lengths, agents, n_inputs, size, dtype)
     for a, b in zip(given_, want, strict=True):
         assert relative_error(a, b) < TOLERANCE[dtype]
+
+
+@needs_kernels
+@dtypes
+@pytest.mark.parametrize(("n_obs", "n_hot"), [(5, 3), (0, 3), (7, 0)])
+def test_frame_by_frame_it_is_the_same_bits(isa: str, n_obs: int, n_hot: int, dtype: torch.dtype) -> None:
+    cell, encoder = cell_of(9, 17, dtype), layer_of(n_obs + n_hot, 9, dtype)
+    obs, hot = random(6, 30, n_obs, seed=1, dtype=dtype), columns(6, 30, 2, n_hot=n_hot)
+    with torch.no_grad():
+        want = gru_unroll(cell, obs, ragged.TimeMajor(torch.tensor([5])), encoder=encoder, one_hot=hot)
+        hidden = torch.zeros(3, 10, 17, dtype=dtype)  # any leading shape
+        for t in range(6):
+            x, columns_ = obs[t].view(3, 10, n_obs), None if hot is None else hot[t].view(3, 10, 2)
+            hidden = gru_advance(cell, x, hidden, encoder=encoder, one_hot=columns_)
+            assert torch.equal(hidden.view(30, 17), want[t])
+
+
+@dtypes
+def test_one_frame_is_the_cells(dtype: torch.dtype) -> None:
+    """By the kernel, and by torch, which records the gradient."""
+    cell, encoder = cell_of(9, 17, dtype), layer_of(5, 9, dtype)
+    x, before = random(4, 3, 5, seed=1, dtype=dtype), random(4, 3, 17, seed=2, dtype=dtype)
+    double, wide = copy.deepcopy(cell).double(), copy.deepcopy(encoder).double()
+    want = double(torch.relu(wide(x.double())).view(12, 9), before.double().view(12, 17)).view(4, 3, 17)
+    recorded = gru_advance(cell, x, before, encoder=encoder)
+    with torch.no_grad():
+        kernel = gru_advance(cell, x, before, encoder=encoder)
+    assert recorded.requires_grad
+    assert not kernel.requires_grad
+    for given_ in (recorded, kernel):
+        assert relative_error(given_.detach(), want.detach()) < TOLERANCE[dtype]
 
 
 @needs_kernels

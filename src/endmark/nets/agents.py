@@ -61,6 +61,9 @@ class Inputs(nn.Module):
         are numbered.
     """
 
+    ids: Tensor
+    """Of each agent, its one-hot input, which comes after those of the last action."""
+
     def __init__(
         self,
         obs_shape: Sequence[int],
@@ -75,6 +78,8 @@ class Inputs(nn.Module):
         self.obs = AsVector(obs_shape)
         self.n_agents, self.n_actions, self.action_size = n_agents, n_actions, action_size
         self.last_action, self.agent_id = last_action, agent_id
+        before = n_actions if last_action else 0
+        self.register_buffer("ids", torch.arange(before, before + n_agents), persistent=False)
 
     @staticmethod
     def of(spec: EpisodeSpec, *, last_action: bool, agent_id: bool) -> Inputs:
@@ -109,7 +114,5 @@ class Inputs(nn.Module):
         elif self.last_action:
             one_hot.append(last_actions)
         if self.agent_id:
-            before = self.n_actions if self.last_action else 0
-            ids = torch.arange(before, before + self.n_agents, device=obs.device)
-            one_hot.append(ids.expand(len(obs), -1))
+            one_hot.append(self.ids.expand(len(obs), -1))
         return flat, torch.stack(one_hot, -1) if one_hot else None

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from endmark.episodes import EpisodeBatch, Seen
 from endmark.episodes.ragged import TimeMajor
 from endmark.nets.agents import Inputs, Memory
-from endmark.ops import gru_unroll, linear
+from endmark.ops import gru_advance, gru_unroll
 
 
 class RecurrentAgent(nn.Module):
@@ -38,10 +38,7 @@ class RecurrentAgent(nn.Module):
     ) -> tuple[Float[Tensor, "K N H"], Memory]:
         """`step` from these observations."""
         flat, one_hot = self.inputs(obs, last_actions)
-        x = linear(self.encoder, flat, one_hot=one_hot, relu=True)
-        before = memory["hidden"]
-        hidden: Tensor = self.recurrence(x.flatten(0, 1), before.flatten(0, 1))
-        hidden = hidden.view_as(before)
+        hidden = gru_advance(self.recurrence, flat, memory["hidden"], encoder=self.encoder, one_hot=one_hot)
         return hidden, {"hidden": hidden}
 
     def features(self, batch: EpisodeBatch) -> Float[Tensor, "F N H"]:

@@ -2,7 +2,7 @@
 
 from endmark.ops.attention import ragged_attention, ragged_attention_naive
 from endmark.ops.greedy import greedy, greedy_linear
-from endmark.ops.gru import gru_unroll, gru_unroll_naive
+from endmark.ops.gru import gru_advance, gru_unroll, gru_unroll_naive
 from endmark.ops.linear import linear
 from endmark.ops.linear_chosen import linear_chosen
 from endmark.ops.mixing import monotone_mix
@@ -12,6 +12,7 @@ from endmark.ops.policy_terms import policy_terms
 __all__ = [
     "greedy",
     "greedy_linear",
+    "gru_advance",
     "gru_unroll",
     "gru_unroll_naive",
     "linear",

@@ -64,6 +64,33 @@ def gru_unroll(
     return _forward(*args, for_backward=False)[0]
 
 
+def gru_advance(
+    cell: nn.GRUCell,
+    x: Float[Tensor, "*rows I"],
+    before: Float[Tensor, "*rows H"],
+    *,
+    encoder: nn.Linear,
+    one_hot: Int[Tensor, "*rows K"] | None = None,
+) -> Float[Tensor, "*rows H"]:
+    """The hidden states after one frame, from those before it.
+
+    encoder, one_hot: as in `gru_unroll`, whose hidden states these are, frame by frame.
+
+    On a CPU, and where no gradient is recorded, encoder and recurrence are one call of the native kernel.
+    """
+    parameters = encoder.weight, encoder.bias, cell.weight_ih, cell.weight_hh, cell.bias_ih, cell.bias_hh
+    if torch.is_grad_enabled() or not usable(x, before, *parameters):
+        encoded = linear(encoder, x, one_hot=one_hot, relu=True)
+        hidden: Tensor = cell(encoded.flatten(0, -2), before.flatten(0, -2))
+        return hidden.view_as(before)
+    assert native is not None
+    after = torch.empty_like(before, memory_format=CONTIGUOUS)
+    obs, hot, states, out = (None if t is None else t.flatten(0, -2) for t in (x, one_hot, before, after))
+    arguments = arrays(obs, hot, *parameters[:2], None, *parameters[2:], states, out)
+    native.gru_advance(*arguments, torch.get_num_threads())
+    return after
+
+
 def gru_unroll_naive(
     cell: nn.GRUCell, x: Float[Tensor, "F N I"], lengths: Int[Tensor, " E"]
 ) -> Float[Tensor, "F N H"]:

@@ -49,13 +49,15 @@ def explored(
     epsilon: float,
     generator: torch.Generator,
 ) -> Int[Tensor, "*rows"]:
-    """These actions, each with probability ε replaced by a random legal one; nothing is drawn where ε is 0.
+    """These actions, each with probability ε replaced by a random legal one, which is drawn only if one is.
 
     Random numbers come from the CPU, so that a seed means the same on every device.
     """
     if epsilon <= 0:
         return actions
     explores = torch.rand(actions.shape, generator=generator) < epsilon
+    if not explores.any():
+        return actions
     drawn = random_legal(avail_actions.cpu(), generator)
     return torch.where(explores.to(actions.device), drawn.to(actions.device), actions)
 
