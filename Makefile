@@ -9,7 +9,7 @@ RUN_DIR ?= runs/lbf-qmix-seed$(SEED)
 LBF := --env lbforaging:Foraging-5x5-2p-1f-v3 --gamma 0.95 --td-lambda 0.9 --lr 1e-3 \
        --normalise-reward scale --replay-frames 30000
 
-.PHONY: wheel train test lint types contracts unit seeds learning continuous smax-speed scale intervals experiment family pool omg kill-test sweep-kill-test saving-cost fuzz audit-rates neon bench sanitize docs clean
+.PHONY: wheel train test lint types contracts unit seeds learning continuous smax-speed scale intervals experiment family pool omg kill-test sweep-kill-test saving-cost fuzz audit-rates neon memory-table bench sanitize docs clean
 
 train: $(VENV)/installed
 	rm -rf $(RUN_DIR)
@@ -161,6 +161,10 @@ bench: $(VENV)/installed
 	mkdir -p runs
 	$(BIN)/python -m benchmarks --markdown --json runs/bench.json --picture docs/pictures/bench.png
 	$(BIN)/python -m benchmarks --markdown --only update --threads 2
+
+# Peak memory of training, an audit and the page, as docs/results.md has it. Two minutes.
+memory-table: $(VENV)/installed
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.memory
 
 # A wheel for Linux in dist/, tried in a fresh environment without a compiler: some five minutes.
 wheel: $(VENV)/installed
