@@ -18,4 +18,4 @@ def test_every_case_runs_and_so_does_what_it_is_compared_with(case: str) -> None
 
 
 def test_a_case_is_measured_in_another_process() -> None:
-    assert 0 < measured("training", baseline=True, quick=True) < 2**28
+    assert 0 <= measured("training", baseline=True, quick=True) < 2**28
