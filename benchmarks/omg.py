@@ -71,7 +71,7 @@ TASKS = {
     # The learner is a predator. The other two and the prey follow one run, which was trained as all four.
     "tag": Task(
         training=(
-            "omg-ppo --steps 200000 --n-envs 8 --epochs 10 --mix-updates 400 --learner-agents 0 1 2 "
+            "omg-ppo --steps 100000 --n-envs 8 --epochs 10 --mix-updates 200 --learner-agents 0 1 2 "
             "--eval-every 50000"
         ),
         tried=("none", "index", "actions", "naive", "liam", "omg"),
@@ -79,8 +79,8 @@ TASKS = {
     # Seven that follow one run, and one learner among them, who may be any unit.
     "smax": Task(
         training=(
-            "omg --steps 200000 --horizon 10 --episodes-per-update 4 --replay-frames 150000 "
-            "--mix-updates 2000 --eval-every 50000"
+            "omg --steps 100000 --horizon 10 --episodes-per-update 8 --replay-frames 150000 "
+            "--mix-updates 200 --eval-every 50000"
         ),
         score="win",
         prior="--episodes 300",

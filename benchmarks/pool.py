@@ -69,7 +69,7 @@ GAMES = {
     ),
     "smax": Game(
         env="--env smax:8m --env-arg max_steps=119 --n-envs 32",
-        training="--episodes-per-update 2 --replay-frames 150000 --eval-every 100000 --no-store-replay",
+        training="--episodes-per-update 8 --replay-frames 150000 --eval-every 100000 --no-store-replay",
         members={"iql": "iql --steps 300000", "vdn": "vdn --steps 300000", "qmix": "qmix --steps 300000"},
     ),
 }
