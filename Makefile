@@ -81,11 +81,12 @@ intervals: $(VENV)/installed
 pool: $(VENV)/installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.pool
 
-# Opponent modelling beside these pools, as docs/omg.md has it: some hours. Can be stopped and called again.
+# Opponent modelling beside these pools, as docs/omg.md has it: some two hours on two cores. Can be stopped and
+# called again.
 omg: pool
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.omg --task foraging --jobs 2
-	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.omg --task tag --jobs 2
-	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.omg --task smax --jobs 2
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.omg --task tag --seeds 3 --jobs 2
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.omg --task smax --seeds 3 --jobs 2
 
 # torch comes first and from the constraints, so that nothing later asks for another one.
 # A package that is new or gone is known to the editable install only once it is made again.

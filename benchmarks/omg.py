@@ -41,6 +41,8 @@ METHODS = {
     "omg-subgoal": "--model omg --reconstruct subgoal",
 }
 """From a method's name to its options. What none of them can beat, "none" included, needs no model."""
+REST = "omg-random", "omg-target", "omg-subgoal"
+"""Variants that no table has; `--only` trains them."""
 EPISODES = 50
 
 Cells = npt.NDArray[np.float64]
@@ -66,7 +68,8 @@ TASKS = {
         training=(
             "omg --steps 60000 --gamma 0.95 --lr 1e-3 --episodes-per-update 2 --epsilon-steps 20000 "
             "--mix-updates 1000 --eval-every 20000"
-        )
+        ),
+        tried=tuple(method for method in METHODS if method not in REST),
     ),
     # The learner is a predator. The other two and the prey follow one run, which was trained as all four.
     "tag": Task(
