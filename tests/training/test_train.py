@@ -540,12 +540,13 @@ def test_a_kill_leaves_what_can_be_read(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_training_improves_on_random(tmp_path: Path) -> None:
+    # Long enough for six of six seeds to pass, by three times and more: bits differ from processor to processor.
     config = Config(
-        algorithm=IQLConfig(lr=3e-3, hidden_size=32, gamma=0.95, batch_size=8, epsilon_steps=3_000),
+        algorithm=IQLConfig(lr=1e-3, td_lambda=0.8, batch_size=16, epsilon_steps=5_000),
         env="CartPole-v1",
-        steps=5_000,
+        steps=20_000,
         seed=3,
-        eval_every=5_000,
+        eval_every=20_000,
         eval_episodes=4,
     )
     learner, _, _ = train(config, tmp_path, quietly)
