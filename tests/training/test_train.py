@@ -540,7 +540,7 @@ def test_a_kill_leaves_what_can_be_read(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_training_improves_on_random(tmp_path: Path) -> None:
-    # Long enough for six of six seeds to pass, by three times and more: bits differ from processor to processor.
+    # Long enough for six of six seeds, by three times and more: bits differ from processor to processor.
     config = Config(
         algorithm=IQLConfig(lr=1e-3, td_lambda=0.8, batch_size=16, epsilon_steps=5_000),
         env="CartPole-v1",
