@@ -66,6 +66,10 @@ template <class T> void recurrence(const Kernels<T>& k, const Ragged& r, ptrdiff
     const GruInputs<T> inputs{rows.data(), &encoder};
     k.gru_forward(gru, r.sequences(), inputs, nullptr, hidden.data(), saved.data(), 2);
     print("hidden", hidden);
+    const auto start = random<T>(ptrdiff_t(r.first.size()) * h);
+    std::vector<T> from_start(hidden.size());
+    k.gru_forward(gru, r.sequences(), {nullptr, &encoder}, start.data(), from_start.data(), nullptr, 2);
+    print("hidden_from_start", from_start);
     const GruGradients<T> out{nullptr, to_w_ih.data(), to_w_hh.data(), to_b_ih.data(), to_b_hh.data(),
                               {nullptr, to_w.data(), to_b.data()}};
     k.gru_backward(gru, r.sequences(), inputs, hidden.data(), saved.data(), grad.data(), out, 2);
