@@ -100,5 +100,5 @@ def test_a_policy_that_forgets_a_field_or_adds_one_is_refused(
 
 def test_a_field_of_another_shape_is_refused() -> None:
     rollout = Lockstep(InProcess([Scripted() for _ in range(2)]), range(9), LEARNER)
-    with pytest.raises(ValueError, match=r"field 'log_prob', frame 0: given shape \(1,\), want shape \(2,\)"):
+    with pytest.raises(ValueError, match=r"Gives.act: 'log_prob': given shape \(2, 1\), want \(2, 2\)"):
         rollout.collect(Gives(log_prob=torch.zeros(2, 1), turn=TURN))

@@ -71,11 +71,19 @@ class EpisodeBuilders:
             value = zlib.crc32(self._so_far(k, name, 1).cpu().numpy().tobytes(), value)
         return zlib.crc32(self._so_far(k, "reward", 0).cpu().numpy().tobytes(), value)
 
-    def finish(self, terminated: Bool[Tensor, " K"], where: Bool[Tensor, " K"]) -> EpisodeBatch:
+    def drop(self, which: Iterable[int]) -> None:
+        """Forget these episodes, where one is running."""
+        for k in which:
+            self.lengths[k] = 0
+
+    def finish(
+        self, terminated: Bool[Tensor, " K"], where: Bool[Tensor, " K"], *, checked: bool = True
+    ) -> EpisodeBatch:
         """These episodes, of at least one step each, in one batch with copies of the data.
 
         Afterwards their lengths are 0.
         terminated: [K] on the device, whether the MDP ended; False for an episode that was cut off.
+        checked: whether what was added is known to be sound, so that the batch need not be validated.
         """
         lengths: Int[Tensor, " E"] = self.lengths[where]
         frames = ragged.frames_from(self._first_row[where], lengths).to(self.device)
@@ -87,7 +95,7 @@ class EpisodeBuilders:
             at_the_end = fields[name][final_frames - 1]
             fields[name].zero_().index_copy_(0, final_frames - 1, at_the_end)
         self.lengths[where] = 0  # after a full episode, `add` would write into the next one's rows
-        return EpisodeBatch(self.spec, fields, lengths, terminated[where.to(self.device)], checked=True)
+        return EpisodeBatch(self.spec, fields, lengths, terminated[where.to(self.device)], checked=checked)
 
     def _so_far(self, k: int, name: str, more: int) -> Tensor:
         first = int(self._first_row[k])

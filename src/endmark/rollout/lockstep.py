@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, cast
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
+from torch import Tensor
 
-from endmark.envs import Frame, Step
-from endmark.episodes import EpisodeBatch, EpisodeBuilder, EpisodeSpec, Seen, no_action
+from endmark.envs import End, Frame, Step
+from endmark.envs.protocol import frame_of
+from endmark.episodes import EpisodeBatch, EpisodeSpec, Seen, no_action
+from endmark.episodes.builders import EpisodeBuilders
 from endmark.policies import Policy
 from endmark.rollout.checked import SeenCheck, check_ended, ended_soundly
-from endmark.rollout.rollout import Outputs, Stopped, nothing_runs, refuse_outputs, warn_of_others
+from endmark.rollout.rollout import (
+    Stopped,
+    nothing_runs,
+    refuse_outputs,
+    refuse_shape,
+    warn_of_others,
+)
 from endmark.rollout.seeds import EpisodeSeeds
 from endmark.rollout.vector import VectorEnv
 
@@ -53,33 +61,30 @@ class Lockstep:
         self._next_seed = iter(seeds)
         self._from_policy = frozenset(self.spec.fields) - frozenset(envs.spec.fields) | {"actions"}
         n_envs = envs.n_envs
-        self._builders = [EpisodeBuilder(self.spec) for _ in range(n_envs)]
+        self._builders = EpisodeBuilders(self.spec, n_envs, torch.device("cpu"))
         self._seed_of: list[int | None] = [None] * n_envs  # of the episode that is running there
         self._running = [False] * n_envs
-        # What the policy sees: one row an environment, the same memory at every step.
-        fields = envs.spec.fields
-        self._rows = {
-            name: torch.zeros((n_envs, *fields[name].shape), dtype=fields[name].dtype).numpy()
-            for name in Frame._fields
-            if name in fields
-        }
-        # Fields and their places in a `Frame`, looked up once: this is the innermost loop.
-        self._in_frame = [(name, i) for i, name in enumerate(Frame._fields) if name in fields]
-        self._seen_check = SeenCheck(envs.spec, self._rows)
-        self._first = np.ones(n_envs, dtype=np.bool_)
+        # What environments give, with a row for each, in the same memory at every step.
+        self._frames = {name: self._zeros(name) for name in Frame._fields if name in envs.spec.fields}
+        self._results = {name: self._zeros(name) for name in ("reward", *self.spec.outcomes)}
+        self._frame_rows = {name: tensor.numpy() for name, tensor in self._frames.items()}
+        self._result_rows = {name: tensor.numpy() for name, tensor in self._results.items()}
+        # An environment's rows and their places in a `Frame`, looked up once: this is the innermost loop.
+        places = [(rows, Frame._fields.index(name)) for name, rows in self._frame_rows.items()]
+        self._rows_of = [[(rows[k], i) for rows, i in places] for k in range(n_envs)]
+        self._seen_check = SeenCheck(envs.spec, self._frame_rows)
         self._last_actions = self._zeros("actions")
-        self._no_action = no_action(torch.from_numpy(self._last_actions))
-        self._seeds_seen = np.zeros(n_envs, dtype=np.int64)
-        rows = {name: torch.from_numpy(array) for name, array in self._rows.items()}
+        self._no_action = no_action(self._last_actions)
         self._seen = Seen(
-            rows["obs"],
-            rows.get("avail_actions"),
-            rows["alive"],
-            rows.get("state"),
-            torch.from_numpy(self._first),
-            torch.from_numpy(self._last_actions),
-            torch.from_numpy(self._seeds_seen),
+            self._frames["obs"],
+            self._frames.get("avail_actions"),
+            self._frames["alive"],
+            self._frames.get("state"),
+            torch.ones(n_envs, dtype=torch.bool),
+            self._last_actions,
+            torch.zeros(n_envs, dtype=torch.int64),
         )
+        self._first, self._seeds_seen = self._seen.first.numpy(), self._seen.seed.numpy()
         self._begin(range(n_envs))
 
     @property
@@ -95,25 +100,22 @@ class Lockstep:
         agent that is alive has a legal action, but at the final frame of a terminated episode. RuntimeError
         if nothing is running any more, as the seeds are used up. `Stopped` if the rollout is to stop.
         """
-        finished: list[EpisodeBatch] = []
         self.ended_seeds = []
-        while self.running and not finished:
+        while self.running:
             if self._stop():
                 raise Stopped
-            finished = self._step(policy)
-        self.episodes += len(finished)
-        if not finished:
-            raise nothing_runs()
-        return EpisodeBatch.cat(finished)
+            if episodes := self._step(policy):
+                self.episodes += episodes.n_episodes
+                return episodes
+        raise nothing_runs()
 
     def state_dict(self) -> dict[str, Any]:
         """Counters, and each running episode as its seed and what the policy has done in it so far."""
         running: list[dict[str, Any]] = []
         for k, seed in enumerate(self._seed_of):
             if seed is not None:
-                builder = self._builders[k]
-                steps = builder.steps(self._from_policy)
-                running.append({"env": k, "seed": seed, "steps": steps, "checksum": builder.checksum()})
+                steps = self._builders.steps(k, self._from_policy)
+                running.append({"env": k, "seed": seed, "steps": steps, "checksum": self._checksum(k)})
         seeds = self._seeds.state_dict() if isinstance(self._seeds, EpisodeSeeds) else {}
         return {
             "seeds": seeds,
@@ -154,14 +156,14 @@ class Lockstep:
             steps = {k: played for k, played in steps.items() if k not in lost}
             self._start(others | self._draw(lost), range(n_envs))
         self._first[:] = [first or k not in steps for k, first in enumerate(state["first"])]
-        other = [k for k in steps if checksums[k] not in (0, self._builders[k].checksum())]
+        other = [k for k in steps if checksums[k] not in (0, self._checksum(k))]
         if other:
             self.exact = False
             warn_of_others(other)
             self._begin(other)
         self.env_steps, self.episodes = int(state["env_steps"]), int(state["episodes"])
 
-    def _play_again(self, steps: Mapping[int, Outputs]) -> list[int]:
+    def _play_again(self, steps: Mapping[int, Mapping[str, Any]]) -> list[int]:
         """Do once more what the policy did in these environments; those where the episode was lost."""
         lost: list[int] = []
         over: list[int] = []  # also those that ended, which they did not before
@@ -171,52 +173,74 @@ class Lockstep:
             outputs = {name: self._zeros(name) for name in self._from_policy}
             for k in np.flatnonzero(again).tolist():
                 for name, rows in outputs.items():
-                    rows[k] = steps[k][name][t]
-            free = self._act(outputs, again)[1]
-            over += free
-            lost += [k for k in free if self._seed_of[k] is not None]
+                    rows[k] = torch.as_tensor(steps[k][name][t])
+            ended, gone = self._act(outputs, again)
+            self._builders.drop(ended)
+            over += [*ended, *gone]
+            lost += gone
         return lost
 
-    def _zeros(self, name: str) -> npt.NDArray[Any]:
+    def _zeros(self, name: str) -> Tensor:
         field = self.spec.fields[name]
-        return torch.zeros((len(self._running), *field.shape), dtype=field.dtype).numpy()
+        return torch.zeros((len(self._running), *field.shape), dtype=field.dtype)
 
-    def _step(self, policy: Policy) -> list[EpisodeBatch]:
+    def _step(self, policy: Policy) -> EpisodeBatch | None:
+        """The episodes that ended with this step; None for none."""
         self._see_first_frames()
         self._check_seen()
+        ended, lost = self._act(self._outputs(policy), self._running)
+        if not ended and not lost:
+            return None
+        episodes = None
+        if ended:
+            self.ended_seeds = [seed for k in ended if (seed := self._seed_of[k]) is not None]
+            terminated = [ended.get(k) == "terminated" for k in range(len(self._running))]
+            episodes = self._builders.finish(torch.tensor(terminated), self._where(ended), checked=False)
+            for k in ended:
+                self._seed_of[k] = None
+        self._begin(sorted([*ended, *lost]))
+        return episodes
+
+    def _outputs(self, policy: Policy) -> dict[str, Tensor]:
+        """What the policy gives, in the shapes and dtypes of the spec."""
         given = policy.act(self._seen)
         if given.keys() != self._from_policy:
             refuse_outputs(policy, given, self._from_policy)
-        outputs = {name: tensor.cpu().numpy() for name, tensor in given.items()}
-        finished, over = self._act(outputs, self._running)
-        self._begin(over)
-        return finished
+        n_envs, outputs = len(self._running), {}
+        for name, tensor in given.items():
+            field = self.spec.fields[name]
+            if tensor.shape != (n_envs, *field.shape):
+                refuse_shape(policy, name, tensor, (n_envs, *field.shape))
+            outputs[name] = tensor.to("cpu", field.dtype)
+        return outputs
 
-    def _act(self, outputs: Outputs, running: list[bool]) -> tuple[list[EpisodeBatch], list[int]]:
-        """Step where `running`; the episodes that ended, and the environments that are free."""
-        actions = outputs["actions"]
-        self._first[:] = False
-        finished, over = [], []
+    def _act(
+        self, outputs: Mapping[str, Tensor], running: Sequence[bool]
+    ) -> tuple[dict[int, End], list[int]]:
+        """Step where `running`, and keep what came of it. Where episodes ended, and where they were lost."""
+        actions, last_actions = outputs["actions"].numpy(), self._last_actions.numpy()
+        rewards = self._result_rows["reward"]
+        ended: dict[int, End] = {}
+        lost: list[int] = []
         for k, step in self._envs.step(actions, running):
             if step is None:
-                over.append(k)
+                lost.append(k)
                 continue
-            self.env_steps += 1
-            builder = self._builders[k]
-            frame = step.frame
-            self._last_actions[k] = actions[k]
-            row = {name: array[k] for name, array in outputs.items()}
-            row["reward"] = step.reward
-            builder.add(row, **{name: frame[i] for name, i in self._in_frame})
-            if step.end is not None:
-                self._check_ended(k, step)
-                finished.append(builder.finish(terminated=step.terminated, outcomes=step.outcomes))
-                self.ended_seeds.append(cast(int, self._seed_of[k]))
-                self._seed_of[k] = None
-                over.append(k)
-            else:
-                self._see(k, frame)
-        return finished, over
+            last_actions[k] = actions[k]
+            frame, rewards[k], end, outcomes = step
+            for row, i in self._rows_of[k]:
+                row[...] = frame[i]
+            if end is not None:
+                ended[k] = end
+                for name, outcome in outcomes.items():
+                    self._result_rows[name][k] = outcome
+        stepped = [runs and k not in lost for k, runs in enumerate(running)] if lost else running
+        self.env_steps += sum(stepped)
+        self._first[:] = False
+        self._builders.add({**outputs, **self._results}, self._frames, torch.tensor(stepped))
+        for k, end in ended.items():
+            self._check_ended(k, end)
+        return ended, lost
 
     def _begin(self, free: Iterable[int]) -> None:
         """Start an episode in each of these environments, as long as there are seeds."""
@@ -237,37 +261,46 @@ class Lockstep:
             self._first[k] = True
             self._last_actions[k] = self._no_action
             self._seeds_seen[k] = seeds.get(k, 0)
-            self._builders[k].drop()
             self._running[k] = k in seeds
             self._seed_of[k] = seeds.get(k)
+        self._builders.drop(free)
         self._envs.reset(seeds)
 
     def _see_first_frames(self) -> None:
         """See the first frames of the episodes begun last; where one was lost, begin another."""
-        lost = []
+        begun, lost = [], []
         for k, frame in self._envs.first_frames(self._running):
             if frame is None:
                 lost.append(k)
             else:
-                self._builders[k].begin(**frame._asdict())
-                self._see(k, frame)
+                begun.append(k)
+                for row, i in self._rows_of[k]:
+                    row[...] = frame[i]
+        if begun:
+            self._builders.begin(self._frames, self._where(begun))
         if lost:
             self._begin(lost)
             self._see_first_frames()
 
-    def _see(self, k: int, frame: Frame) -> None:
-        for name, i in self._in_frame:
-            self._rows[name][k] = frame[i]
+    def _where(self, chosen: Collection[int]) -> Tensor:
+        """[K] bool: these environments."""
+        return torch.tensor([k in chosen for k in range(len(self._running))])
+
+    def _checksum(self, k: int) -> int:
+        """A number that tells what was played here from something else; 0 before the first step."""
+        return self._builders.checksum(k) if self._builders.lengths[k] else 0
 
     def _check_seen(self) -> None:
         if self._seen_check.passes():
             return
         for k, runs in enumerate(self._running):
             if runs:
-                self._seen_check.check(k, f"{self._episode(k)}, frame {self._builders[k].length}")
+                self._seen_check.check(k, f"{self._episode(k)}, frame {int(self._builders.lengths[k])}")
 
-    def _check_ended(self, k: int, last: Step) -> None:
-        rewards = self._builders[k].steps(["reward"])["reward"]
+    def _check_ended(self, k: int, end: End) -> None:
+        rewards = self._builders.steps(k, ["reward"])["reward"].numpy()
+        frame = frame_of({name: rows[k] for name, rows in self._frame_rows.items()})
+        last = Step(frame, rewards[-1], end)
         if not ended_soundly(rewards, last):
             check_ended(rewards, last, self._episode(k))
 

@@ -6,12 +6,10 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn, Protocol, runtime_checkable
 
-import numpy.typing as npt
+from torch import Tensor
 
 from endmark.episodes import EpisodeBatch, EpisodeSpec
 from endmark.policies import Policy
-
-Outputs = Mapping[str, npt.NDArray[Any]]
 
 
 class Stopped(Exception):
@@ -88,3 +86,8 @@ def refuse_outputs(policy: Policy, given: Mapping[str, Any], want: frozenset[str
         raise ValueError(f"{who}.act: gave no '{min(missing)}', want {wants}")
     unknown = min(given.keys() - want)
     raise ValueError(f"{who}.act: gave '{unknown}', which is not in the learner's spec, want {wants}")
+
+
+def refuse_shape(policy: Policy, name: str, given: Tensor, want: tuple[int, ...]) -> NoReturn:
+    """The ValueError for a policy's output of another shape than this."""
+    raise ValueError(f"{type(policy).__name__}.act: '{name}': given shape {tuple(given.shape)}, want {want}")
