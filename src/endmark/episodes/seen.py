@@ -61,7 +61,9 @@ class Seen(NamedTuple):
     seats: Seats | None = None
 
     def to(self, device: torch.device) -> Seen:
-        """The same frame on another device."""
+        """The same frame on another device; itself where it is there already."""
+        if self.obs.device == device:
+            return self
         return Seen(
             self.obs.to(device),
             None if self.avail_actions is None else self.avail_actions.to(device),

@@ -30,8 +30,9 @@ def usable(*tensors: Tensor) -> bool:
     dtype = tensors[0].dtype
     if dtype not in (torch.float32, torch.float64):
         return False
-    if not all(t.dtype == dtype and t.device.type == "cpu" for t in tensors):
-        return False
+    for t in tensors:  # a loop, which takes half the time of `all`: this stands before every kernel
+        if t.dtype != dtype or not t.is_cpu:
+            return False
     if native is None:
         _warn_once()
     return native is not None
@@ -57,7 +58,8 @@ def array(tensor: Tensor) -> npt.NDArray[Any]:
 
     It shares memory with a contiguous tensor. nanobind converts an array several times faster than a tensor.
     """
-    return tensor.detach().contiguous().numpy()
+    plain = tensor.detach() if tensor.requires_grad else tensor
+    return plain.contiguous().numpy()
 
 
 def arrays(*tensors: Tensor | None) -> list[npt.NDArray[Any] | None]:

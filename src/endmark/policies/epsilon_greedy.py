@@ -43,12 +43,12 @@ class EpsilonGreedy:
 
     def act(self, seen: Seen) -> dict[str, Tensor]:
         """An action for each agent."""
-        with torch.inference_mode():
+        with torch.no_grad():
             on_device = seen.to(self.memory.device)
             features = self.memory.features(on_device)
             actions = self.memory.actor.head.greedy(features, on_device.legal)
             actions = explored(actions, seen.legal, self.epsilon, self.generator)
-        return {"actions": actions.clone()}  # outside inference mode, so that callers may do what they like
+        return {"actions": actions}
 
     def schedule(self, env_steps: int) -> dict[str, float]:
         """Set ε."""

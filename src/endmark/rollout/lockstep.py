@@ -237,7 +237,8 @@ class Lockstep:
         stepped = [runs and k not in lost for k, runs in enumerate(running)] if lost else running
         self.env_steps += sum(stepped)
         self._first[:] = False
-        self._builders.add({**outputs, **self._results}, self._frames, torch.tensor(stepped))
+        where = torch.from_numpy(np.array(stepped))
+        self._builders.add({**outputs, **self._results}, self._frames, where)
         for k, end in ended.items():
             self._check_ended(k, end)
         return ended, lost
