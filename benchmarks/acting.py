@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from functools import partial
+from typing import Any
 
+import gymnasium as gym
 import torch
 
 from benchmarks.agree import Disagreement, check_update
@@ -69,6 +71,71 @@ def rollout(setting: Setting) -> Iterator[Row]:
     alone = measure_rates({"env": lambda: _step_alone(envs[0])}, setting.share(0.25))
     yield Row("rollout", "the environment alone", "steps/s", alone["env"].rate(1), details={"env": env_id})
     envs[0].close()
+
+
+def environments(setting: Setting) -> Iterator[Row]:
+    """What part of a rollout's time its environments take: the same actions in bare ones, side by side."""
+    for n_envs in (N_ENVS, 2 * N_ENVS):
+        env_id, (env,) = _environments(1)
+        learner = _learner(env, setting.quick)
+        rollout = Lockstep(InProcess([env, *_environments(n_envs - 1)[1]]), EpisodeSeeds(0))
+        policy = EpsilonGreedy(learner.actor, n_envs, torch.Generator().manual_seed(0))
+        policy.epsilon = EPSILON
+        bare = [gym.make(env_id, disable_env_checker=True) for _ in range(n_envs)]
+        played = Played(rollout, policy, episodes=1 if setting.quick else 2 * n_envs)
+        work: dict[str, Callable[[], int]] = {
+            "endmark": played.collect,
+            "environments": partial(played.again, bare),
+        }
+        times = measure_rates(work, setting.share(1.0))
+        yield Row(
+            "environments",
+            f"{env_id.rpartition(':')[2]}, {n_envs} of them",
+            "steps/s",
+            times["endmark"].rate(1),
+            times["environments"].rate(1),
+            times.ratio("environments", "endmark"),
+            Goal(0.7),
+            details={"env": env_id, "n_envs": n_envs},
+        )
+
+
+class Played:
+    """Episodes of a rollout, and the same ones again without it.
+
+    episodes: how many to collect at a time.
+    """
+
+    def __init__(self, rollout: Lockstep, policy: EpsilonGreedy, episodes: int) -> None:
+        self.rollout, self.policy, self.n_episodes = rollout, policy, episodes
+        self.episodes: list[tuple[int, EpisodeBatch]] = []
+
+    def collect(self) -> int:
+        """Collect; returns the environment steps taken."""
+        self.episodes, before = [], self.rollout.env_steps
+        while len(self.episodes) < self.n_episodes:
+            finished = self.rollout.collect(self.policy)
+            self.episodes += zip(self.rollout.ended_seeds, finished.split(), strict=True)
+        return self.rollout.env_steps - before
+
+    def again(self, envs: Sequence[gym.Env[Any, Any]]) -> int:
+        """Play the collected episodes in these environments side by side; returns the steps taken."""
+        waiting = [(seed, episode.steps("actions").tolist()) for seed, episode in self.episodes]
+        left: list[list[Any]] = [[] for _ in envs]  # of each environment's episode
+        steps = 0
+        while waiting or any(left):
+            for k, env in enumerate(envs):
+                if not left[k] and waiting:
+                    seed, actions = waiting.pop()
+                    env.reset(seed=seed)
+                    left[k] = actions[::-1]
+                if left[k]:
+                    chosen = left[k].pop()
+                    given = env.step(tuple(chosen) if len(chosen) > 1 else chosen[0])
+                    steps += 1
+                    if (given[2] or given[3]) == bool(left[k]):
+                        raise Disagreement("environments: an episode has another length; not timed")
+        return steps
 
 
 def end_to_end(setting: Setting) -> Iterator[Row]:

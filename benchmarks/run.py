@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from benchmarks.acting import acting, end_to_end, rollout
+from benchmarks.acting import acting, end_to_end, environments, rollout
 from benchmarks.attention import attention
 from benchmarks.floor import measure_floor
 from benchmarks.machine import environment
@@ -52,6 +52,11 @@ SECTIONS: dict[str, Section] = {
     "targets": Section("Targets", _FASTER, targets),
     "acting": Section("Acting, at once beside one by one", _FASTER, acting),
     "rollout": Section("Rollout, 8 environments beside 1", _FASTER, rollout),
+    "environments": Section(
+        "Rollout, beside its environments alone (baseline)",
+        "the environments' share of a rollout's time",
+        environments,
+    ),
     "end-to-end": Section("Rollout and training, an update for each episode", _FASTER, end_to_end),
 }
 

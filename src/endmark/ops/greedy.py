@@ -26,7 +26,6 @@ def greedy(q: Float[Tensor, "*rows A"], avail_actions: Bool[Tensor, "*rows A"]) 
     return actions
 
 
-@torch.no_grad()
 def greedy_linear(
     layer: nn.Linear, x: Float[Tensor, "*rows I"], avail_actions: Bool[Tensor, "*rows A"]
 ) -> Int[Tensor, "*rows"]:
@@ -35,7 +34,8 @@ def greedy_linear(
     On a CPU the action values stay in the kernel's buffer: no tensor of shape [*rows, A] is written.
     """
     if not usable(x, layer.weight, layer.bias):
-        return greedy(linear(layer, x), avail_actions)
+        with torch.no_grad():
+            return greedy(linear(layer, x), avail_actions)
     assert native is not None
     actions = torch.empty(x.shape[:-1], dtype=torch.int64)
     rows, legal = array(x).reshape(-1, x.shape[-1]), array(avail_actions).reshape(-1, avail_actions.shape[-1])

@@ -43,7 +43,7 @@ def renew_(memory: Memory, start: Memory, first: Bool[Tensor, " K"]) -> None:
 
     In place, and row by row: what an attention agent remembers is large, and few rows start at once.
     """
-    if first.any():  # at most steps none does
-        rows = first.nonzero()[:, 0]
+    rows = first.nonzero()[:, 0]
+    if len(rows):
         for name, tensor in memory.items():
             tensor[rows] = start[name][rows]

@@ -226,7 +226,6 @@ class Lockstep:
             if step is None:
                 lost.append(k)
                 continue
-            last_actions[k] = actions[k]
             frame, rewards[k], end, outcomes = step
             for row, i in self._rows_of[k]:
                 row[...] = frame[i]
@@ -237,8 +236,9 @@ class Lockstep:
         stepped = [runs and k not in lost for k, runs in enumerate(running)] if lost else running
         self.env_steps += sum(stepped)
         self._first[:] = False
-        where = torch.from_numpy(np.array(stepped))
-        self._builders.add({**outputs, **self._results}, self._frames, where)
+        where = np.array(stepped)
+        last_actions[where] = actions[where]
+        self._builders.add({**outputs, **self._results}, self._frames, torch.from_numpy(where))
         for k, end in ended.items():
             self._check_ended(k, end)
         return ended, lost
