@@ -68,6 +68,7 @@ experiment: $(VENV)/installed
 family: $(VENV)/installed
 	OMP_NUM_THREADS=1 $(BIN)/endmark sweep benchmarks/grids/family.toml --directory runs/family
 	$(BIN)/endmark compare runs/family --picture runs/family.png --html runs/family.html --csv runs/family.csv
+	$(BIN)/python -m benchmarks.family runs/family
 
 # Steps a second on SMAX 8m, beside the bare environment: some five minutes, with nothing else running.
 smax-speed: $(VENV)/installed
