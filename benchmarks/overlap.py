@@ -15,7 +15,7 @@ from contextlib import closing
 
 import torch
 
-from benchmarks.workers import Slow, envs_of
+from benchmarks.workers import Slow, Task, envs_of
 from endmark.algorithms import QLearner, QMIXConfig
 from endmark.episodes import EpisodeReplay
 from endmark.policies import EpsilonGreedy
@@ -31,13 +31,13 @@ def train(
     """Train for `steps` from the first update on; returns environment steps a second and the weights."""
     torch.manual_seed(0)
     generator = torch.Generator().manual_seed(0)
-    learner = QLearner(Slow(0.0).spec, QMIXConfig())
+    learner = QLearner(Slow(Task()).spec, QMIXConfig())
     replay = EpisodeReplay(learner.spec, 20_000)
     updates = Overlapped(learner, 1) if overlap else InTurn(learner)
     policy = EpsilonGreedy(updates.actor, n_envs, generator)
     policy.epsilon = 0.3
     begin, first_steps = 0.0, 0
-    with closing(envs_of(workers, n_envs, seconds)) as envs:
+    with closing(envs_of(Task(seconds=seconds), workers, n_envs)) as envs:
         rollout = Lockstep(envs, EpisodeSeeds(0))
         while not begin or rollout.env_steps - first_steps < steps:
             episodes = rollout.collect(policy)

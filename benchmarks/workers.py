@@ -1,6 +1,6 @@
 """Environment steps a second in this process, in worker processes and by Ray actors, with a slow environment.
 
-    python -m benchmarks.workers [--sleep-ms 10] [--workers 1 2 4 8] [--actors 1 2 4] [--n-envs 8]
+    python -m benchmarks.workers [--env ENV] [--sleep-ms 10] [--workers 1 2 4 8] [--actors 1 2 4] [--n-envs 8]
 
 Workers must first give the same episodes as this process, and so must each actor. Rounds are interleaved. The
 output is the median speed and the median ratio to this process. `--sleep-ms 0` shows what is spent beside
@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -37,14 +38,21 @@ from endmark.rollout import (
     Workers,
 )
 
-ENV = "lbforaging:Foraging-8x8-2p-3f-v3"
+FORAGING = "lbforaging:Foraging-8x8-2p-3f-v3"
+
+
+class Task(NamedTuple):
+    """What is played: an environment that sleeps so many seconds at every step."""
+
+    env: str = FORAGING
+    seconds: float = 0.0
 
 
 class Slow:
-    """Level-Based Foraging that sleeps at every step, like an environment that waits for a game."""
+    """An environment that sleeps at every step, like one that waits for a game."""
 
-    def __init__(self, seconds: float) -> None:
-        self._env, self._seconds = make(ENV), seconds
+    def __init__(self, task: Task) -> None:
+        self._env, self._seconds = make(task.env), task.seconds
         self.spec = self._env.spec
 
     def reset(self, seed: int | None = None) -> Frame:
@@ -62,9 +70,9 @@ class Slow:
         self._env.close()
 
 
-def envs_of(workers: int, n_envs: int, seconds: float) -> VectorEnv:
+def envs_of(task: Task, workers: int, n_envs: int) -> VectorEnv:
     """Environments in this many workers; with 0 in this process."""
-    make_env = partial(Slow, seconds)
+    make_env = partial(Slow, task)
     if workers == 0:
         return InProcess([make_env() for _ in range(n_envs)])
     with closing(make_env()) as env:
@@ -72,47 +80,48 @@ def envs_of(workers: int, n_envs: int, seconds: float) -> VectorEnv:
     return Workers(make_env, spec, workers=workers, envs_per_worker=n_envs // workers)
 
 
-def actor_of() -> Actor:
+def actor_of(task: Task) -> Actor:
     """A recurrent agent with a fixed seed."""
     torch.manual_seed(0)
-    return QLearner(make(ENV).spec, VDNConfig()).actor
+    return QLearner(make(task.env).spec, VDNConfig()).actor
 
 
-def policy_of(n_envs: int, actor: Actor | None = None) -> EpsilonGreedy:
+def policy_of(actor: Actor, n_envs: int) -> EpsilonGreedy:
     """An ε-greedy policy with a fixed seed."""
-    policy = EpsilonGreedy(actor or actor_of(), n_envs, torch.Generator().manual_seed(0))
+    policy = EpsilonGreedy(actor, n_envs, torch.Generator().manual_seed(0))
     policy.epsilon = 0.3
     return policy
 
 
-def player_of(n_envs: int, seconds: float, number: int) -> Player:
+def player_of(task: Task, n_envs: int, number: int) -> Player:
     """What an actor plays with."""
-    envs, actor = envs_of(0, n_envs, seconds), actor_of()
+    envs, actor = envs_of(task, 0, n_envs), actor_of(task)
     rollout = Lockstep(envs, EpisodeSeeds(number))
-    return Player(rollout, policy_of(n_envs, actor), actor, n_envs, envs.close)
+    return Player(rollout, policy_of(actor, n_envs), actor, n_envs, envs.close)
 
 
 @contextmanager
-def played(place: str, count: int, n_envs: int, seconds: float) -> Iterator[tuple[Rollout, EpsilonGreedy]]:
+def played(task: Task, place: str, count: int, n_envs: int) -> Iterator[tuple[Rollout, EpsilonGreedy]]:
     """A rollout in so many `workers` or by so many `actors`, or here with 0, and a policy for it."""
-    policy = policy_of(n_envs)
+    actor = actor_of(task)
+    policy = policy_of(actor, n_envs)
     if place == "actors":
-        make_player = partial(player_of, n_envs // count, seconds)
-        with closing(Slow(0.0)) as env:
+        make_player = partial(player_of, task, n_envs // count)
+        with closing(Slow(task)) as env:
             spec = env.spec
         with closing(Actors(make_player, spec, actors=count, n_envs=n_envs)) as actors:
-            yield ByActors(actors, spec, actor_of().state_dict, lambda: 0), policy
+            yield ByActors(actors, spec, actor.state_dict, lambda: 0), policy
         return
-    with closing(envs_of(count, n_envs, seconds)) as envs:
+    with closing(envs_of(task, count, n_envs)) as envs:
         yield Lockstep(envs, EpisodeSeeds(0)), policy
 
 
-def check(place: str, count: int, n_envs: int) -> None:
+def check(task: Task, place: str, count: int, n_envs: int) -> None:
     """Check that they collect the same first episodes as this process; for actors, the first of them."""
     here = n_envs if place == "workers" else n_envs // count
     given = []
     for who, number, envs in [("workers", 0, here), (place, count, n_envs)]:
-        with played(who, number, envs, 0.0) as (rollout, policy):
+        with played(task, who, number, envs) as (rollout, policy):
             episodes: list[EpisodeBatch] = []
             while len(episodes) < here:
                 episodes += rollout.collect(policy).split()
@@ -121,9 +130,9 @@ def check(place: str, count: int, n_envs: int) -> None:
         assert all(torch.equal(one[name], other[name]) for name in one.fields)
 
 
-def speed(place: str, count: int, n_envs: int, seconds: float, duration: float) -> float:
-    """Environment steps a second over `duration` seconds; the environment sleeps `seconds` at every step."""
-    with played(place, count, n_envs, seconds) as (rollout, policy):
+def speed(task: Task, place: str, count: int, n_envs: int, duration: float) -> float:
+    """Environment steps a second over `duration` seconds."""
+    with played(task, place, count, n_envs) as (rollout, policy):
         for _ in range(count or 1):
             rollout.collect(policy)  # warm-up: starting is not measured
         steps, begin = rollout.env_steps, time.perf_counter()
@@ -135,6 +144,7 @@ def speed(place: str, count: int, n_envs: int, seconds: float, duration: float) 
 def main() -> None:
     """Check, measure and print."""
     parser = argparse.ArgumentParser()
+    parser.add_argument("--env", default=FORAGING)
     parser.add_argument("--sleep-ms", type=float, default=10.0)
     parser.add_argument("--workers", type=int, nargs="*", default=[1, 2, 4, 8])
     parser.add_argument("--actors", type=int, nargs="*", default=[])
@@ -146,10 +156,10 @@ def main() -> None:
     places = [("workers", count) for count in options.workers]
     places += [("actors", count) for count in options.actors]
     for place, count in places:
-        check(place, count, options.n_envs)
-    sleep, places = options.sleep_ms / 1000, [("workers", 0), *places]
+        check(Task(options.env), place, count, options.n_envs)
+    task, places = Task(options.env, options.sleep_ms / 1000), [("workers", 0), *places]
     rounds = [
-        [speed(place, count, options.n_envs, sleep, options.seconds) for place, count in places]
+        [speed(task, place, count, options.n_envs, options.seconds) for place, count in places]
         for _ in range(options.rounds)
     ]
     for i, (place, count) in enumerate(places):
