@@ -16,7 +16,7 @@ from endmark.episodes import EpisodeBatch, EpisodeSpec, Seen, no_action
 from endmark.episodes.builders import EpisodeBuilders
 from endmark.policies import Policy
 from endmark.rollout.checked import SeenCheck
-from endmark.rollout.rollout import Stopped, nothing_runs, refuse_outputs, warn_of_others
+from endmark.rollout.rollout import Stopped, nothing_runs, outputs_of, warn_of_others
 from endmark.rollout.seeds import EpisodeSeeds
 
 
@@ -42,7 +42,8 @@ class Batched:
         self.spec = spec or envs.spec
         self._envs, self._seeds, self._stop = envs, seeds, stop
         self._next_seed = iter(seeds)
-        self._from_policy = frozenset(self.spec.fields) - frozenset(envs.spec.fields) | {"actions"}
+        from_policy = sorted(self.spec.fields.keys() - envs.spec.fields.keys() | {"actions"})
+        self._from_policy = {name: self.spec.fields[name] for name in from_policy}
         self._builders = EpisodeBuilders(self.spec, envs.n_envs, envs.device)
         self._seed_of = torch.zeros(envs.n_envs, dtype=torch.int64)  # of the episode that is running there
         self._running = torch.zeros(envs.n_envs, dtype=torch.bool)
@@ -76,10 +77,7 @@ class Batched:
                 self._last_actions,
                 self._seed_of,
             )
-            outputs = policy.act(seen)
-            if outputs.keys() != self._from_policy:
-                refuse_outputs(policy, outputs, self._from_policy)
-            step, ended = self._act(outputs)
+            step, ended = self._act(outputs_of(policy, seen, self._from_policy, self._envs.device))
             if ended.any():
                 self.ended_seeds = self._seed_of[ended].tolist()
                 episodes = self._builders.finish(step.terminated, ended)

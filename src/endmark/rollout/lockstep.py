@@ -15,13 +15,7 @@ from endmark.episodes import EpisodeBatch, EpisodeSpec, Seen, no_action
 from endmark.episodes.builders import EpisodeBuilders
 from endmark.policies import Policy
 from endmark.rollout.checked import SeenCheck, check_ended, ended_soundly
-from endmark.rollout.rollout import (
-    Stopped,
-    nothing_runs,
-    refuse_outputs,
-    refuse_shape,
-    warn_of_others,
-)
+from endmark.rollout.rollout import Stopped, nothing_runs, outputs_of, warn_of_others
 from endmark.rollout.seeds import EpisodeSeeds
 from endmark.rollout.vector import VectorEnv
 
@@ -59,7 +53,8 @@ class Lockstep:
         self.spec = spec or envs.spec
         self._envs, self._seeds, self._retry, self._stop = envs, seeds, retry, stop
         self._next_seed = iter(seeds)
-        self._from_policy = frozenset(self.spec.fields) - frozenset(envs.spec.fields) | {"actions"}
+        from_policy = sorted(self.spec.fields.keys() - envs.spec.fields.keys() | {"actions"})
+        self._from_policy = {name: self.spec.fields[name] for name in from_policy}
         n_envs = envs.n_envs
         self._builders = EpisodeBuilders(self.spec, n_envs, torch.device("cpu"))
         self._seed_of: list[int | None] = [None] * n_envs  # of the episode that is running there
@@ -104,7 +99,7 @@ class Lockstep:
         while self.running:
             if self._stop():
                 raise Stopped
-            if episodes := self._step(policy):
+            if (episodes := self._step(policy)) is not None:
                 self.episodes += episodes.n_episodes
                 return episodes
         raise nothing_runs()
@@ -188,7 +183,8 @@ class Lockstep:
         """The episodes that ended with this step; None for none."""
         self._see_first_frames()
         self._check_seen()
-        ended, lost = self._act(self._outputs(policy), self._running)
+        outputs = outputs_of(policy, self._seen, self._from_policy, self._builders.device)
+        ended, lost = self._act(outputs, self._running)
         if not ended and not lost:
             return None
         episodes = None
@@ -200,19 +196,6 @@ class Lockstep:
                 self._seed_of[k] = None
         self._begin(sorted([*ended, *lost]))
         return episodes
-
-    def _outputs(self, policy: Policy) -> dict[str, Tensor]:
-        """What the policy gives, in the shapes and dtypes of the spec."""
-        given = policy.act(self._seen)
-        if given.keys() != self._from_policy:
-            refuse_outputs(policy, given, self._from_policy)
-        n_envs, outputs = len(self._running), {}
-        for name, tensor in given.items():
-            field = self.spec.fields[name]
-            if tensor.shape != (n_envs, *field.shape):
-                refuse_shape(policy, name, tensor, (n_envs, *field.shape))
-            outputs[name] = tensor.to("cpu", field.dtype)
-        return outputs
 
     def _act(
         self, outputs: Mapping[str, Tensor], running: Sequence[bool]

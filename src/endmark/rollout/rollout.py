@@ -6,9 +6,10 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn, Protocol, runtime_checkable
 
+import torch
 from torch import Tensor
 
-from endmark.episodes import EpisodeBatch, EpisodeSpec
+from endmark.episodes import EpisodeBatch, EpisodeSpec, Field, Seen
 from endmark.policies import Policy
 
 
@@ -79,15 +80,29 @@ def nothing_runs() -> RuntimeError:
     return RuntimeError("collect: no episode is running, and there is no seed to begin one from")
 
 
-def refuse_outputs(policy: Policy, given: Mapping[str, Any], want: frozenset[str]) -> NoReturn:
-    """The ValueError for a policy whose outputs are not these."""
+def outputs_of(
+    policy: Policy, seen: Seen, want: Mapping[str, Field], device: torch.device
+) -> dict[str, Tensor]:
+    """What a policy gives at a frame of K environments, on this device and in the dtypes of these fields.
+
+    ValueError for other fields, and for one of another shape than [K, *field.shape].
+    """
+    given = policy.act(seen)
+    if given.keys() != want.keys():
+        _refuse(policy, given, want)
+    n_envs, outputs = len(seen.first), {}
+    for name, tensor in given.items():
+        shape = (n_envs, *want[name].shape)
+        if tensor.shape != shape:
+            who = f"{type(policy).__name__}.act: '{name}'"
+            raise ValueError(f"{who}: given shape {tuple(tensor.shape)}, want {shape}")
+        outputs[name] = tensor.to(device, want[name].dtype)
+    return outputs
+
+
+def _refuse(policy: Policy, given: Mapping[str, Any], want: Mapping[str, Field]) -> NoReturn:
     who, wants = type(policy).__name__, ", ".join(sorted(want))
-    if missing := want - given.keys():
+    if missing := want.keys() - given.keys():
         raise ValueError(f"{who}.act: gave no '{min(missing)}', want {wants}")
-    unknown = min(given.keys() - want)
+    unknown = min(given.keys() - want.keys())
     raise ValueError(f"{who}.act: gave '{unknown}', which is not in the learner's spec, want {wants}")
-
-
-def refuse_shape(policy: Policy, name: str, given: Tensor, want: tuple[int, ...]) -> NoReturn:
-    """The ValueError for a policy's output of another shape than this."""
-    raise ValueError(f"{type(policy).__name__}.act: '{name}': given shape {tuple(given.shape)}, want {want}")
