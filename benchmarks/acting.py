@@ -77,17 +77,18 @@ def environments(setting: Setting) -> Iterator[Row]:
     """What part of a rollout's time its environments take: the same actions in bare ones, side by side."""
     for n_envs in (N_ENVS, 2 * N_ENVS):
         env_id, (env,) = _environments(1)
-        learner = _learner(env, setting.quick)
-        rollout = Lockstep(InProcess([env, *_environments(n_envs - 1)[1]]), EpisodeSeeds(0))
-        policy = EpsilonGreedy(learner.actor, n_envs, torch.Generator().manual_seed(0))
+        policy = EpsilonGreedy(_learner(env, setting.quick).actor, n_envs, torch.Generator().manual_seed(0))
         policy.epsilon = EPSILON
         bare = [gym.make(env_id, disable_env_checker=True) for _ in range(n_envs)]
-        played = Played(rollout, policy, episodes=1 if setting.quick else 2 * n_envs)
-        work: dict[str, Callable[[], int]] = {
-            "endmark": played.collect,
-            "environments": partial(played.again, bare),
-        }
-        times = measure_rates(work, setting.share(1.0))
+        with closing(env), closing(_vector_env(env_id, env.spec, n_envs, workers=0)) as envs:
+            played = Played(Lockstep(envs, EpisodeSeeds(0)), policy, 1 if setting.quick else 2 * n_envs)
+            work: dict[str, Callable[[], int]] = {
+                "endmark": played.collect,
+                "environments": partial(played.again, bare),
+            }
+            times = measure_rates(work, setting.share(1.0))
+        for each in bare:
+            each.close()
         yield Row(
             "environments",
             f"{env_id.rpartition(':')[2]}, {n_envs} of them",
@@ -103,11 +104,11 @@ def environments(setting: Setting) -> Iterator[Row]:
 class Played:
     """Episodes of a rollout, and the same ones again without it.
 
-    episodes: how many to collect at a time.
+    n_episodes: how many to collect at a time, at least.
     """
 
-    def __init__(self, rollout: Lockstep, policy: EpsilonGreedy, episodes: int) -> None:
-        self.rollout, self.policy, self.n_episodes = rollout, policy, episodes
+    def __init__(self, rollout: Lockstep, policy: EpsilonGreedy, n_episodes: int) -> None:
+        self.rollout, self.policy, self.n_episodes = rollout, policy, n_episodes
         self.episodes: list[tuple[int, EpisodeBatch]] = []
 
     def collect(self) -> int:

@@ -58,11 +58,11 @@ def test_the_grid_has_every_published_task_and_algorithm() -> None:
 def test_a_return_of_simple_spread_in_the_published_units() -> None:
     """There an agent's return is the sum over all of minus the distances and collisions, itself included."""
     spread = pytest.importorskip("mpe2.simple_spread_v3")
-    env = spread.parallel_env()
+    env, collisions = spread.parallel_env(), 0
     for seed in range(5):
         env.reset(seed=seed)
         draw = np.random.default_rng(seed)
-        ours, theirs, collisions = 0.0, 0.0, 0
+        ours, theirs = 0.0, 0.0
         while env.agents:
             rewards = env.step({agent: int(draw.integers(5)) for agent in env.agents})[1]
             ours += sum(rewards.values())

@@ -30,7 +30,7 @@ class EpisodeBuilder:
             name: torch.zeros((spec.episode_limit + 1, *field.shape), dtype=field.dtype).numpy()
             for name, field in spec.fields.items()
         }
-        # Looked up once: this is the innermost loop of a rollout.
+        # Looked up once, for every step.
         self._frame_fields = [
             (name, self._arrays[name], spec.fields[name].shape) for name in spec.frame_fields
         ]
